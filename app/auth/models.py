@@ -1,0 +1,67 @@
+"""Keys as they are stored, and callers as the rest of Palaver sees them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import JSON, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.auth.scopes import Scope
+from app.errors import Forbidden
+from app.kit.db import Base, UtcDateTime
+
+
+class ApiKeyRow(Base):
+    """One key. Its text is not here: only its keyed hash, and the first characters to tell it from others.
+
+    Rotation gives a key a new text under the same id, so that what belongs to it stays with it; the old text is
+    good until `previous_expires_at`.
+    """
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    previous_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+    previous_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    username: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without its text."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: frozenset[Scope]
+    username: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+    def is_live(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling: the key, what it may do, and the one user it may act as (None: any)."""
+
+    key_id: str
+    name: str
+    scopes: frozenset[Scope]
+    username: str | None = None
+
+    def check_user(self, username: str) -> None:
+        """Raises Forbidden when the key is bound to another user."""
+        if self.username is not None and self.username != username:
+            raise Forbidden("The API key is bound to another username", code="username_not_allowed")

@@ -1,0 +1,16 @@
+"""What a key may be allowed to do."""
+
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """`CHAT` to `IM` are the seed's scopes; `ADMIN` manages keys, bots and the like."""
+
+    CHAT = "chat"
+    CONFIG = "config"
+    FILE = "file"
+    IM = "im"
+    ADMIN = "admin"
+
+
+SEED_SCOPES = frozenset({Scope.CHAT, Scope.CONFIG, Scope.FILE, Scope.IM})

@@ -1,0 +1,1 @@
+"""Sessions, messages, runs, and the log that subscribers read."""

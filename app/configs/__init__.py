@@ -1,0 +1,1 @@
+"""Profiles: how a bot answers, in files a person can edit."""

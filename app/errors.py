@@ -1,0 +1,95 @@
+"""The errors that reach a caller, each with its HTTP status and its stable code.
+
+A service raises one of these; each door maps it to its own envelope, once (`app.kit.http.install_errors`).
+Messages are written for the caller: they never hold a secret, a path or another system's raw text.
+"""
+
+from collections.abc import Mapping
+
+
+class AppError(Exception):
+    """An answer that is not the one hoped for.
+
+    `status` is the HTTP status, `code` a snake_case word for programs, `message` a sentence for people, and
+    `headers` what must go with the answer (`Retry-After`, `WWW-Authenticate`).
+    """
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.headers = dict(headers or {})
+        if code is not None:
+            self.code = code
+
+
+class BadRequest(AppError):
+    status = 400
+    code = "bad_request"
+
+
+class Unauthorized(AppError):
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"WWW-Authenticate": 'Bearer realm="palaver"'})
+
+
+class Forbidden(AppError):
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(AppError):
+    status = 404
+    code = "not_found"
+
+
+class Conflict(AppError):
+    status = 409
+    code = "conflict"
+
+
+class PayloadTooLarge(AppError):
+    status = 413
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(AppError):
+    status = 415
+    code = "unsupported_media_type"
+
+
+class RangeNotSatisfiable(AppError):
+    status = 416
+    code = "range_not_satisfiable"
+
+
+class TooManyRequests(AppError):
+    """Over a limit; `retry_after` is in seconds."""
+
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after: int = 1, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"Retry-After": str(retry_after)})
+
+
+class BadGateway(AppError):
+    """A system that Palaver calls for the caller did not do its part."""
+
+    status = 502
+    code = "bad_gateway"
+
+
+class Unavailable(AppError):
+    """Palaver cannot serve this now; `retry_after` is in seconds."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: int = 5, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"Retry-After": str(retry_after)})

@@ -1,0 +1,1 @@
+"""Attachments: bytes in, their kind found out, bytes out."""

@@ -1,0 +1,1 @@
+"""Bots on messaging platforms, and messages to them."""

@@ -1,0 +1,1 @@
+"""What every slice needs and none owns: free of the domain."""

@@ -1,0 +1,191 @@
+"""HTTP as the doors share it: JSON in and out, the Open API's envelope, errors, paging, and finding a service."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import msgspec
+import structlog
+from quart import Quart, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import RequestEntityTooLarge as BodyTooLarge
+
+from app.errors import AppError, BadRequest, PayloadTooLarge, UnsupportedMediaType
+
+MAX_JSON_DEPTH = 32
+MAX_SQL_INTEGER = 2**63 - 1
+
+T = TypeVar("T")
+ErrorEnvelope = Callable[[AppError, str], Mapping[str, Any]]
+
+log = structlog.get_logger(__name__)
+
+
+# Services
+
+
+def provide(app: Quart, service: object) -> None:
+    """Make a service available to the views of `app`, under its class."""
+    app.extensions[type(service)] = service
+
+
+def service(kind: type[T]) -> T:
+    """The service of that class that the composition root provided."""
+    return cast(T, current_app.extensions[kind])
+
+
+# Answers
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status=status, headers=headers, content_type="application/json")
+
+
+def ok(data: Any, status: int = 200) -> Response:
+    """The Open API's envelope around what went well."""
+    return json_response({"status": "ok", "message": None, "data": data}, status)
+
+
+def open_api_error(error: AppError, request_id: str) -> Mapping[str, Any]:
+    """The Open API's envelope around what did not."""
+    return {
+        "status": "error",
+        "message": error.message,
+        "data": None,
+        "code": error.code,
+        "request_id": request_id,
+    }
+
+
+def install_errors(app: Quart, doors: Sequence[tuple[str, ErrorEnvelope]]) -> None:
+    """Answer every error in the envelope of the door it happened at; `doors` are path prefixes, the longest first.
+
+    Unknown paths, wrong methods and crashes included: none is ever HTML, and a crash says nothing of its cause.
+    """
+
+    def answer(error: AppError) -> Response:
+        envelope = next((make for prefix, make in doors if request.path.startswith(prefix)), open_api_error)
+        return json_response(envelope(error, g.get("request_id", "")), error.status, error.headers)
+
+    async def on_app_error(error: AppError) -> Response:
+        if error.status >= 500:
+            log.warning("request_failed", code=error.code, exc_info=error.__cause__)
+        return answer(error)
+
+    async def on_http_exception(error: HTTPException) -> Response:
+        return answer(_from_werkzeug(error))
+
+    async def on_crash(error: Exception) -> Response:
+        log.error("request_crashed", exc_info=error)
+        return answer(AppError("Internal server error"))
+
+    app.register_error_handler(AppError, on_app_error)
+    app.register_error_handler(HTTPException, on_http_exception)
+    app.register_error_handler(Exception, on_crash)
+
+
+_WORDS = {
+    404: ("not_found", "No such path"),
+    405: ("method_not_allowed", "Method not allowed"),
+    408: ("request_timeout", "The request did not arrive in time"),
+    413: ("payload_too_large", "The request body is too large"),
+}
+
+
+def _from_werkzeug(error: HTTPException) -> AppError:
+    status = error.code or 500
+    code, message = _WORDS.get(status, ("http_error", error.name))
+    mapped = AppError(message, code=code)
+    mapped.status = status
+    mapped.headers = {
+        name: value for name, value in error.get_headers() if name.lower() in ("allow", "location", "retry-after")
+    }
+    return mapped
+
+
+# Requests
+
+
+async def json_object(limit: int) -> dict[str, Any]:
+    """The request's body, which must be one JSON object of at most `limit` bytes.
+
+    Raises UnsupportedMediaType, PayloadTooLarge, and BadRequest for anything that is not such an object.
+    """
+    if not request.is_json:
+        raise UnsupportedMediaType("Content-Type must be application/json")
+    request.max_content_length = limit
+    if (request.content_length or 0) > limit:
+        raise PayloadTooLarge(f"The request body is larger than {limit} bytes")
+    try:
+        body = await request.get_data(cache=False)
+    except BodyTooLarge:
+        raise PayloadTooLarge(f"The request body is larger than {limit} bytes") from None
+    return parse_json_object(body)
+
+
+def parse_json_object(text: bytes | str) -> dict[str, Any]:
+    """One JSON object, nested no deeper than MAX_JSON_DEPTH. Raises BadRequest."""
+    data = text.encode() if isinstance(text, str) else text
+    if _depth_exceeds(data, MAX_JSON_DEPTH):
+        raise BadRequest(f"The JSON is nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json")
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        raise BadRequest("The body is not valid JSON", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The body must be a JSON object", code="invalid_json")
+    return value
+
+
+def convert(value: Any, shape: type[T]) -> T:
+    """`value` as `shape`, a msgspec type, strictly. Raises BadRequest naming the field that does not fit."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error), code="invalid_request") from None
+
+
+def page_of(args: Mapping[str, str]) -> tuple[int, int]:
+    """`page` (1 or more) and `page_size` (1 to 100) of a listing's query. Raises BadRequest."""
+    try:
+        page, size = int(args.get("page", "1")), int(args.get("page_size", "20"))
+    except ValueError:
+        raise BadRequest("page and page_size must be integers", code="invalid_page") from None
+    size = min(max(size, 1), 100)
+    # A page beyond what the database can count to is an empty page, not a fault.
+    return min(max(page, 1), MAX_SQL_INTEGER // size), size
+
+
+def required_arg(name: str) -> str:
+    """A query parameter that must be there, trimmed. Raises BadRequest `Missing key: <name>`."""
+    value = request.args.get(name)
+    if value is None:
+        raise BadRequest(f"Missing key: {name}", code="missing_key")
+    value = value.strip()
+    if not value:
+        raise BadRequest(f"{name} is empty", code=f"{name}_empty")
+    return value
+
+
+def _depth_exceeds(data: bytes, limit: int) -> bool:
+    # Nearly every body has fewer brackets than the limit, and is not looked at twice.
+    if data.count(b"{") + data.count(b"[") <= limit:
+        return False
+    depth = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in (0x7B, 0x5B):
+            depth += 1
+            if depth > limit:
+                return True
+        elif byte in (0x7D, 0x5D):
+            depth -= 1
+    return False

@@ -1,0 +1,100 @@
+"""What a route says of itself: who may call it, what it takes and what it answers.
+
+Every view carries an `Operation`. The guard reads the scope from it, so that a route without one is closed, and the
+OpenAPI document is made of nothing else, so that the two cannot disagree.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+PUBLIC: Final = "public"
+
+Schema = Mapping[str, Any]
+View = TypeVar("View", bound=Callable[..., Any])
+_ATTRIBUTE: Final = "palaver_operation"
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One query, header or path parameter; `schema` is JSON Schema."""
+
+    name: str
+    description: str
+    schema: Schema
+    where: Literal["query", "header", "path"] = "query"
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body: a msgspec type or a JSON Schema, with named examples."""
+
+    schema: type | Schema
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    media_type: str = "application/json"
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name."""
+
+    description: str
+    schema: type | Schema | None = None
+    example: Any = None
+    envelope: str | None = None
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """All that is said of one operation; `errors` maps a status to an example of its message."""
+
+    id: str
+    summary: str
+    description: str
+    scope: str
+    answers: Mapping[int, Answer]
+    errors: Mapping[int, str]
+    params: Sequence[Param]
+    body: Body | None
+    tag: str
+
+
+def operation(
+    id: str,
+    summary: str,
+    *,
+    scope: str,
+    description: str,
+    answers: Mapping[int, Answer],
+    errors: Mapping[int, str] | None = None,
+    params: Sequence[Param] = (),
+    body: Body | None = None,
+    tag: str = "Open API",
+) -> Callable[[View], View]:
+    """Declare a view's operation; stands below the blueprint's own decorator."""
+
+    def declare(view: View) -> View:
+        view.__dict__[_ATTRIBUTE] = Operation(
+            id=id,
+            summary=summary,
+            description=description,
+            scope=scope,
+            answers=answers,
+            errors=errors or {},
+            params=params,
+            body=body,
+            tag=tag,
+        )
+        return view
+
+    return declare
+
+
+def operation_of(view: Callable[..., Any] | None) -> Operation | None:
+    """The operation that a view declares, if it does."""
+    declared = getattr(view, _ATTRIBUTE, None)
+    return declared if isinstance(declared, Operation) else None

@@ -1,0 +1,152 @@
+"""Every setting, in one frozen object: read once, by the composition root and the command line.
+
+Sources, the first that has a value wins: the command line, the environment (`PALAVER_` and the field's name in capitals),
+the TOML file that `PALAVER_CONFIG` names (`<data_dir>/palaver.toml` if it does not), the default. Each field's
+description becomes its row in the README.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings.exceptions import SettingsError
+
+SEED_SCOPES = ("chat", "config", "file", "im")
+
+
+class ProviderSettings(BaseModel):
+    """One `[[providers]]` table: a model server that speaks OpenAI's API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(min_length=1, max_length=64, description="Its name in `selected_provider` and in profiles.")
+    base_url: str = Field(pattern=r"^https?://", description="For example `http://127.0.0.1:11434/v1`.")
+    api_key: SecretStr | None = Field(None, description="The key itself.")
+    api_key_env: str | None = Field(None, description="Or the environment variable that holds the key.")
+    default_model: str = Field("gpt-4.1-mini", min_length=1, description="The model when a request names none.")
+    models: list[str] = Field([], description="The models a request may name; empty admits any.")
+    timeout_seconds: float = Field(120.0, gt=0, description="Silence after which a reply counts as lost.")
+    connect_timeout_seconds: float = Field(10.0, gt=0, description="Time to reach the server.")
+    max_retries: int = Field(2, ge=0, le=10, description="Further tries before the first token.")
+    extra_headers: dict[str, str] = Field({}, description="Sent with every request.")
+
+
+class ApiKeySettings(BaseModel):
+    """One key given by the operator: `[[api_keys]]` in the TOML, or `name=key` in `PALAVER_API_KEYS`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: SecretStr = Field(min_length=8)
+    name: str = Field("operator", min_length=1, max_length=100)
+    scopes: list[str] = Field(list(SEED_SCOPES))
+    username: str | None = None
+
+
+class Settings(BaseSettings):
+    """Where the server listens, what it keeps where, whom it lets in and how much it takes."""
+
+    model_config = SettingsConfigDict(env_prefix="PALAVER_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    data_dir: Path = Field(Path("data"), description="The folder for the database, attachments, profiles and secrets.")
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(6185, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
+    database_url: str | None = Field(
+        None, description="A SQLAlchemy async URL; unset means SQLite in `<data_dir>/palaver.db`."
+    )
+    storage_url: str | None = Field(
+        None, description="Where attachments are kept (`s3://bucket/prefix`); unset means `<data_dir>/attachments`."
+    )
+    secret_key: SecretStr | None = Field(
+        None, description="The master key, 64 hexadecimal digits; unset means `<data_dir>/secret.key`, made on first use."
+    )
+
+    no_auth: bool = Field(False, description="Serve everyone without a key; refused unless `host` is loopback.")
+    api_keys: Annotated[list[ApiKeySettings], NoDecode] = Field(
+        [], description="Keys given by the operator: `name=key,name=key`, with the seed scopes."
+    )
+    allow_query_keys: bool = Field(False, description="Also take keys from `?api_key=` and `?key=`.")
+    metrics_public: bool = Field(True, description="Serve `/metrics` without a key; else it wants the scope `admin`.")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="Origins whose pages may call the API, separated by commas; `*` admits all."
+    )
+
+    openai_api_key: SecretStr | None = Field(
+        None, validation_alias="OPENAI_API_KEY", description="The key of the provider `openai_chat_completion`."
+    )
+    openai_base_url: str | None = Field(
+        None, validation_alias="OPENAI_BASE_URL", description="The address of that provider, if it is not OpenAI's."
+    )
+    openai_model: str = Field("gpt-4.1-mini", description="The default model of that provider.")
+    providers: list[ProviderSettings] = Field([], description="More model servers: `[[providers]]` tables in the TOML.")
+    default_provider: str | None = Field(None, description="The provider to use by default; unset means the first.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    max_body_bytes: int = Field(4 * 1024**2, ge=1024, description="The largest JSON body.")
+    max_upload_bytes: int = Field(100 * 1024**2, ge=1, description="The largest uploaded file.")
+    max_message_chars: int = Field(200_000, ge=1, description="The longest message, all its text together.")
+    max_parts: int = Field(50, ge=1, description="The most parts in a message.")
+    max_reply_bytes: int = Field(8 * 1024**2, ge=1024, description="The longest reply taken from a model server.")
+    webhook_allow_private: bool = Field(
+        False, description="Let webhook bots call loopback and private addresses."
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_api_keys(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        entries = [entry.strip() for entry in value.split(",") if entry.strip()]
+        pairs = [entry.split("=", 1) if "=" in entry else ["operator", entry] for entry in entries]
+        return [{"name": name.strip(), "key": key.strip()} for name, key in pairs]
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _parse_cors_origins(cls, value: Any) -> Any:
+        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        given = init_settings().get("data_dir") or os.environ.get("PALAVER_DATA_DIR") or "data"
+        file = os.environ.get("PALAVER_CONFIG") or Path(given) / "palaver.toml"
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+class WrongSettings(Exception):  # noqa: N818
+    """Settings that cannot be used; the text is one line for the operator."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings, `overrides` (the command line; None means not given) first. Raises WrongSettings."""
+    config = os.environ.get("PALAVER_CONFIG")
+    if config and not Path(config).is_file():
+        raise WrongSettings(f"PALAVER_CONFIG names {config}, which is not a file")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise WrongSettings("; ".join(_one_line(problem) for problem in error.errors())) from None
+    except (SettingsError, ValueError, OSError) as error:
+        raise WrongSettings(str(error)) from None
+
+
+def _one_line(problem: Any) -> str:
+    # The value is not repeated: it may be a secret.
+    place = ".".join(str(part) for part in problem["loc"])
+    name = place if place.isupper() else f"PALAVER_{place.upper()}" if "." not in place else place
+    return f"{name}: {problem['msg']}"
