@@ -1,0 +1,146 @@
+"""The parts of a message: pure values, parsed strictly from what a client sent and shown as they were stored."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from app.errors import BadRequest
+
+MediaKind = Literal["image", "record", "file", "video"]
+MEDIA_KINDS: frozenset[str] = frozenset(get_args(MediaKind))
+MAX_ID_CHARS = 255
+MAX_FILENAME_CHARS = 255
+EMPTY = "Message content is empty (reply only is not allowed)"
+
+
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """`chars` bounds all the text of a message together, `parts` their number."""
+
+    chars: int = 200_000
+    parts: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    kind: MediaKind
+    attachment_id: str
+    filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A quotation of an earlier message; `message_id` is the number that `message_saved` carried."""
+
+    message_id: int | str
+    selected_text: str | None = None
+
+
+Part = Text | Media | Reply
+
+
+def parse_parts(raw: object, limits: PartLimits) -> tuple[Part, ...]:
+    """The parts of a client's `message`: a string, or a list of part objects. Raises BadRequest.
+
+    A part's `path` is never read: files are named by attachment ids only.
+    """
+    if isinstance(raw, str):
+        parts: tuple[Part, ...] = (Text(raw),) if raw.strip() else ()
+    elif raw is None:
+        parts = ()
+    elif isinstance(raw, list):
+        if len(raw) > limits.parts:
+            raise BadRequest(f"A message has at most {limits.parts} parts", code="message_too_long")
+        parts = tuple(part for item in raw if (part := _parse_part(item)) is not None)
+    else:
+        raise BadRequest("message must be a string or a list of message parts", code="invalid_message")
+    if not any(not isinstance(part, Reply) for part in parts):
+        raise BadRequest(EMPTY, code="empty_message")
+    if sum(_chars(part) for part in parts) > limits.chars:
+        raise BadRequest(f"A message has at most {limits.chars} characters", code="message_too_long")
+    return parts
+
+
+def _parse_part(raw: object) -> Part | None:
+    if not isinstance(raw, dict):
+        raise BadRequest("message part must be an object", code="invalid_message_part")
+    kind = raw.get("type")
+    if kind == "plain":
+        text = _string(raw, "text", kind) or ""
+        return Text(text) if text.strip() else None
+    if kind in MEDIA_KINDS:
+        attachment_id = _string(raw, "attachment_id", kind)
+        if not attachment_id:
+            raise BadRequest(f"{kind} part missing attachment_id", code="missing_attachment_id")
+        return Media(kind, attachment_id[:MAX_ID_CHARS], (_string(raw, "filename", kind) or "")[:MAX_FILENAME_CHARS] or None)
+    if kind == "reply":
+        message_id = raw.get("message_id")
+        if isinstance(message_id, bool) or not isinstance(message_id, (int, str)) or message_id == "":
+            raise BadRequest("reply part missing message_id", code="missing_message_id")
+        return Reply(message_id, _string(raw, "selected_text", kind) or None)
+    shown = kind if isinstance(kind, str) else "null" if kind is None else type(kind).__name__
+    raise BadRequest(f"unsupported message part type: {shown[:64]}", code="unsupported_message_part")
+
+
+def _string(raw: Mapping[str, Any], field: str, kind: str) -> str | None:
+    value = raw.get(field)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"{kind} part: {field} must be a string", code="invalid_message_part")
+    return value
+
+
+def _chars(part: Part) -> int:
+    if isinstance(part, Text):
+        return len(part.text)
+    return len(part.selected_text or "") if isinstance(part, Reply) else 0
+
+
+def to_stored(parts: Iterable[Part]) -> list[dict[str, Any]]:
+    """The parts as JSON: what is stored, and what a client is shown."""
+    return [_to_dict(part) for part in parts]
+
+
+def _to_dict(part: Part) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "plain", "text": part.text}
+    if isinstance(part, Media):
+        named = {} if part.filename is None else {"filename": part.filename}
+        return {"type": part.kind, "attachment_id": part.attachment_id, **named}
+    selected = {} if part.selected_text is None else {"selected_text": part.selected_text}
+    return {"type": "reply", "message_id": part.message_id, **selected}
+
+
+def from_stored(stored: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """The parts back from their JSON."""
+    parts: list[Part] = []
+    for raw in stored:
+        match raw["type"]:
+            case "plain":
+                parts.append(Text(raw["text"]))
+            case "reply":
+                parts.append(Reply(raw["message_id"], raw.get("selected_text")))
+            case kind:
+                parts.append(Media(kind, raw["attachment_id"], raw.get("filename")))
+    return tuple(parts)
+
+
+def plain_text(parts: Iterable[Part]) -> str:
+    """The text parts, joined by line breaks."""
+    return "\n".join(part.text for part in parts if isinstance(part, Text))
+
+
+def attachment_ids(parts: Iterable[Part]) -> list[str]:
+    return [part.attachment_id for part in parts if isinstance(part, Media)]
+
+
+def check_attachments(parts: Sequence[Part], known: Iterable[str]) -> None:
+    """Raises BadRequest `attachment not found: X` for the first attachment that is not among `known`."""
+    there = set(known)
+    for attachment_id in attachment_ids(parts):
+        if attachment_id not in there:
+            raise BadRequest(f"attachment not found: {attachment_id}", code="attachment_not_found")

@@ -1,0 +1,73 @@
+"""A profile: how a bot answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile; `id` is the file's name without `.toml`, and `parameters` go to the model server as they are.
+
+    `history_messages` and `history_tokens` (approximate) bound what of the conversation the model is shown;
+    `timeout_seconds` is the silence after which a reply counts as lost (None: the provider's own).
+    """
+
+    id: str
+    name: str
+    provider: str | None = None
+    model: str | None = None
+    system_prompt: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    history_messages: int = 50
+    history_tokens: int = 16_000
+    timeout_seconds: float | None = None
+
+
+class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The `[parameters]` table: OpenAI's names."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    reasoning_effort: str | None = None
+
+
+class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[history]` table."""
+
+    max_messages: Annotated[int, Meta(ge=0, le=1000)] = 50
+    max_tokens: Annotated[int, Meta(ge=0)] = 16_000
+
+
+class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A profile's file."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    provider: str | None = None
+    model: str | None = None
+    system_prompt: str = ""
+    timeout_seconds: Annotated[float, Meta(gt=0)] | None = None
+    parameters: Sampling = Sampling()
+    history: History = History()
+
+    def to_profile(self, profile_id: str) -> Profile:
+        return Profile(
+            id=profile_id,
+            name=self.name or profile_id,
+            provider=self.provider or None,
+            model=self.model or None,
+            system_prompt=self.system_prompt,
+            parameters=msgspec.to_builtins(self.parameters),
+            history_messages=self.history.max_messages,
+            history_tokens=self.history.max_tokens,
+            timeout_seconds=self.timeout_seconds,
+        )
