@@ -1,0 +1,73 @@
+"""The adapter that is always there: Palaver's own chat sessions."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.chat.parts import Part
+from app.errors import Forbidden
+from app.im.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
+from app.im.umo import invalid_umo
+
+PLATFORM_ID = "webchat"
+LONG_FORM = "webchat!"
+
+
+class SavedBotMessage(Protocol):
+    """A message that was added to a session."""
+
+    @property
+    def id(self) -> int: ...
+
+
+class BotMessageSink(Protocol):
+    """Takes messages of a bot into chat sessions."""
+
+    async def add_bot_message(
+        self, session_id: str, parts: Sequence[Part], *, owner: str | None, creator_if_new: str
+    ) -> SavedBotMessage:
+        """Add a message of role assistant; an unknown session is created for `creator_if_new`.
+
+        Raises Forbidden `session_id belongs to another username` when `owner` is given and the session is another's.
+        """
+
+
+class WebchatAdapter:
+    """Adds messages to chat sessions, named by their id or, in AstrBot's longer form, `webchat!<user>!<session_id>`."""
+
+    def __init__(self, sink: BotMessageSink) -> None:
+        self._sink = sink
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    async def send(self, target: Target, parts: Sequence[OutgoingPart]) -> Sent:
+        user, session_id = _split(target)
+        if user is not None and target.username not in (None, user):
+            raise Forbidden("The API key is bound to another username", code="username_not_allowed")
+        owner = user or target.username
+        saved = await self._sink.add_bot_message(
+            session_id,
+            [part.media if isinstance(part, Attached) else part for part in parts],
+            owner=owner,
+            creator_if_new=owner or session_id,
+        )
+        return Sent(str(saved.id))
+
+    async def close(self) -> None:
+        pass
+
+
+def _split(target: Target) -> tuple[str | None, str]:
+    """The user, if the long form names one, and the session id."""
+    if not target.session_id.startswith(LONG_FORM):
+        return None, target.session_id
+    rest = target.session_id.removeprefix(LONG_FORM)
+    # Both names may contain `!`: the first one ends the user, as in AstrBot, unless the user is known beforehand.
+    if target.username is not None and rest.startswith(f"{target.username}!"):
+        user, session_id = target.username, rest.removeprefix(f"{target.username}!")
+    else:
+        user, _, session_id = rest.partition("!")
+    if not user or not session_id:
+        raise invalid_umo("a webchat session is session_id or webchat!user!session_id")
+    return user, session_id

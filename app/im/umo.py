@@ -1,0 +1,51 @@
+"""The unified message origin: where on which platform a message goes, as one string."""
+
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from app.errors import BadRequest
+
+MessageType = Literal["FriendMessage", "GroupMessage", "OtherMessage"]
+MESSAGE_TYPES: frozenset[str] = frozenset(get_args(MessageType))
+MAX_UMO_CHARS = 512
+MAX_SESSION_CHARS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Umo:
+    """`platform_id:message_type:session_id`; the session id may itself contain colons."""
+
+    platform_id: str
+    message_type: MessageType
+    session_id: str
+
+    def __str__(self) -> str:
+        return f"{self.platform_id}:{self.message_type}:{self.session_id}"
+
+
+def parse_umo(raw: object) -> Umo:
+    """The umo that a client sent. Raises BadRequest `Invalid umo: <why>`."""
+    if not isinstance(raw, str):
+        raise invalid_umo("must be a string")
+    if len(raw) > MAX_UMO_CHARS:
+        raise invalid_umo(f"longer than {MAX_UMO_CHARS} characters")
+    text = raw.strip()
+    if not text.isprintable():
+        raise invalid_umo("holds characters that cannot be printed")
+    pieces = text.split(":", 2)
+    if len(pieces) < 3:
+        raise invalid_umo("must be platform_id:message_type:session_id")
+    platform_id, message_type, session_id = (piece.strip() for piece in pieces)
+    if not platform_id:
+        raise invalid_umo("platform_id is empty")
+    if message_type not in MESSAGE_TYPES:
+        raise invalid_umo(f"message_type must be one of {', '.join(get_args(MessageType))}")
+    if not session_id:
+        raise invalid_umo("session_id is empty")
+    if len(session_id) > MAX_SESSION_CHARS:
+        raise invalid_umo(f"session_id is longer than {MAX_SESSION_CHARS} characters")
+    return Umo(platform_id, cast(MessageType, message_type), session_id)
+
+
+def invalid_umo(why: str) -> BadRequest:
+    return BadRequest(f"Invalid umo: {why}", code="invalid_umo")
