@@ -1,0 +1,72 @@
+# Palaver's chores. Python 3.11 or newer and make are all that must be there: each target builds the .venv it needs,
+# from the hashed locks, and is quick the second time.
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
+	--allow-unsafe --build-deps-for=editable --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+# Each stamp says that its part of the .venv is whole. They lie inside it, so that they go when it goes, and are
+# written last, so that an interrupted build is begun again.
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+PROJECT := .venv/.project
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install run test lint openapi lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+
+install: $(PROJECT) ## Build .venv: what Palaver needs to run, and the command .venv/bin/palaver
+	@echo "Ready: $(BIN)/palaver --help"
+
+run: $(PROJECT) ## Serve on 127.0.0.1:6185 (make run ARGS="--port 8000")
+	@exec $(BIN)/palaver serve $(ARGS)
+
+test: $(PROJECT) $(DEV) ## Run the tests (make test ARGS="tests/auth -x")
+	$(BIN)/pytest $(ARGS)
+
+lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and that openapi.json is up to date
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/palaver openapi --check
+
+openapi: $(PROJECT) ## Write openapi.json from the routes
+	$(BIN)/palaver openapi > openapi.json.new
+	mv openapi.json.new openapi.json
+
+lock: $(DEV) ## Write both locks from pyproject.toml (make lock ARGS=--upgrade)
+	$(PIP_COMPILE) $(ARGS) --output-file=requirements.lock pyproject.toml
+	$(PIP_COMPILE) $(ARGS) --extra=dev --constraint=requirements.lock --output-file=requirements-dev.lock pyproject.toml
+
+clean: ## Remove .venv and what the tools left; the data folder stays
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Palaver needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Building .venv from requirements.lock (about a minute) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+# A failure half-way may leave a package that only looks installed, so that the .venv counts as unbuilt meanwhile.
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@echo "Adding the tools of requirements-dev.lock ..."
+	@mv $(RUNTIME) $(RUNTIME).changing
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@mv $(RUNTIME).changing $(RUNTIME)
+	@touch $@
+
+$(PROJECT): pyproject.toml $(RUNTIME)
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
