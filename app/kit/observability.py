@@ -1,0 +1,294 @@
+"""What the operator sees: one log line for each thing that happens, with its request, key and run, and numbers.
+
+No line holds a key, a message's text or a model server's secret. Fields that carry such things are dropped by name, and
+whatever still looks like a key is blotted out of the rest, tracebacks and other libraries' lines included.
+"""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from quart import Quart, Response, g, request, websocket
+from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
+from structlog.processors import JSONRenderer, TimeStamper, add_log_level, format_exc_info
+from structlog.stdlib import ProcessorFormatter
+
+from app.kit.http import service
+from app.kit.ids import new_id
+
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+UNMATCHED: Final = "unmatched"
+QUIET_ROUTES: Final = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds: logged at debug
+MAX_FIELD_CHARS: Final = 4000
+MAX_TRACEBACK_CHARS: Final = 20_000
+
+# Their lines tell of requests to model servers, which hold what people wrote.
+TALKATIVE: Final = ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "aiosqlite", "sqlalchemy", "hpack")
+
+# fmt: off
+DROPPED_FIELDS: Final = frozenset((
+    "api_key", "args", "authorization", "body", "content", "cookie", "data", "headers", "key", "key_text", "kwargs",
+    "message", "message_text", "messages", "parts", "password", "prompt", "reasoning", "secret", "system_prompt",
+    "text", "token",
+))
+# fmt: on
+_SECRET = re.compile(
+    r"plv_\w+|\bsk-[\w-]{4,}|\bwhsec_[\w+/=-]+|(?i:\b(?:bearer|apikey)\s+[^\s\"',;)}\]]+)"
+    r"|(?i:\b(?:api_?key|key|token|secret|password)=[^\s&\"']+)"
+    # SQLAlchemy tells what a failed statement was to store.
+    r"|\[parameters: .*\]"
+)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+EventDict = MutableMapping[str, Any]
+Processor = Callable[[Any, str, EventDict], Any]
+
+log = structlog.get_logger(__name__)
+
+
+# Logs
+
+
+class LineLogger:
+    """Writes finished lines to `stream`; None means standard error as it is at that moment."""
+
+    def __init__(self, name: str | None, stream: TextIO | None) -> None:
+        self.name = name
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        stream = self._stream or sys.stderr
+        stream.write(line + "\n")
+        stream.flush()
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _LineHandler(logging.Handler):
+    """The other libraries' way to the same lines."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._lines = LineLogger(None, stream)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.msg(self.format(record))
+
+
+def configure_logging(level: str, style: Literal["console", "json"], stream: TextIO | None = None) -> None:
+    """Send every log line, ours and other libraries', through one renderer to `stream` (None: standard error).
+
+    `level` is the least that is logged. Standard output is left alone: the command line prints its answers there.
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [merge_contextvars, add_log_level, _add_logger_name, TimeStamper(fmt="iso", utc=True)]
+    last: list[Processor] = [format_exc_info, redact, *_renderer(style, stream or sys.stderr)]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=lambda *names: LineLogger(names[0] if names else None, stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = _LineHandler(stream)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[ProcessorFormatter.remove_processors_meta, *last],
+            keep_exc_info=True,
+        )
+    )
+    root = logging.getLogger()
+    for previous in [each for each in root.handlers if isinstance(each, _LineHandler)]:
+        root.removeHandler(previous)
+    root.addHandler(handler)
+    root.setLevel(least)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
+
+
+def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor: drops the fields that must not be logged and blots out keys in all others."""
+    for name in [name for name in event if name in DROPPED_FIELDS]:
+        del event[name]
+    for name, value in event.items():
+        event[name] = _scrub(value, MAX_TRACEBACK_CHARS if name == "exception" else MAX_FIELD_CHARS)
+    return event
+
+
+def _scrub(value: Any, limit: int = MAX_FIELD_CHARS) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(name): _scrub(each) for name, each in value.items() if name not in DROPPED_FIELDS}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_scrub(each) for each in value]
+    text = _SECRET.sub("[redacted]", value if isinstance(value, str) else repr(value))
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
+def _add_logger_name(logger: Any, _method: str, event: EventDict) -> EventDict:
+    record = event.get("_record")
+    name = record.name if record is not None else getattr(logger, "name", None)
+    if name is not None:
+        event["logger"] = name
+    return event
+
+
+def _renderer(style: Literal["console", "json"], stream: TextIO) -> list[Processor]:
+    if style == "json":
+        return [JSONRenderer()]
+    # The traceback is plain: the pretty one shows local variables, which hold messages and keys.
+    console = structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+    )
+    return [_escape_controls, console]
+
+
+def _escape_controls(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Keep what a client sends from forging lines, or from steering the operator's terminal. JSON does this itself."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            controls = _CONTROLS_BUT_LINES if name == "exception" else _CONTROLS
+            event[name] = controls.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+    return event
+
+
+# Requests
+
+
+def install_observability(app: Quart) -> None:
+    """Give every request an id, a log line and its place in the numbers (the `Metrics` provided to `app`).
+
+    Install it before everything else that has hooks: its first runs before theirs, and its last after theirs, when the
+    answer is what the caller will see. A stream's duration is the time until it begins. The hooks are coroutines
+    because Quart runs plain functions in a thread, which costs more than all that they do.
+    """
+
+    @app.before_request
+    async def begin() -> None:
+        g.started = time.perf_counter()
+        g.request_id = _begin_context(request.headers.get(REQUEST_ID_HEADER))
+
+    @app.after_request
+    async def end(response: Response) -> Response:
+        seconds = time.perf_counter() - g.started
+        route = request.url_rule.rule if request.url_rule is not None else UNMATCHED
+        response.headers[REQUEST_ID_HEADER] = g.request_id
+        service(Metrics).request_done(request.method, route, response.status_code, seconds)
+        write = log.debug if route in QUIET_ROUTES else log.info
+        write(
+            "request",
+            method=request.method,
+            path=request.path,
+            route=route,
+            status=response.status_code,
+            duration_ms=round(seconds * 1000, 2),
+        )
+        return response
+
+    @app.before_websocket
+    async def begin_websocket() -> None:
+        g.started = time.perf_counter()
+        g.request_id = _begin_context(websocket.headers.get(REQUEST_ID_HEADER))
+        log.info("websocket_opened", path=websocket.path)
+
+    @app.teardown_websocket
+    async def end_websocket(_error: BaseException | None) -> None:
+        log.info("websocket_closed", duration_ms=round((time.perf_counter() - g.started) * 1000, 2))
+
+
+def _begin_context(given: str | None) -> str:
+    request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else new_id()
+    clear_contextvars()
+    bind_contextvars(request_id=request_id)
+    return request_id
+
+
+# Numbers
+
+
+class Metrics:
+    """Palaver's numbers in Prometheus's form, in a registry of their own. Each call costs about a microsecond."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = self._counter("requests", "HTTP requests answered.", "method", "route", "status")
+        self._request_seconds = self._histogram(
+            "request_seconds",
+            "Seconds until the answer, or a stream's beginning.",
+            (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            "route",
+        )
+        self._runs = self._counter("runs", "Replies that ended, by the state they ended in.", "state")
+        self._runs_active = self._gauge("runs_active", "Replies being made now.")
+        self._queue_length = self._gauge("run_queue_length", "Replies waiting for their session's turn.")
+        self._tokens = self._counter("tokens", "Tokens, as the model servers count them.", "kind")
+        self._first_token = self._histogram(
+            "time_to_first_token_seconds",
+            "Seconds from a run's start to its first token.",
+            (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120),
+        )
+        self._open_streams = self._gauge("open_streams", "Streams and WebSockets that follow a reply now.")
+        self._deliveries = self._counter("webhook_deliveries", "Webhook deliveries, by how they ended.", "outcome")
+        self._prompt_tokens = self._tokens.labels("prompt")
+        self._completion_tokens = self._tokens.labels("completion")
+        # Finding a child by its labels takes a lock and builds a tuple of strings: it is done once for each.
+        self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
+        """An HTTP request was answered. `route` is the rule, never the path: paths are without number."""
+        # So are the methods that a client can make up.
+        method = method if method in _METHODS else "other"
+        children = self._request_children.get((method, route, status))
+        if children is None:
+            children = self._requests.labels(method, route, str(status)), self._request_seconds.labels(route)
+            self._request_children[method, route, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def run_started(self) -> None:
+        self._runs_active.inc()
+
+    def run_finished(self, state: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
+        """A run that had started ended in `state` (completed, failed, stopped, interrupted)."""
+        self._runs_active.dec()
+        self._runs.labels(state).inc()
+        self._prompt_tokens.inc(prompt_tokens)
+        self._completion_tokens.inc(completion_tokens)
+
+    def first_token(self, seconds: float) -> None:
+        self._first_token.observe(seconds)
+
+    def stream_opened(self) -> None:
+        self._open_streams.inc()
+
+    def stream_closed(self) -> None:
+        self._open_streams.dec()
+
+    def queue_length(self, length: int) -> None:
+        self._queue_length.set(length)
+
+    def webhook_delivery(self, outcome: Literal["delivered", "retried", "failed"]) -> None:
+        self._deliveries.labels(outcome).inc()
+
+    def render(self) -> bytes:
+        """All numbers in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"palaver_{name}", about, labels, registry=self.registry)
+
+    def _gauge(self, name: str, about: str) -> Gauge:
+        return Gauge(f"palaver_{name}", about, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"palaver_{name}", about, labels, buckets=buckets, registry=self.registry)
