@@ -1,0 +1,248 @@
+"""The one client of model servers: the `openai` package for the request, Palaver's decoder for the reply."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+import httpx2
+from openai import APIError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit, omit
+
+from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder
+from app.providers.models import Delta, ModelRequest, ProviderSpec, UpstreamError
+
+# One stream is one connection: the openai client's own limit would make the thousandth wait, aiohttp's the hundredth.
+LIMITS = httpx2.Limits(max_connections=10_000, keepalive_expiry=60.0)
+MAX_REPLY_BYTES = 8 * 1024**2
+MAX_RETRY_WAIT_SECONDS = 10.0
+DRAIN_SECONDS = 0.05
+
+_UNREACHABLE = "The model server could not be reached"
+_SILENT = "The model server did not answer in time"
+_SILENT_MIDWAY = "The model server fell silent in the middle of its reply"
+_REJECTED = "The model server rejected the request"
+_FAILED = "The model server failed"
+_REFUSALS = {
+    401: "The model server refused Palaver's credentials",
+    402: "The model server wants to be paid first",
+    403: "The model server refused Palaver's credentials",
+    404: "The model server does not know this model",
+    408: _SILENT,
+    413: "The conversation is too long for the model server",
+    429: "The model server is receiving too many requests",
+    504: _SILENT,
+}
+
+# aiohttp's errors come through its httpx transport unmapped, some of them; ValueError is a header it cannot send.
+_TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, ValueError)
+
+
+class Provider:
+    """One model server. `http_client` takes the place of the network: the embedded model comes in that way."""
+
+    def __init__(
+        self,
+        spec: ProviderSpec,
+        *,
+        max_reply_bytes: int = MAX_REPLY_BYTES,
+        http_client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        self.id = spec.id
+        self.default_model = spec.default_model
+        self.models = spec.models
+        self._spec = spec
+        self._max_reply_bytes = max_reply_bytes
+        self._asks_for_usage = True
+        self._secrets = [secret for secret in (spec.api_key, *spec.extra_headers.values()) if secret]
+        self._headers: dict[str, str | Omit] = {
+            # A server without keys gets no Authorization at all; the client insists on having some key.
+            "Authorization": f"Bearer {spec.api_key}" if spec.api_key else omit,
+            # Compression would hold tokens back until there are enough of them to compress.
+            "Accept-Encoding": "identity",
+            # The client would take these from the environment, for whichever server this is.
+            "OpenAI-Organization": omit,
+            "OpenAI-Project": omit,
+            **spec.extra_headers,
+        }
+        self._client = AsyncOpenAI(
+            base_url=spec.base_url,
+            api_key=spec.api_key or "none",
+            max_retries=spec.max_retries,
+            http_client=http_client or _HttpClient(limits=LIMITS),
+        )
+
+    def accepts(self, model: str) -> bool:
+        """Whether a request may name that model."""
+        return not self.models or model in self.models or model == self.default_model
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[Delta]]:
+        """The reply: one list of deltas for each read from the socket that brought any. Raises UpstreamError.
+
+        Closing the generator closes the connection, which tells the model server to stop.
+        """
+        decoder = ReplyDecoder(self._max_reply_bytes)
+        async with AsyncExitStack() as stack:
+            response = await self._open(request, stack)
+            chunks = await stack.enter_async_context(aclosing(response.aiter_bytes()))
+            try:
+                if _content_type(response) == "application/json":
+                    yield decoder.take_whole(await self._read_whole(chunks))
+                else:
+                    async for data in chunks:
+                        if deltas := decoder.feed(data):
+                            yield deltas
+                        if decoder.done:
+                            break
+                    if deltas := decoder.end():
+                        yield deltas
+            except _TRANSPORT_ERRORS as error:
+                raise self._broken(error) from None
+            if decoder.failure is None:
+                await _drain(chunks)
+        if decoder.failure is not None:
+            raise self._safe(decoder.failure)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _open(self, request: ModelRequest, stack: AsyncExitStack) -> httpx2.Response:
+        """The answer, once its status and content type have come and are good. Raises UpstreamError."""
+        try:
+            response = await self._send(request, stack)
+        except APIStatusError as error:
+            raise self._safe(_refusal(error)) from None
+        except (APIError, *_TRANSPORT_ERRORS) as error:
+            raise self._unreachable(error) from None
+        content_type = _content_type(response)
+        if content_type not in ("text/event-stream", "application/json"):
+            detail = f"status {response.status_code}, content type {content_type or 'missing'}"
+            raise UpstreamError("The model server answered with something that is not a reply", detail=detail)
+        return response
+
+    async def _send(self, request: ModelRequest, stack: AsyncExitStack) -> httpx2.Response:
+        if self._asks_for_usage:
+            try:
+                return await self._post(request, stack, asks_for_usage=True)
+            except APIStatusError as error:
+                if error.status_code not in (400, 422) or "stream_options" not in _body_of(error):
+                    raise
+        response = await self._post(request, stack, asks_for_usage=False)
+        # Only now is it sure that this was what the server did not like.
+        self._asks_for_usage = False
+        return response
+
+    async def _post(self, request: ModelRequest, stack: AsyncExitStack, *, asks_for_usage: bool) -> httpx2.Response:
+        silence = request.timeout_seconds or self._spec.timeout_seconds
+        body = {**request.params, "messages": request.messages}
+        if asks_for_usage:
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        else:
+            body.pop("stream_options", None)
+        answer = await stack.enter_async_context(
+            self._client.chat.completions.with_streaming_response.create(
+                model=request.model,
+                # What is in `extra_body` is sent as it is; arguments are walked through, a millisecond for a long chat.
+                messages=[],
+                extra_body={**body, "model": request.model, "stream": True},
+                stream=True,
+                extra_headers=self._headers,
+                timeout=httpx2.Timeout(silence, connect=self._spec.connect_timeout_seconds),
+            )
+        )
+        return answer.http_response
+
+    async def _read_whole(self, chunks: AsyncIterator[bytes]) -> bytes:
+        body = bytearray()
+        async for data in chunks:
+            body += data
+            if len(body) > self._max_reply_bytes + MAX_EVENT_BYTES:
+                raise UpstreamError(f"The model server's reply is longer than {self._max_reply_bytes} bytes")
+        return bytes(body)
+
+    def _unreachable(self, error: Exception) -> UpstreamError:
+        message = _SILENT if _is_silence(error.__cause__) or _is_silence(error) else _UNREACHABLE
+        return self._safe(UpstreamError(message, detail=_chain(error)))
+
+    def _broken(self, error: Exception) -> UpstreamError:
+        return self._safe(UpstreamError(_SILENT_MIDWAY if _is_silence(error) else BROKEN_OFF, detail=_chain(error)))
+
+    def _safe(self, error: UpstreamError) -> UpstreamError:
+        """The same error, its detail without the provider's secrets: some servers repeat the key they refuse."""
+        for secret in self._secrets:
+            error.detail = error.detail.replace(secret, "[secret]")
+        return error
+
+
+class _HttpClient(DefaultAioHttpClient):
+    """The openai package's aiohttp client, but for what it retries.
+
+    A server that took the request and then kept silent for `timeout_seconds` is not asked again: it may be at work on
+    it, and the caller has waited long enough. Nor is one that wants to be left alone for longer than a person waits.
+    """
+
+    async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
+        try:
+            response = await super().send(request, **kwargs)
+        except httpx2.ReadTimeout as error:
+            raise APITimeoutError(request=request) from error
+        if (_retry_after(response) or 0) > MAX_RETRY_WAIT_SECONDS:
+            response.headers["x-should-retry"] = "false"
+        return response
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Reads the end of the body behind `[DONE]`, so that the connection can be used again.
+
+    It has nearly always come already; a server that keeps the stream open loses the connection instead.
+    """
+    with contextlib.suppress(TimeoutError, *_TRANSPORT_ERRORS):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+
+
+def _refusal(error: APIStatusError) -> UpstreamError:
+    status = error.status_code
+    message = _REFUSALS.get(status) or (_REJECTED if status < 500 else _FAILED)
+    detail = f"status {status}: {_body_of(error)[:DETAIL_CHARS]}"
+    return UpstreamError(message, status=status, detail=detail, retry_after=_retry_after(error.response))
+
+
+def _body_of(error: APIStatusError) -> str:
+    return error.response.text
+
+
+def _content_type(response: httpx2.Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    """The seconds of `Retry-After`, which holds them or a date."""
+    value = response.headers.get("retry-after", "")
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return None
+
+
+def _is_silence(error: BaseException | None) -> bool:
+    # Not httpx2.TimeoutException: the aiohttp transport uses its ConnectTimeout for every kind of lost connection.
+    return isinstance(error, (httpx2.ReadTimeout, TimeoutError))
+
+
+def _chain(error: BaseException) -> str:
+    """The error and what caused it, in one line: the client's own errors say no more than `Connection error.`"""
+    lines: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(lines) < 4:
+        lines.append(f"{type(cause).__name__}: {cause}")
+        cause = cause.__cause__
+    return " < ".join(lines)[:DETAIL_CHARS]

@@ -1,0 +1,157 @@
+"""The model that is always there: an OpenAI-compatible ASGI application inside the process, without a key or a network.
+
+It is reached through the same client as every other model server, so that a first conversation takes the same way as
+all later ones. What it says is of use once: that the installation works, and how to bring in a real model.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import httpx2
+import msgspec
+
+from app.kit.ids import new_id
+from app.providers.asgi import Receive, Scope, Send, StreamingAsgiTransport
+from app.providers.client import Provider
+from app.providers.models import ProviderSpec
+
+PROVIDER_ID = MODEL = "embedded"
+QUOTED_CHARS = 200
+CHARS_PER_TOKEN = 4
+
+_WORD = re.compile(r"\s*\S+")
+
+
+def embedded_provider(max_reply_bytes: int) -> Provider:
+    spec = ProviderSpec(
+        id=PROVIDER_ID, base_url="http://embedded.invalid/v1", default_model=MODEL, models=(MODEL,), max_retries=0
+    )
+    # A proxy from the environment would otherwise come between.
+    client = httpx2.AsyncClient(transport=StreamingAsgiTransport(embedded_model), trust_env=False)
+    return Provider(spec, max_reply_bytes=max_reply_bytes, http_client=client)
+
+
+async def embedded_model(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application: `GET /v1/models`, `POST /v1/chat/completions`, streamed or not."""
+    match scope["method"], scope["path"]:
+        case "GET", "/v1/models":
+            model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "palaver"}
+            await _send_json(send, 200, {"object": "list", "data": [model]})
+        case "POST", "/v1/chat/completions":
+            try:
+                request = msgspec.json.decode(await _read(receive), type=_Request)
+            except msgspec.MsgspecError as error:
+                await _send_json(send, 400, _error(str(error)))
+                return
+            await (_stream if request.stream else _complete)(send, request)
+        case _:
+            await _send_json(send, 404, _error("Not found"))
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class _Request(msgspec.Struct):
+    messages: list[_Message]
+    stream: bool = False
+    stream_options: _StreamOptions | None = None
+
+
+def reply_to(messages: Sequence[tuple[str, str]]) -> str:
+    """What the model says to a conversation of (role, text)."""
+    asked = next((text for role, text in reversed(messages) if role == "user"), "")
+    quoted = " ".join(asked.split())
+    if len(quoted) > QUOTED_CHARS:
+        quoted = quoted[:QUOTED_CHARS].rstrip() + "…"
+    count = sum(role != "system" for role, _ in messages)
+    given = "one message" if count == 1 else f"{count} messages"
+    return (
+        f"You said: “{quoted}”\n\n"
+        f"I was given {given} of this conversation. I am Palaver's embedded model: I run inside the server, without a "
+        "key and without a network, and can do no more than repeat what I am told. Everything around me is real.\n\n"
+        "To talk to a real model, set OPENAI_API_KEY, and OPENAI_BASE_URL if it is not OpenAI's, and start Palaver "
+        "again."
+    )
+
+
+async def _stream(send: Send, request: _Request) -> None:
+    text, usage = _answer(request)
+    await send(_start(200, b"text/event-stream"))
+    for chunk in _chunks(text):
+        await send(_body(b"data: %b\n\n" % msgspec.json.encode(chunk), more=True))
+    if request.stream_options is not None and request.stream_options.include_usage:
+        last = {**_envelope("chat.completion.chunk"), "choices": [], "usage": usage}
+        await send(_body(b"data: %b\n\n" % msgspec.json.encode(last), more=True))
+    await send(_body(b"data: [DONE]\n\n", more=False))
+
+
+async def _complete(send: Send, request: _Request) -> None:
+    text, usage = _answer(request)
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    await _send_json(send, 200, {**_envelope("chat.completion"), "choices": [choice], "usage": usage})
+
+
+def _answer(request: _Request) -> tuple[str, Mapping[str, int]]:
+    messages = [(message.role, _text_of(message.content)) for message in request.messages]
+    text = reply_to(messages)
+    prompt, completion = sum(_tokens(said) for _, said in messages), _tokens(text)
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return text, usage
+
+
+def _text_of(content: str | list[dict[str, Any]] | None) -> str:
+    if isinstance(content, list):
+        return " ".join(str(part.get("text") or f"[{part.get('type')}]") for part in content)
+    return content or ""
+
+
+def _tokens(text: str) -> int:
+    """About as many as there are."""
+    return -(-len(text) // CHARS_PER_TOKEN)
+
+
+def _chunks(text: str) -> Iterator[Mapping[str, Any]]:
+    envelope = _envelope("chat.completion.chunk")
+    deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in _WORD.findall(text))]
+    for delta in deltas:
+        yield {**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    yield {**envelope, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+def _envelope(kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{new_id()}", "object": kind, "created": int(time.time()), "model": MODEL}
+
+
+def _error(message: str) -> Mapping[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+async def _read(receive: Receive) -> bytes:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+async def _send_json(send: Send, status: int, value: Any) -> None:
+    await send(_start(status, b"application/json"))
+    await send(_body(msgspec.json.encode(value), more=False))
+
+
+def _start(status: int, content_type: bytes) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": status, "headers": [(b"content-type", content_type)]}
+
+
+def _body(data: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -1,0 +1,84 @@
+"""What a model server is asked, what it sends back piece by piece, and how it fails."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSpec:
+    """One model server. An empty `models` admits any model; times are in seconds.
+
+    `timeout_seconds` is the silence after which a reply counts as lost, `max_retries` the further tries before the
+    first byte of a reply.
+    """
+
+    id: str
+    base_url: str
+    default_model: str
+    api_key: str | None = field(default=None, repr=False)
+    models: tuple[str, ...] = ()
+    timeout_seconds: float = 120.0
+    connect_timeout_seconds: float = 10.0
+    max_retries: int = 2
+    extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call. `messages` and `params` are in OpenAI's shape and reach the model server as they are.
+
+    `timeout_seconds` takes the place of the provider's.
+    """
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    timeout_seconds: float | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens, as the model server counted them; the cached ones are among the prompt's."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
+    """A piece of the call at `index`: id and name come once, the JSON text of the arguments in any number of pieces."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """What one event of the stream added to the reply. A struct of msgspec: made in a tenth of a dataclass's time."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+class UpstreamError(Exception):
+    """A model server did not do its part.
+
+    `message` may be shown to anyone. `detail` is what really happened, with the server's own words but without its
+    key: for the log only. `status` is the server's HTTP status, if it sent one, and `retry_after` the seconds after
+    which it wants to be asked again.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, detail: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.detail = detail
+        self.retry_after = retry_after
