@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from quart import Quart, current_app, g, request
 from structlog.contextvars import bind_contextvars
+from werkzeug.datastructures import Headers
 
 from app.auth.models import Principal
 from app.auth.scopes import Scope
@@ -37,7 +38,7 @@ def install_guard(app: Quart) -> None:
             g.principal = await authorize(request.headers, request.args, Scope(declared.scope))
 
 
-async def authorize(headers: Mapping[str, str], args: Mapping[str, str], scope: Scope) -> Principal:
+async def authorize(headers: Headers, args: Mapping[str, str], scope: Scope) -> Principal:
     """The caller, who has the scope. Raises Unauthorized, Forbidden."""
     policy = service(AuthPolicy)
     text = _key_text(headers, args, policy)
@@ -59,7 +60,7 @@ def caller() -> Principal:
     return principal
 
 
-def _key_text(headers: Mapping[str, str], args: Mapping[str, str], policy: AuthPolicy) -> str | None:
+def _key_text(headers: Headers, args: Mapping[str, str], policy: AuthPolicy) -> str | None:
     if key := headers.get("X-API-Key", "").strip():
         return key
     scheme, _, key = headers.get("Authorization", "").strip().partition(" ")

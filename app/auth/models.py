@@ -1,7 +1,8 @@
 """Keys as they are stored, and callers as the rest of Palaver sees them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import JSON, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -9,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.auth.scopes import Scope
 from app.errors import Forbidden
 from app.kit.db import Base, UtcDateTime
+
+KeyStatus = Literal["live", "expired", "revoked"]
 
 
 class ApiKeyRow(Base):
@@ -36,7 +39,7 @@ class ApiKeyRow(Base):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its text."""
+    """A key without its text; `previous_expires_at` is how long the text before the last rotation stays good."""
 
     id: str
     name: str
@@ -47,19 +50,30 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    previous_expires_at: datetime | None = None
 
-    def is_live(self, now: datetime) -> bool:
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+    def status(self, now: datetime) -> KeyStatus:
+        if self.revoked_at is not None:
+            return "revoked"
+        return "live" if self.expires_at is None or now < self.expires_at else "expired"
+
+    @property
+    def sorted_scopes(self) -> list[Scope]:
+        return [scope for scope in Scope if scope in self.scopes]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling: the key, what it may do, and the one user it may act as (None: any)."""
+    """Who is calling: the key, what it may do, and the one user it may act as (None: any).
+
+    `digest` is the keyed hash of the text that the caller showed, by which a long connection is checked again.
+    """
 
     key_id: str
     name: str
     scopes: frozenset[Scope]
     username: str | None = None
+    digest: bytes = field(default=b"", compare=False, repr=False)
 
     def check_user(self, username: str) -> None:
         """Raises Forbidden when the key is bound to another user."""

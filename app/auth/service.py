@@ -1,6 +1,6 @@
 """Making, checking and ending keys."""
 
-import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import Update, bindparam, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.keytext import SHOWN_CHARS, is_well_formed, new_key_text
 from app.auth.models import ApiKey, ApiKeyRow, Principal
@@ -22,8 +23,12 @@ from app.kit.ids import new_id
 CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 10_000
 LAST_USED_EVERY = timedelta(minutes=1)
+MAX_OVERLAP = timedelta(days=7)
 MAX_NAME_CHARS = 100
 MAX_USERNAME_CHARS = 255
+MAX_EXPIRY_DAYS = 36_500
+# No control characters, which a terminal or a log would act upon, and something besides blanks.
+TEXT_PATTERN = r"^[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 ANONYMOUS = Principal(key_id="anonymous", name="anonymous", scopes=SEED_SCOPES)
 
 
@@ -46,7 +51,10 @@ class KeyService:
     """Keys in the database, and the operator's beside them.
 
     A key that was seen is remembered for CACHE_SECONDS, and forgotten at once when any key changes: here, or in
-    another process on the same data folder, which says so by touching `change_file`.
+    another process on the same data folder, which says so by making `change_file` one byte longer.
+
+    Methods that manage keys take `by`, the caller who asks for it over HTTP; None is the operator at the command
+    line. A caller bound to a username sees and manages only the keys bound to it: the others do not exist for it.
     """
 
     def __init__(
@@ -59,30 +67,32 @@ class KeyService:
         self._database = database
         self._secrets = secrets
         self._change_file = change_file
-        self._operator_keys = {secrets.digest(key.text): key.principal for key in operator_keys}
+        self._operator_keys = {
+            digest: replace(key.principal, digest=digest)
+            for key in operator_keys
+            for digest in (secrets.digest(key.text),)
+        }
         self._cache: dict[bytes, _Cached] = {}
-        self._cache_generation = -1
+        self._cache_generation: tuple[int, int] | None = None
         self._used: dict[str, datetime] = {}
 
     async def verify(self, text: str) -> Principal:
         """The caller whose key this is. Raises Unauthorized `Invalid API key`."""
-        if self._operator_keys and (operator := self._operator_keys.get(self._secrets.digest(text))):
-            return operator
-        if not is_well_formed(text):
-            raise Unauthorized("Invalid API key", code="invalid_api_key")
-        key = await self._find_live(self._secrets.digest(text))
-        if key is None:
-            raise Unauthorized("Invalid API key", code="invalid_api_key")
-        self._used[key.id] = utc_now()
-        return Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username)
+        well_formed = is_well_formed(text)
+        if well_formed or self._operator_keys:
+            digest = self._secrets.digest(text)
+            if operator := self._operator_keys.get(digest):
+                return operator
+            if well_formed and (key := await self._find_live(digest)):
+                self._used[key.id] = utc_now()
+                return Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
+        raise Unauthorized("Invalid API key", code="invalid_api_key")
 
     async def is_live(self, principal: Principal) -> bool:
-        """Whether the key behind a long connection is still good."""
-        if principal == ANONYMOUS or principal in self._operator_keys.values():
+        """Whether the key behind a long connection is still good: neither ended nor rotated away."""
+        if principal == ANONYMOUS or principal.digest in self._operator_keys:
             return True
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(ApiKeyRow).where(ApiKeyRow.id == principal.key_id))).first()
-        return row is not None and _to_key(row).is_live(utc_now())
+        return await self._find_live(principal.digest) is not None
 
     async def create(
         self,
@@ -91,21 +101,19 @@ class KeyService:
         scopes: Iterable[str],
         username: str | None = None,
         expires_in_days: float | None = None,
-        granted_by: Principal | None = None,
+        by: Principal | None = None,
     ) -> tuple[ApiKey, str]:
         """A new key and its text, which is shown this once.
 
-        `granted_by` is the caller who asks for it over HTTP; None is the operator at the command line. Raises
-        BadRequest for arguments that make no key, Forbidden for scopes or users that the caller lacks.
+        Raises BadRequest for arguments that make no key, Forbidden for scopes or users that the caller lacks.
         """
         wanted = _check_scopes(scopes)
         name = _check_text("name", name, MAX_NAME_CHARS)
         if username is not None:
             username = _check_text("username", username, MAX_USERNAME_CHARS)
-        if expires_in_days is not None and not 0 < expires_in_days <= 36_500:
-            raise BadRequest("expires_in_days must be above 0 and at most 36500", code="invalid_request")
-        if granted_by is not None:
-            _check_may_grant(granted_by, wanted, username)
+        if expires_in_days is not None and not 0 < expires_in_days <= MAX_EXPIRY_DAYS:
+            raise BadRequest(f"expires_in_days must be above 0 and at most {MAX_EXPIRY_DAYS}", code="invalid_request")
+        _check_may_grant(by, wanted, username)
         now = utc_now()
         text = new_key_text()
         key = ApiKey(
@@ -134,48 +142,62 @@ class KeyService:
             )
         return key, text
 
-    async def list_keys(self) -> list[ApiKey]:
-        """Every key, the newest first."""
+    async def list_keys(self, *, by: Principal | None = None) -> list[ApiKey]:
+        """Every key that the caller may see, the newest first."""
         query = select(ApiKeyRow).order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)
+        if by is not None and by.username is not None:
+            query = query.where(ApiKeyRow.username == by.username)
         async with self._database.read() as connection:
             return [_to_key(row) for row in await connection.execute(query)]
 
     async def rotate(
-        self, key_id: str, *, overlap: timedelta = timedelta(), granted_by: Principal | None = None
+        self, key_id: str, *, overlap: timedelta = timedelta(), by: Principal | None = None
     ) -> tuple[ApiKey, str]:
-        """A new text for a live key; the old one stays good for `overlap`. Raises NotFound, BadRequest, Forbidden."""
-        key = await self._get(key_id)
+        """A new text for a live key; the old one stays good for `overlap`, one that was already old does not.
+
+        Raises NotFound, BadRequest for a dead key or an overlap above MAX_OVERLAP, Forbidden for scopes that the
+        caller lacks.
+        """
+        if not timedelta() <= overlap <= MAX_OVERLAP:
+            limit = int(MAX_OVERLAP.total_seconds())
+            raise BadRequest(f"overlap_seconds must be between 0 and {limit}", code="invalid_request")
         now = utc_now()
-        if not key.is_live(now):
-            raise BadRequest("A revoked or expired key cannot be rotated", code="key_not_live")
-        if granted_by is not None:
-            _check_may_grant(granted_by, key.scopes, key.username)
         text = new_key_text()
-        rotated = replace(key, prefix=text[:SHOWN_CHARS])
-        await self._change(
-            key_id,
-            digest=self._secrets.digest(text),
-            prefix=rotated.prefix,
-            previous_digest=ApiKeyRow.digest if overlap else None,
-            previous_expires_at=now + overlap if overlap else None,
-        )
+        async with self._database.write() as connection:
+            key = await _get(connection, key_id, by)
+            if key.status(now) != "live":
+                raise BadRequest("A revoked or expired key cannot be rotated", code="key_not_live")
+            _check_may_grant(by, key.scopes, key.username)
+            rotated = replace(key, prefix=text[:SHOWN_CHARS], previous_expires_at=now + overlap if overlap else None)
+            await connection.execute(
+                _one(key_id).values(
+                    digest=self._secrets.digest(text),
+                    prefix=rotated.prefix,
+                    previous_digest=ApiKeyRow.digest if overlap else None,
+                    previous_expires_at=rotated.previous_expires_at,
+                )
+            )
+        self._forget()
         return rotated, text
 
-    async def revoke(self, key_id: str) -> ApiKey:
+    async def revoke(self, key_id: str, *, by: Principal | None = None) -> ApiKey:
         """Ends a key for good, at once; ending it twice is no error. Raises NotFound."""
-        key = await self._get(key_id)
-        if key.revoked_at is not None:
-            return key
-        revoked = replace(key, revoked_at=utc_now())
-        await self._change(key_id, revoked_at=revoked.revoked_at, previous_digest=None, previous_expires_at=None)
+        async with self._database.write() as connection:
+            key = await _get(connection, key_id, by)
+            if key.revoked_at is not None:
+                return key
+            revoked = replace(key, revoked_at=utc_now(), previous_expires_at=None)
+            await connection.execute(
+                _one(key_id).values(revoked_at=revoked.revoked_at, previous_digest=None, previous_expires_at=None)
+            )
+        self._forget()
         return revoked
 
-    async def delete(self, key_id: str) -> None:
+    async def delete(self, key_id: str, *, by: Principal | None = None) -> None:
         """Ends a key and forgets it. Raises NotFound."""
         async with self._database.write() as connection:
-            result = await connection.execute(delete(ApiKeyRow).where(ApiKeyRow.id == key_id))
-        if result.rowcount == 0:
-            raise NotFound("API key not found", code="api_key_not_found")
+            await _get(connection, key_id, by)
+            await connection.execute(delete(ApiKeyRow).where(ApiKeyRow.id == key_id))
         self._forget()
 
     async def any_keys(self) -> bool:
@@ -186,15 +208,18 @@ class KeyService:
             return (await connection.execute(select(ApiKeyRow.id).limit(1))).first() is not None
 
     async def write_last_used(self) -> None:
-        """Store when keys were last used: called off the request's path, at most once a minute."""
-        used, self._used = self._used, {}
+        """Store when keys were last used: called every LAST_USED_EVERY, off the request's path."""
+        used = dict(self._used)
         if not used:
             return
+        statement = (
+            update(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id")).values(last_used_at=bindparam("moment"))
+        )
+        rows = [{"key_id": key_id, "moment": moment} for key_id, moment in used.items()]
         async with self._database.write() as connection:
-            for key_id, moment in used.items():
-                await connection.execute(
-                    update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(last_used_at=moment)
-                )
+            await connection.execute(statement, rows)
+        # What was used again meanwhile waits for the next turn, and everything does when the write failed.
+        self._used = {key_id: moment for key_id, moment in self._used.items() if used.get(key_id) != moment}
 
     async def _find_live(self, digest: bytes) -> ApiKey | None:
         generation = self._generation()
@@ -212,7 +237,7 @@ class KeyService:
             # A change that came while this was being read makes what was read old news: use it once, keep it not.
             if generation == self._generation():
                 self._cache[digest] = cached
-        if not cached.key.is_live(now) or (cached.good_until is not None and now >= cached.good_until):
+        if cached.key.status(now) != "live" or (cached.good_until is not None and now >= cached.good_until):
             return None
         return cached.key
 
@@ -225,31 +250,30 @@ class KeyService:
         good_until = row.previous_expires_at if row.digest != digest else None
         return _Cached(_to_key(row), good_until, time.monotonic() + CACHE_SECONDS)
 
-    async def _get(self, key_id: str) -> ApiKey:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(ApiKeyRow).where(ApiKeyRow.id == key_id))).first()
-        if row is None:
-            raise NotFound("API key not found", code="api_key_not_found")
-        return _to_key(row)
-
-    async def _change(self, key_id: str, **values: Any) -> None:
-        async with self._database.write() as connection:
-            await connection.execute(update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(**values))
-        self._forget()
-
-    def _generation(self) -> int:
+    def _generation(self) -> tuple[int, int]:
         try:
-            return self._change_file.stat().st_mtime_ns
+            found = self._change_file.stat()
         except FileNotFoundError:
-            return 0
+            return 0, 0
+        return found.st_ino, found.st_size
 
     def _forget(self) -> None:
         """Drop what every process on this data folder remembers of keys."""
         self._cache.clear()
-        self._change_file.touch()
-        # The kernel's own clock for files is coarse: two changes in one tick would look like one.
-        moment = time.time_ns()
-        os.utime(self._change_file, ns=(moment, moment))
+        # A length, and not a time: the clock that files are stamped with is coarse, and can be set back.
+        with self._change_file.open("ab") as file:
+            file.write(b".")
+
+
+async def _get(connection: AsyncConnection, key_id: str, by: Principal | None) -> ApiKey:
+    row = (await connection.execute(select(ApiKeyRow).where(ApiKeyRow.id == key_id))).first()
+    if row is None or (by is not None and by.username is not None and row.username != by.username):
+        raise NotFound("API key not found", code="api_key_not_found")
+    return _to_key(row)
+
+
+def _one(key_id: str) -> Update:
+    return update(ApiKeyRow).where(ApiKeyRow.id == key_id)
 
 
 def _to_key(row: Any) -> ApiKey:
@@ -263,6 +287,7 @@ def _to_key(row: Any) -> ApiKey:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         last_used_at=row.last_used_at,
+        previous_expires_at=row.previous_expires_at,
     )
 
 
@@ -283,14 +308,18 @@ def _check_text(field: str, value: str, limit: int) -> str:
     value = value.strip()
     if not value:
         raise BadRequest(f"{field} is empty", code="invalid_request")
-    if len(value) > limit or not value.isprintable():
-        raise BadRequest(f"{field} must be at most {limit} printable characters", code="invalid_request")
+    if len(value) > limit or not re.fullmatch(TEXT_PATTERN, value):
+        raise BadRequest(f"{field} must be at most {limit} characters, no control characters", code="invalid_request")
     return value
 
 
-def _check_may_grant(caller: Principal, scopes: frozenset[Scope], username: str | None) -> None:
+def _check_may_grant(caller: Principal | None, scopes: frozenset[Scope], username: str | None) -> None:
+    if caller is None:
+        return
     if missing := scopes - caller.scopes:
-        raise Forbidden(f"The API key cannot grant scopes it lacks: {', '.join(sorted(missing))}", code="scope_not_held")
+        raise Forbidden(
+            f"The API key cannot grant scopes it lacks: {', '.join(sorted(missing))}", code="scope_not_held"
+        )
     if caller.username is not None and username != caller.username:
         raise Forbidden("A key bound to a username can only make keys bound to it", code="username_not_allowed")
 
