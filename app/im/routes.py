@@ -1,31 +1,39 @@
 """`/api/v1/im/*`: messages through bots; `/api/v1/bots`: the bots themselves."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 from quart import Blueprint, Response
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
 from app.chat.parts import PartLimits, parse_parts
+from app.chat.requests import NAME_PATTERN
+from app.chat.schemas import DateTime, MessagePart
 from app.errors import BadRequest
 from app.im.models import Bot
-from app.im.service import ID_PATTERN, BotService
-from app.im.umo import parse_umo
+from app.im.service import ID_PATTERN, MAX_NAME_CHARS, BotService
+from app.im.umo import MAX_UMO_CHARS, UMO_PATTERN, parse_umo
 from app.kit.clock import iso
 from app.kit.http import convert, json_object, ok, service
 from app.kit.operation import Answer, Body, Param, operation
 
-MAX_BOT_BODY_BYTES = 64 * 1024
-
 blueprint = Blueprint("im", __name__)
 
 
-class ImLimits(msgspec.Struct, frozen=True):
-    """How large a message may be: its JSON body in bytes, and its parts."""
+class SendMessageRequest(msgspec.Struct):
+    """A message to one place on one platform."""
 
-    body_bytes: int
-    parts: PartLimits
+    umo: Annotated[
+        str,
+        Meta(
+            max_length=MAX_UMO_CHARS,
+            pattern=UMO_PATTERN,
+            description="Unified message origin. Format: platform:message_type:session_id",
+        ),
+    ]
+    message: Annotated[str, Meta(min_length=1, pattern=r"\S")] | Annotated[list[MessagePart], Meta(min_length=1)]
 
 
 class BotList(msgspec.Struct):
@@ -40,8 +48,8 @@ class BotItem(msgspec.Struct, kw_only=True):
     name: str
     enabled: bool
     config: dict[str, Any]
-    created_at: str
-    updated_at: str
+    created_at: DateTime
+    updated_at: DateTime
 
 
 class BotWithSecrets(BotItem, kw_only=True):
@@ -54,41 +62,27 @@ class BotItems(msgspec.Struct):
     bots: list[BotItem]
 
 
+BotName = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
+
+
 class CreateBotRequest(msgspec.Struct, kw_only=True):
     """`id` is the platform id in umos; `config` is the adapter's, secrets included; `name` is the id unless given."""
 
-    id: str
-    adapter: str
+    id: Annotated[str, Meta(pattern=ID_PATTERN)]
+    adapter: Annotated[str, Meta(description="The kind of platform.", examples=["webhook"])]
     config: dict[str, Any]
-    name: str | None = None
+    name: BotName | None = None
     enabled: bool = True
 
 
 class UpdateBotRequest(msgspec.Struct, kw_only=True):
     """What is not given stays. In `config` too, where null brings back the default or makes a new secret."""
 
-    name: str | None = None
+    name: BotName | None = None
     enabled: bool | None = None
     config: dict[str, Any] | None = None
 
 
-SEND_MESSAGE_REQUEST = {
-    "title": "SendMessageRequest",
-    "type": "object",
-    "required": ["umo", "message"],
-    "properties": {
-        "umo": {
-            "type": "string",
-            "description": "Unified message origin. Format: platform:message_type:session_id",
-        },
-        "message": {
-            "oneOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"$ref": "#/components/schemas/MessagePart"}},
-            ]
-        },
-    },
-}
 SENT = {"type": "object", "additionalProperties": True}
 
 BOT_ID = Param(
@@ -115,7 +109,7 @@ BOT_EXAMPLE = {
         "`webchat` adds a bot message to that chat session, which is created if need be."
     ),
     body=Body(
-        SEND_MESSAGE_REQUEST,
+        SendMessageRequest,
         examples={
             "plain": {"umo": "webchat:FriendMessage:openapi_probe", "message": "ping from api key"},
             "chain": {
@@ -138,21 +132,18 @@ BOT_EXAMPLE = {
     errors={
         400: "Missing key: umo",
         404: "Bot not found or not running for platform: X",
-        413: "The request body is larger than 4194304 bytes",
-        415: "Content-Type must be application/json",
         502: "The webhook receiver could not be reached",
         503: "The database is not available at the moment; nothing was changed",
         504: "The webhook receiver did not answer in time",
     },
 )
 async def send_message() -> Response:
-    limits = service(ImLimits)
-    body = await json_object(limits.body_bytes)
+    body = await json_object()
     for key in ("umo", "message"):
         if body.get(key) is None:
             raise BadRequest(f"Missing key: {key}", code="missing_key")
     umo = parse_umo(body["umo"])
-    sent = await service(BotService).send(umo, parse_parts(body["message"], limits.parts), caller())
+    sent = await service(BotService).send(umo, parse_parts(body["message"], service(PartLimits)), caller())
     return ok({"message_id": sent.message_id, "umo": str(umo)})
 
 
@@ -214,13 +205,11 @@ async def list_bots() -> Response:
     errors={
         400: "id is reserved: webchat",
         409: "Bot already exists: support-hook",
-        413: "The request body is larger than 65536 bytes",
-        415: "Content-Type must be application/json",
     },
     tag="Management",
 )
 async def create_bot() -> Response:
-    given = convert(await json_object(MAX_BOT_BODY_BYTES), CreateBotRequest)
+    given = convert(await json_object(), CreateBotRequest)
     bot, generated = await service(BotService).create(
         id=given.id, adapter=given.adapter, config=given.config, name=given.name, enabled=given.enabled
     )
@@ -267,13 +256,11 @@ async def get_bot(bot_id: str) -> Response:
     errors={
         400: "name must be 1 to 100 printable characters",
         404: "Bot not found",
-        413: "The request body is larger than 65536 bytes",
-        415: "Content-Type must be application/json",
     },
     tag="Management",
 )
 async def update_bot(bot_id: str) -> Response:
-    given = convert(await json_object(MAX_BOT_BODY_BYTES), UpdateBotRequest)
+    given = convert(await json_object(), UpdateBotRequest)
     bot, generated = await service(BotService).update(
         bot_id, name=given.name, enabled=given.enabled, config=given.config
     )

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
 from app.chat.parts import Media, Part, Reply, Text, attachment_ids, check_attachments
+from app.chat.requests import NAME_PATTERN
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
 from app.files.models import Attachment
 from app.im.adapters.base import (
@@ -276,7 +277,7 @@ def _check_config(
 
 def _check_name(name: str) -> str:
     name = name.strip()
-    if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
+    if len(name) > MAX_NAME_CHARS or not re.fullmatch(NAME_PATTERN, name):
         raise BadRequest(f"name must be 1 to {MAX_NAME_CHARS} printable characters", code="invalid_request")
     return name
 

@@ -1,5 +1,6 @@
 """The unified message origin: where on which platform a message goes, as one string."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -7,8 +8,15 @@ from app.errors import BadRequest
 
 MessageType = Literal["FriendMessage", "GroupMessage", "OtherMessage"]
 MESSAGE_TYPES: frozenset[str] = frozenset(get_args(MessageType))
-MAX_UMO_CHARS = 512
-MAX_SESSION_CHARS = 255
+MAX_UMO_CHARS = 640  # the longest: a platform, a type, and a webchat session with its user
+UMO_PATTERN = (
+    r"^\s*[^:\x00-\x1f\x7f-\x9f]*[^:\s\x00-\x1f\x7f-\x9f][^:\x00-\x1f\x7f-\x9f]*"
+    r":\s*(FriendMessage|GroupMessage|OtherMessage)\s*"
+    r":[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+)
+"""What umos look like, for the schema."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,8 @@ def parse_umo(raw: object) -> Umo:
     if len(raw) > MAX_UMO_CHARS:
         raise invalid_umo(f"longer than {MAX_UMO_CHARS} characters")
     text = raw.strip()
-    if not text.isprintable():
-        raise invalid_umo("holds characters that cannot be printed")
+    if _CONTROL.search(text):
+        raise invalid_umo("holds control characters")
     pieces = text.split(":", 2)
     if len(pieces) < 3:
         raise invalid_umo("must be platform_id:message_type:session_id")
@@ -42,8 +50,6 @@ def parse_umo(raw: object) -> Umo:
         raise invalid_umo(f"message_type must be one of {', '.join(get_args(MessageType))}")
     if not session_id:
         raise invalid_umo("session_id is empty")
-    if len(session_id) > MAX_SESSION_CHARS:
-        raise invalid_umo(f"session_id is longer than {MAX_SESSION_CHARS} characters")
     return Umo(platform_id, cast(MessageType, message_type), session_id)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.chat.parts import Part
+from app.chat.requests import MAX_NAME_CHARS
 from app.errors import Forbidden
 from app.im.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
 from app.im.umo import invalid_umo
@@ -23,11 +24,12 @@ class BotMessageSink(Protocol):
     """Takes messages of a bot into chat sessions."""
 
     async def add_bot_message(
-        self, session_id: str, parts: Sequence[Part], *, owner: str | None, creator_if_new: str
+        self, session_id: str, parts: Sequence[Part], *, creator_if_new: str, username: str | None = None
     ) -> SavedBotMessage:
         """Add a message of role assistant; an unknown session is created for `creator_if_new`.
 
-        Raises Forbidden `session_id belongs to another username` when `owner` is given and the session is another's.
+        With `username`, the session must be that user's. Raises Forbidden `session_id belongs to another username`, and
+        BadRequest for a quotation of what is not in the session.
         """
 
 
@@ -49,8 +51,8 @@ class WebchatAdapter:
         saved = await self._sink.add_bot_message(
             session_id,
             [part.media if isinstance(part, Attached) else part for part in parts],
-            owner=owner,
             creator_if_new=owner or session_id,
+            username=owner,
         )
         return Sent(str(saved.id))
 
@@ -61,13 +63,20 @@ class WebchatAdapter:
 def _split(target: Target) -> tuple[str | None, str]:
     """The user, if the long form names one, and the session id."""
     if not target.session_id.startswith(LONG_FORM):
-        return None, target.session_id
+        return None, _name(target.session_id)
     rest = target.session_id.removeprefix(LONG_FORM)
     # Both names may contain `!`: the first one ends the user, as in AstrBot, unless the user is known beforehand.
     if target.username is not None and rest.startswith(f"{target.username}!"):
         user, session_id = target.username, rest.removeprefix(f"{target.username}!")
     else:
         user, _, session_id = rest.partition("!")
-    if not user or not session_id:
+    return _name(user), _name(session_id)
+
+
+def _name(text: str) -> str:
+    text = text.strip()
+    if not text:
         raise invalid_umo("a webchat session is session_id or webchat!user!session_id")
-    return user, session_id
+    if len(text) > MAX_NAME_CHARS:
+        raise invalid_umo(f"a webchat session or user has at most {MAX_NAME_CHARS} characters")
+    return text

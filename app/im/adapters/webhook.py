@@ -53,6 +53,9 @@ class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     secret: str
 
+    def __repr__(self) -> str:
+        return f"WebhookConfig(url={self.url!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:

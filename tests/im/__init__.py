@@ -1,0 +1,1 @@
+"""Tests of bots and of messages through them."""
