@@ -1,11 +1,25 @@
 """Taking files in, finding them, giving them back and deleting them."""
 
+import asyncio
+import codecs
+import hashlib
 from collections.abc import AsyncIterator, Collection
+from typing import Any
+
+import structlog
+from sqlalchemy import Select, delete, insert, select
 
 from app.auth.models import Principal
-from app.files.models import Attachment
+from app.errors import AppError, NotFound, PayloadTooLarge
+from app.files.models import Attachment, AttachmentRow, Kind
+from app.files.names import clean_filename
+from app.files.sniffing import HEAD_BYTES, Sniffer
 from app.files.storage import AttachmentStorage
+from app.kit.clock import utc_now
 from app.kit.db import Database
+from app.kit.ids import new_id
+
+log = structlog.get_logger(__name__)
 
 
 class FileService:
@@ -18,32 +32,164 @@ class FileService:
     def __init__(self, database: Database, storage: AttachmentStorage, max_upload_bytes: int) -> None:
         self._database = database
         self._storage = storage
+        self._sniffer = Sniffer()
         self.max_upload_bytes = max_upload_bytes
 
     async def save(self, filename: str, chunks: AsyncIterator[bytes], principal: Principal) -> Attachment:
-        """Store what `chunks` yields. Raises PayloadTooLarge, Unavailable, and whatever `chunks` raises."""
-        raise NotImplementedError
+        """Store what `chunks` yields, as it comes.
+
+        Either the row and the bytes are both there when this returns, or neither is when it raises: PayloadTooLarge,
+        Unavailable, or whatever `chunks` raises. A cancellation counts as raising.
+        """
+        key = self._storage.new_key()
+        async with self._storage.new_object(key) as sink:
+            digest = _Digest(self.max_upload_bytes)
+            async for chunk in chunks:
+                digest.update(chunk)
+                await sink.write(chunk)
+            await sink.finish()
+            attachment = await self._describe(clean_filename(filename), digest, key, principal)
+            await self._insert(attachment)
+        return attachment
 
     async def get(self, attachment_id: str, principal: Principal | None) -> Attachment:
         """Raises NotFound `Attachment not found`."""
-        raise NotImplementedError
+        found = await self.find_many([attachment_id], principal)
+        if attachment_id not in found:
+            raise _not_found()
+        return found[attachment_id]
 
     async def find_many(self, ids: Collection[str], principal: Principal | None) -> dict[str, Attachment]:
         """Those of `ids` that exist and that the principal may see, by id."""
-        raise NotImplementedError
+        if not ids:
+            return {}
+        query = _visible_to(principal, select(AttachmentRow).where(AttachmentRow.id.in_(set(ids))))
+        async with self._database.read() as connection:
+            return {row.id: _to_attachment(row) for row in await connection.execute(query)}
 
     async def read(self, attachment: Attachment, limit: int) -> bytes:
-        """The first `limit` bytes at most. Raises Unavailable."""
-        raise NotImplementedError
+        """The bytes, the first `limit` of them at most. Raises Unavailable."""
+        return await self._storage.read(attachment.storage_key, 0, min(limit, attachment.size))
 
     def stream(self, attachment: Attachment, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to but without `end` (None: all the rest)."""
-        raise NotImplementedError
+        """The bytes from `start` up to but without `end` (None: all the rest). Iterating raises Unavailable."""
+        end = attachment.size if end is None else min(end, attachment.size)
+        return self._storage.stream(attachment.storage_key, start, end)
+
+    async def open_stream(self, attachment: Attachment, start: int, end: int) -> AsyncIterator[bytes]:
+        """The same, once its first block has come: what is not there raises Unavailable before an answer begins."""
+        blocks = self.stream(attachment, start, end)
+        first = await anext(blocks, b"")
+
+        async def all_blocks() -> AsyncIterator[bytes]:
+            yield first
+            async for block in blocks:
+                yield block
+
+        return all_blocks()
 
     async def delete(self, attachment_id: str, principal: Principal | None) -> None:
-        """Raises NotFound."""
-        raise NotImplementedError
+        """Remove the attachment; messages that show it keep its name. Raises NotFound, Unavailable."""
+        attachment = await self.get(attachment_id, principal)
+        async with self._database.write() as connection:
+            result = await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
+        if result.rowcount == 0:
+            raise _not_found()
+        # The row goes first: bytes that nothing names do no harm, a name without bytes does.
+        await self._storage.delete(attachment.storage_key)
 
     async def sweep(self) -> int:
-        """Remove what uploads that were killed left in the storage; for the start of the server, before it listens."""
-        raise NotImplementedError
+        """Remove what killed uploads left in the storage, and say how many; before the server listens."""
+        removed = await self._storage.sweep()
+        if removed:
+            log.info("staged_uploads_swept", count=removed)
+        return removed
+
+    async def check(self) -> None:
+        """Raises Unavailable when the storage cannot be used: for readiness."""
+        await self._storage.check()
+
+    async def _describe(self, filename: str, digest: "_Digest", key: str, principal: Principal) -> Attachment:
+        # Off the event loop: libmagic can take a while over a text that looks like many things.
+        sniffed = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
+        return Attachment(
+            id=new_id(),
+            filename=filename,
+            type=sniffed.kind,
+            media_type=sniffed.media_type,
+            charset="utf-8" if sniffed.is_text and digest.is_utf8() else None,
+            size=digest.size,
+            sha256=digest.hexdigest(),
+            storage_key=key,
+            owner_username=principal.username,
+            key_id=principal.key_id,
+            created_at=utc_now(),
+        )
+
+    async def _insert(self, attachment: Attachment) -> None:
+        values = {name: getattr(attachment, name) for name in Attachment.__slots__}
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(AttachmentRow).values(**values))
+        except BaseException:
+            # A commit that was cancelled may have happened all the same.
+            await self._forget(attachment.id)
+            raise
+
+    async def _forget(self, attachment_id: str) -> None:
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
+        except AppError as error:
+            log.warning("attachment_row_not_removed", attachment_id=attachment_id, exc_info=error.__cause__)
+
+
+class _Digest:
+    """What is learned of a file while its bytes pass: size, SHA-256, its first bytes, whether it is UTF-8."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._hash = hashlib.sha256()
+        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
+        self.head = bytearray()
+        self.size = 0
+
+    def update(self, chunk: bytes) -> None:
+        """Raises PayloadTooLarge."""
+        self.size += len(chunk)
+        if self.size > self._limit:
+            raise PayloadTooLarge(f"The file is larger than {self._limit} bytes")
+        self._hash.update(chunk)
+        if len(self.head) < HEAD_BYTES:
+            self.head += chunk[: HEAD_BYTES - len(self.head)]
+        self._decode(chunk)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def is_utf8(self) -> bool:
+        self._decode(b"", final=True)
+        return self._decoder is not None
+
+    def _decode(self, chunk: bytes, *, final: bool = False) -> None:
+        # Most files that are no text fail within their first bytes, and cost nothing from there on.
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(chunk, final)
+            except UnicodeDecodeError:
+                self._decoder = None
+
+
+def _visible_to(principal: Principal | None, query: Select[Any]) -> Select[Any]:
+    if principal is None or principal.username is None:
+        return query
+    return query.where(AttachmentRow.owner_username == principal.username)
+
+
+def _to_attachment(row: Any) -> Attachment:
+    values = {name: getattr(row, name) for name in Attachment.__slots__}
+    return Attachment(**{**values, "type": Kind(row.type)})
+
+
+def _not_found() -> NotFound:
+    return NotFound("Attachment not found", code="attachment_not_found")

@@ -1,8 +1,196 @@
-"""Where the bytes of attachments are kept."""
+"""Where the bytes of attachments are kept: a local folder, or a bucket reached by URL.
+
+Keys are random and say nothing of what is under them. An object exists wholly or not at all: until it is finished its
+bytes are in a staged file beside its place (`<key>#1`), or in parts that the bucket does not show.
+"""
+
+import asyncio
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import obstore
+import structlog
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from app.errors import Unavailable
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+# Buckets take parts of 5 MiB at least; two on their way and one being filled are all that an upload holds in memory.
+PART_BYTES = 5 * 1024**2
+PARTS_UNDER_WAY = 2
+BLOCK_BYTES = 1024**2
+
+log = structlog.get_logger(__name__)
+
+
+class StorageUnavailable(Unavailable):
+    """The storage did not take or give the bytes: disk full, bucket out of reach, object gone."""
+
+    code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The storage is not available at the moment")
+
+
+class Sink(Protocol):
+    """An object being written."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; returns when there is room for more. Raises StorageUnavailable."""
+
+    async def finish(self) -> None:
+        """Make the object exist. Raises StorageUnavailable."""
 
 
 class AttachmentStorage:
-    """Objects under keys, in a local folder or in a bucket."""
+    """Objects under keys, in `folder` when they are local."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, store: "ObjectStore", folder: Path | None = None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @staticmethod
+    def new_key() -> str:
+        """A key for a new object, in one of 65,536 folders, so that none grows too long to list."""
+        name = secrets.token_hex(16)
+        return f"{name[:2]}/{name[2:4]}/{name}"
+
+    @asynccontextmanager
+    async def new_object(self, key: str) -> AsyncIterator[Sink]:
+        """A sink for the object at `key`, which is gone again, finished or not, when the block raises."""
+        sink = _ObjectSink(self._store, key)
+        try:
+            yield sink
+        except BaseException:
+            sink.abandon()
+            await self._discard(key)
+            raise
+
+    async def read(self, key: str, start: int, end: int) -> bytes:
+        """The bytes from `start` up to but without `end`. Raises StorageUnavailable."""
+        if end <= start:
+            return b""
+        with _faults_as_unavailable():
+            return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
+
+    async def stream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The same in blocks of at most BLOCK_BYTES; nothing is held open while the caller is busy with one."""
+        for position in range(start, end, BLOCK_BYTES):
+            yield await self.read(key, position, min(position + BLOCK_BYTES, end))
+
+    async def delete(self, key: str) -> None:
+        """Remove the object, if it is there. Raises StorageUnavailable."""
+        with _faults_as_unavailable(), suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, key)
+
+    async def check(self) -> None:
+        """Raises StorageUnavailable when objects can be neither read nor, in a folder, written."""
+        if self._folder is not None and not await asyncio.to_thread(os.access, self._folder, os.R_OK | os.W_OK):
+            raise StorageUnavailable
+        with _faults_as_unavailable(), suppress(FileNotFoundError):
+            await obstore.head_async(self._store, "00/00/readiness")
+
+    async def sweep(self) -> int:
+        """Remove what killed uploads left in the local folder, and say how many files that were.
+
+        For the start of the one server that uses the folder: it would take a running upload for a dead one. Buckets
+        hide such parts, and remove them by a lifecycle rule of their own.
+        """
+        if self._folder is None:
+            return 0
+        with _faults_as_unavailable():
+            return await asyncio.to_thread(_sweep_folder, self._folder)
+
+    async def _discard(self, key: str) -> None:
+        try:
+            await self.delete(key)
+            if self._folder is not None:
+                await asyncio.to_thread(_remove_empty_folders, self._folder, key)
+        except StorageUnavailable as error:
+            # What brought us here is the error to tell of; this one leaves an object that no row names.
+            log.warning("object_not_discarded", storage_key=key, exc_info=error.__cause__)
+
+
+def open_storage(place: str | Path) -> AttachmentStorage:
+    """The storage in a local folder, made if need be, or at a URL (`s3://bucket/prefix`, with the cloud's own
+    environment variables for credentials). Raises OSError, ValueError and obstore's errors, for the operator."""
+    if isinstance(place, str) and "://" in place and not place.startswith("file://"):
+        return AttachmentStorage(from_url(place))
+    folder = Path(str(place).removeprefix("file://")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return AttachmentStorage(LocalStore(folder, automatic_cleanup=True, mkdir=True), folder)
+
+
+class _ObjectSink:
+    def __init__(self, store: "ObjectStore", key: str) -> None:
+        self._writer: obstore.AsyncWritableFile | None = obstore.open_writer_async(
+            store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY
+        )
+
+    async def write(self, data: bytes) -> None:
+        assert self._writer is not None
+        await _to_its_end(self._writer.write(data))
+
+    async def finish(self) -> None:
+        assert self._writer is not None
+        await _to_its_end(self._writer.close())
+
+    def abandon(self) -> None:
+        # Letting go of the writer is what removes its staged file.
+        self._writer = None
+
+
+async def _to_its_end(operation: Awaitable[object]) -> None:
+    """Wait for a storage operation; when cancelled, wait all the same and pass the cancellation on then.
+
+    An operation that goes on by itself could make its staged file after the clearing up.
+    """
+    future = asyncio.ensure_future(operation)
+    with _faults_as_unavailable():
+        try:
+            await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # seen: the cancellation is what counts
+            raise
+
+
+@contextmanager
+def _faults_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, BaseError) as error:
+        raise StorageUnavailable from error
+
+
+_STAGED = re.compile(r"#\d+$")
+
+
+def _sweep_folder(folder: Path) -> int:
+    removed = 0
+    for parent, _, names in os.walk(folder, topdown=False):
+        staged = [name for name in names if _STAGED.search(name)]
+        for name in staged:
+            Path(parent, name).unlink(missing_ok=True)
+        removed += len(staged)
+        if Path(parent) != folder:
+            with suppress(OSError):  # not empty
+                Path(parent).rmdir()
+    return removed
+
+
+def _remove_empty_folders(folder: Path, key: str) -> None:
+    for parent in list(Path(key).parents)[:-1]:
+        try:
+            (folder / parent).rmdir()
+        except OSError:  # not empty, or never made
+            continue
