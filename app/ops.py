@@ -1,0 +1,324 @@
+"""What operators and newcomers ask of a server: is it well, what is it, what are its numbers, how is it used."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from quart import Blueprint, Quart, Response, request
+
+from app import __version__
+from app.auth.guards import authorize
+from app.auth.scopes import Scope
+from app.errors import NotFound
+from app.kit.db import Database
+from app.kit.http import json_response, service
+from app.kit.observability import Metrics
+from app.kit.operation import PUBLIC, Answer, operation
+from app.openapi import build_document, render
+
+TAG: Final = "Operation"
+YEAR_SECONDS: Final = 31_536_000
+CHECK_TIMEOUT_SECONDS: Final = 2.0
+# Swagger UI draws with inline styles and data: images; scripts are files of this server, and it speaks to no other.
+DOCS_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_ASSET_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "png": "image/png"}
+_SWAGGER_UI: Final = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
+_OURS: Final = ("docs.js", "docs.css")
+
+log = structlog.get_logger(__name__)
+blueprint = Blueprint("ops", __name__)
+
+Check = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class OpsPolicy:
+    """Who may see the numbers: everyone, or keys with the scope `admin`."""
+
+    metrics_public: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyChecks:
+    """What must work for this server to be of use: each check raises when its part does not."""
+
+    checks: Mapping[str, Check]
+    timeout_seconds: float = CHECK_TIMEOUT_SECONDS
+
+    async def run(self) -> dict[str, bool]:
+        """Whether each part works and says so in time."""
+        outcomes = await asyncio.gather(
+            *(asyncio.wait_for(check(), self.timeout_seconds) for check in self.checks.values()),
+            return_exceptions=True,
+        )
+        for name, outcome in zip(self.checks, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                log.warning("not_ready", check=name, error=repr(outcome))
+        return {
+            name: not isinstance(outcome, BaseException) for name, outcome in zip(self.checks, outcomes, strict=True)
+        }
+
+
+def database_check(database: Database) -> Check:
+    """That the database answers, and has been migrated."""
+
+    async def check() -> None:
+        # A bare `SELECT 1` never reaches SQLite's file.
+        async with database.read() as connection:
+            await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+
+    return check
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is served of the documentation, made once: the document, what `/` says, and the page at `/docs`."""
+
+    document: bytes
+    etag: str
+    info: "Info"
+    page: bytes
+    assets: Mapping[str, bytes]
+
+
+def publish(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -> Published:
+    """The documentation of all routes that `app` has now; see `app.openapi.build_document` for `extra_schemas`."""
+    document = build_document(app, extra_schemas)
+    text = render(document).encode()
+    swagger_ui, ours = files("flask_swagger_ui") / "dist", files("app") / "static"
+    assets = {name: (swagger_ui / name).read_bytes() for name in _SWAGGER_UI}
+    assets |= {name: (ours / name).read_bytes() for name in _OURS}
+    # Browsers keep the assets for a year: others are asked for by another address.
+    version = hashlib.sha256(b"".join(assets.values())).hexdigest()[:16]
+    return Published(
+        document=text,
+        etag=hashlib.sha256(text).hexdigest()[:32],
+        info=_info(document),
+        page=(ours / "docs.html").read_bytes().replace(b"@VERSION@", version.encode()),
+        assets=assets,
+    )
+
+
+class Health(msgspec.Struct):
+    status: Literal["healthy"] = "healthy"
+
+
+class Readiness(msgspec.Struct):
+    """`checks` says `ok` or `failed` of each part; the reason is in the log."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, Literal["ok", "failed"]]
+
+
+class Info(msgspec.Struct):
+    """`endpoints` names each path, with its methods and what they do."""
+
+    name: str
+    message: str
+    version: str
+    description: str
+    authentication: str
+    endpoints: dict[str, str]
+
+
+def _info(document: Mapping[str, Any]) -> Info:
+    endpoints = {
+        path: "; ".join(
+            f"{'WebSocket' if method == 'x-websocket' else method.upper()} - {each.get('summary', item.get('summary'))}"
+            for method, each in item.items()
+            if isinstance(each, dict)
+        )
+        for path, item in document["paths"].items()
+    }
+    return Info(
+        name="Palaver",
+        message="Palaver Open API",
+        version=__version__,
+        description="A self-hosted Open API for chat bots: one dependable door to LLM conversations.",
+        authentication="Bearer Token (API Key), or the same key in the header X-API-Key",
+        endpoints=endpoints,
+    )
+
+
+@blueprint.get("/health")
+@operation(
+    "getHealth",
+    "Is the process alive?",
+    scope=PUBLIC,
+    description="Answers as long as the process does; `/ready` asks its parts as well.",
+    answers={200: Answer("It is", Health, example={"status": "healthy"})},
+    tag=TAG,
+)
+async def health() -> Response:
+    return json_response(Health())
+
+
+@blueprint.get("/ready")
+@operation(
+    "getReadiness",
+    "Can the server do its work?",
+    scope=PUBLIC,
+    description="Asks the database and the storage, and waits two seconds for them at most.",
+    answers={
+        200: Answer("It can", Readiness, example={"status": "ready", "checks": {"database": "ok", "storage": "ok"}}),
+        503: Answer(
+            "It cannot", Readiness, example={"status": "not_ready", "checks": {"database": "ok", "storage": "failed"}}
+        ),
+    },
+    tag=TAG,
+)
+async def ready() -> Response:
+    works = await service(ReadyChecks).run()
+    all_work = all(works.values())
+    answer = Readiness(
+        status="ready" if all_work else "not_ready",
+        checks={name: "ok" if each else "failed" for name, each in works.items()},
+    )
+    return json_response(answer, 200 if all_work else 503, {"Cache-Control": "no-store"})
+
+
+@blueprint.get("/metrics")
+@operation(
+    "getMetrics",
+    "Numbers for Prometheus",
+    scope=PUBLIC,
+    description="Requests, runs by state, tokens, time to first token, open streams, queue lengths. Where the operator "
+    "has set `PALAVER_METRICS_PUBLIC=false`, it wants a key with the scope `admin`.",
+    answers={
+        200: Answer(
+            "Prometheus's text format",
+            {"type": "string"},
+            example="# HELP palaver_runs_active Replies being made now.\n"
+            "# TYPE palaver_runs_active gauge\npalaver_runs_active 2.0\n",
+            media_type="text/plain",
+        )
+    },
+    errors={401: "Missing API key", 403: "Insufficient API key scope"},
+    tag=TAG,
+)
+async def metrics() -> Response:
+    if not service(OpsPolicy).metrics_public:
+        await authorize(request.headers, request.args, Scope.ADMIN)
+    return Response(service(Metrics).render(), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@blueprint.get("/")
+@operation(
+    "getInfo",
+    "What is this?",
+    scope=PUBLIC,
+    description="The server's name and version, how to authenticate, and every path that it has.",
+    answers={
+        200: Answer(
+            "This",
+            Info,
+            example={
+                "name": "Palaver",
+                "message": "Palaver Open API",
+                "version": "0.1.0",
+                "description": "A self-hosted Open API for chat bots: one dependable door to LLM conversations.",
+                "authentication": "Bearer Token (API Key), or the same key in the header X-API-Key",
+                "endpoints": {"/health": "GET - Is the process alive?"},
+            },
+        )
+    },
+    tag=TAG,
+)
+async def info() -> Response:
+    return json_response(service(Published).info)
+
+
+_DOCUMENT_ANSWERS: Final = {
+    200: Answer(
+        "OpenAPI 3.1",
+        {"type": "object", "required": ["openapi", "info", "paths"]},
+        example={"openapi": "3.1.0", "info": {"title": "Palaver Open API", "version": "0.1.0"}, "paths": {}},
+        headers={"ETag": "Its version, for `If-None-Match`."},
+    ),
+    304: Answer("It has not changed", headers={"ETag": "Its version."}),
+}
+
+
+@blueprint.get("/openapi.json")
+@operation(
+    "getOpenApiDocument",
+    "This document",
+    scope=PUBLIC,
+    description="The description of every operation, in OpenAPI's form.",
+    answers=_DOCUMENT_ANSWERS,
+    tag=TAG,
+)
+async def openapi_document() -> Response:
+    published = service(Published)
+    response = Response(published.document, content_type="application/json", headers={"Cache-Control": "no-cache"})
+    response.set_etag(published.etag)
+    await response.make_conditional(request)
+    return response
+
+
+@blueprint.get("/api/v1/openapi.json")
+@operation(
+    "getOpenApiDocumentBelowApi",
+    "This document, below /api/v1",
+    scope=PUBLIC,
+    description="The same as `/openapi.json`, for those who can reach only this prefix.",
+    answers=_DOCUMENT_ANSWERS,
+    tag=TAG,
+)
+async def openapi_document_below_api() -> Response:
+    return await openapi_document()
+
+
+@blueprint.get("/docs")
+@operation(
+    "getDocs",
+    "This document, to read and to try",
+    scope=PUBLIC,
+    description="Swagger UI, served from here: the page needs no other host.",
+    answers={200: Answer("The page", {"type": "string"}, example="<!doctype html>...", media_type="text/html")},
+    tag=TAG,
+)
+async def docs() -> Response:
+    return Response(
+        service(Published).page,
+        content_type="text/html; charset=utf-8",
+        headers={
+            "Content-Security-Policy": DOCS_POLICY,
+            "Cache-Control": "no-cache",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+@blueprint.get("/docs/assets/<string:file>")
+@operation(
+    "getDocsAsset",
+    "Part of the page at /docs",
+    scope=PUBLIC,
+    description="Swagger UI's own files, to be kept for a year.",
+    answers={200: Answer("The file", {"type": "string", "format": "binary"}, media_type="*/*")},
+    errors={404: "No such path"},
+    tag=TAG,
+)
+async def docs_asset(file: str) -> Response:
+    content = service(Published).assets.get(file)
+    if content is None:
+        raise NotFound("No such path")
+    return Response(
+        content,
+        content_type=_ASSET_TYPES[file.rpartition(".")[2]],
+        headers={
+            "Cache-Control": f"public, max-age={YEAR_SECONDS}, immutable",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
