@@ -1,8 +1,8 @@
 """Every setting, in one frozen object: read once, by the composition root and the command line.
 
-Sources, the first that has a value wins: the command line, the environment (`PALAVER_` and the field's name in capitals),
-the TOML file that `PALAVER_CONFIG` names (`<data_dir>/palaver.toml` if it does not), the default. Each field's
-description becomes its row in the README.
+Sources, the first that has a value wins: the command line, the environment (`PALAVER_` and the field's name in
+capitals), the TOML file that `PALAVER_CONFIG` names (`<data_dir>/palaver.toml` if it does not), the default. Each
+field's description becomes its row in the README.
 """
 
 import os
@@ -65,7 +65,8 @@ class Settings(BaseSettings):
         None, description="Where attachments are kept (`s3://bucket/prefix`); unset means `<data_dir>/attachments`."
     )
     secret_key: SecretStr | None = Field(
-        None, description="The master key, 64 hexadecimal digits; unset means `<data_dir>/secret.key`, made on first use."
+        None,
+        description="The master key, 64 hexadecimal digits; unset means `<data_dir>/secret.key`, made on first use.",
     )
 
     no_auth: bool = Field(False, description="Serve everyone without a key; refused unless `host` is loopback.")
@@ -96,9 +97,7 @@ class Settings(BaseSettings):
     max_message_chars: int = Field(200_000, ge=1, description="The longest message, all its text together.")
     max_parts: int = Field(50, ge=1, description="The most parts in a message.")
     max_reply_bytes: int = Field(8 * 1024**2, ge=1024, description="The longest reply taken from a model server.")
-    webhook_allow_private: bool = Field(
-        False, description="Let webhook bots call loopback and private addresses."
-    )
+    webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -120,15 +119,15 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         given = init_settings().get("data_dir") or os.environ.get("PALAVER_DATA_DIR") or "data"
         file = os.environ.get("PALAVER_CONFIG") or Path(given) / "palaver.toml"
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
-class WrongSettings(Exception):  # noqa: N818
+class WrongSettings(Exception):
     """Settings that cannot be used; the text is one line for the operator."""
 
 

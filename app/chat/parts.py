@@ -70,28 +70,24 @@ def _parse_part(raw: object) -> Part | None:
     if not isinstance(raw, dict):
         raise BadRequest("message part must be an object", code="invalid_message_part")
     kind = raw.get("type")
+    for field in ("text", "selected_text", "attachment_id", "filename", "path"):
+        if not isinstance(raw.get(field), str | None):
+            raise BadRequest(f"message part: {field} must be a string", code="invalid_message_part")
     if kind == "plain":
-        text = _string(raw, "text", kind) or ""
+        text = raw.get("text") or ""
         return Text(text) if text.strip() else None
     if kind in MEDIA_KINDS:
-        attachment_id = _string(raw, "attachment_id", kind)
+        attachment_id = raw.get("attachment_id")
         if not attachment_id:
             raise BadRequest(f"{kind} part missing attachment_id", code="missing_attachment_id")
-        return Media(kind, attachment_id[:MAX_ID_CHARS], (_string(raw, "filename", kind) or "")[:MAX_FILENAME_CHARS] or None)
+        return Media(kind, attachment_id[:MAX_ID_CHARS], (raw.get("filename") or "")[:MAX_FILENAME_CHARS] or None)
     if kind == "reply":
         message_id = raw.get("message_id")
         if isinstance(message_id, bool) or not isinstance(message_id, (int, str)) or message_id == "":
             raise BadRequest("reply part missing message_id", code="missing_message_id")
-        return Reply(message_id, _string(raw, "selected_text", kind) or None)
+        return Reply(message_id, raw.get("selected_text") or None)
     shown = kind if isinstance(kind, str) else "null" if kind is None else type(kind).__name__
     raise BadRequest(f"unsupported message part type: {shown[:64]}", code="unsupported_message_part")
-
-
-def _string(raw: Mapping[str, Any], field: str, kind: str) -> str | None:
-    value = raw.get(field)
-    if value is not None and not isinstance(value, str):
-        raise BadRequest(f"{kind} part: {field} must be a string", code="invalid_message_part")
-    return value
 
 
 def _chars(part: Part) -> int:

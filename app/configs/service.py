@@ -86,9 +86,7 @@ class ProfileService:
         if not found:
             raise BadRequest(f"config_name not found: {name}", code="config_not_found")
         if len(found) > 1:
-            raise BadRequest(
-                f"config_name is ambiguous, please use config_id: {name}", code="config_name_ambiguous"
-            )
+            raise BadRequest(f"config_name is ambiguous, please use config_id: {name}", code="config_name_ambiguous")
         return found[0]
 
     def entries(self) -> list[ProfileEntry]:
@@ -149,4 +147,6 @@ def _line_of(text: str, problem: str) -> str:
 
 
 def _is_id(text: str) -> bool:
-    return 0 < len(text) <= 100 and all(character.isalnum() or character in "-_." for character in text) and text[0] != "."
+    return (
+        0 < len(text) <= 100 and all(character.isalnum() or character in "-_." for character in text) and text[0] != "."
+    )

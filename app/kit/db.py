@@ -26,6 +26,7 @@ from app.errors import Unavailable
 
 BUSY_TIMEOUT_SECONDS = 30
 READER_CONNECTIONS = 4
+MAX_INTEGER = 2**63 - 1
 
 
 class Base(DeclarativeBase):
@@ -54,7 +55,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

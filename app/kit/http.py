@@ -1,6 +1,7 @@
 """HTTP as the doors share it: JSON in and out, the Open API's envelope, errors, paging, and finding a service."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -25,19 +26,26 @@ log = structlog.get_logger(__name__)
 
 def provide(app: Quart, service: object) -> None:
     """Make a service available to the views of `app`, under its class."""
-    app.extensions[type(service)] = service
+    _services(app)[type(service)] = service
 
 
 def service(kind: type[T]) -> T:
     """The service of that class that the composition root provided."""
-    return cast(T, current_app.extensions[kind])
+    return cast(T, _services(current_app)[kind])
+
+
+def _services(app: Quart) -> dict[type, object]:
+    services: dict[type, object] = app.extensions.setdefault("palaver", {})
+    return services
 
 
 # Answers
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(value), status=status, headers=headers, content_type="application/json")
+    return Response(
+        msgspec.json.encode(value), status=status, headers=dict(headers or {}), content_type="application/json"
+    )
 
 
 def ok(data: Any, status: int = 200) -> Response:
@@ -105,21 +113,42 @@ def _from_werkzeug(error: HTTPException) -> AppError:
 # Requests
 
 
-async def json_object(limit: int) -> dict[str, Any]:
-    """The request's body, which must be one JSON object of at most `limit` bytes.
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """The largest JSON body that is read."""
+
+    bytes: int = 4 * 1024**2
+
+
+async def json_object(limit: int | None = None) -> dict[str, Any]:
+    """The request's body, which must be one JSON object of at most `limit` bytes (None: the setting's).
 
     Raises UnsupportedMediaType, PayloadTooLarge, and BadRequest for anything that is not such an object.
     """
     if not request.is_json:
         raise UnsupportedMediaType("Content-Type must be application/json")
+    return parse_json_object(await _body(limit))
+
+
+async def optional_json_object(limit: int | None = None) -> dict[str, Any]:
+    """As `json_object`, and empty for a request without a body, which needs no content type then."""
+    body = await _body(limit)
+    if not body:
+        return {}
+    if not request.is_json:
+        raise UnsupportedMediaType("Content-Type must be application/json")
+    return parse_json_object(body)
+
+
+async def _body(limit: int | None) -> bytes:
+    limit = limit or service(BodyLimit).bytes
     request.max_content_length = limit
     if (request.content_length or 0) > limit:
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes")
     try:
-        body = await request.get_data(cache=False)
+        return cast(bytes, await request.get_data(cache=False))
     except BodyTooLarge:
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes") from None
-    return parse_json_object(body)
 
 
 def parse_json_object(text: bytes | str) -> dict[str, Any]:

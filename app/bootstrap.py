@@ -1,0 +1,236 @@
+"""The composition root: the one place that reads the settings and builds engines, clients and services."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from filelock import FileLock
+from quart import Quart
+
+from app import ops
+from app.auth import routes as key_routes
+from app.auth.guards import AuthPolicy, install_guard
+from app.auth.service import LAST_USED_EVERY, KeyService, operator_keys
+from app.chat import routes as chat_routes
+from app.chat import session_routes, ws
+from app.chat.engine import RunEngine
+from app.chat.parts import PartLimits
+from app.chat.prompt import PromptBuilder
+from app.chat.queue import SessionQueue
+from app.chat.schemas import CHAT_EVENT
+from app.chat.service import ChatService
+from app.chat.sessions import SessionService
+from app.chat.store import RunStore
+from app.configs import routes as config_routes
+from app.configs.service import ProfileService
+from app.files import routes as file_routes
+from app.files.service import FileService
+from app.files.storage import AttachmentStorage, open_storage
+from app.im import routes as im_routes
+from app.im.adapters.webchat import PLATFORM_ID as WEBCHAT
+from app.im.adapters.webchat import WebchatAdapter
+from app.im.adapters.webhook import webhook_factory
+from app.im.service import BotService
+from app.kit import migrations
+from app.kit.cors import install_cors
+from app.kit.crypto import SecretBox, load_or_create_master_key, parse_master_key
+from app.kit.db import Database, DatabaseUnavailable, sqlite_url
+from app.kit.http import BodyLimit, install_errors, open_api_error, provide
+from app.kit.ids import new_id
+from app.kit.observability import Metrics, install_observability
+from app.providers.models import ProviderSpec
+from app.providers.service import ProviderRegistry
+from app.settings import Settings, load_settings
+
+OPENAI_PROVIDER = "openai_chat_completion"
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+EVENT_SCHEMAS = {"ChatEvent": CHAT_EVENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What the server and the command line both need: the data folder's database, secrets and keys."""
+
+    settings: Settings
+    database_url: str
+    database: Database
+    secrets: SecretBox
+    keys: KeyService
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Make the data folder, for its owner only. Raises OSError when it cannot be made or written."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(settings.data_dir, os.W_OK | os.X_OK):
+        raise PermissionError(f"{settings.data_dir} is not writable")
+
+
+def data_dir_lock(settings: Settings) -> FileLock:
+    """The lock of the one server that may use the data folder; the same object in the whole process."""
+    return FileLock(settings.data_dir / "palaver.lock", is_singleton=True)
+
+
+def database_url_of(settings: Settings) -> str:
+    return settings.database_url or sqlite_url((settings.data_dir / "palaver.db").absolute())
+
+
+def open_core(settings: Settings) -> Core:
+    """The core of the data folder, which must exist. Raises OSError, ValueError for a broken master key."""
+    secrets = SecretBox(
+        parse_master_key(settings.secret_key.get_secret_value())
+        if settings.secret_key is not None
+        else load_or_create_master_key(settings.data_dir / "secret.key")
+    )
+    url = database_url_of(settings)
+    database = Database(url)
+    given = [
+        {
+            "key": entry.key.get_secret_value(),
+            "name": entry.name,
+            "scopes": entry.scopes,
+            "username": entry.username,
+        }
+        for entry in settings.api_keys
+    ]
+    keys = KeyService(database, secrets, settings.data_dir / "keys.changed", operator_keys(given, secrets))
+    return Core(settings, url, database, secrets, keys)
+
+
+def provider_specs(settings: Settings) -> list[ProviderSpec]:
+    """The configured model servers: that of the OPENAI_ variables first, if either is set."""
+    specs = []
+    if settings.openai_api_key is not None or settings.openai_base_url is not None:
+        key = settings.openai_api_key
+        specs.append(
+            ProviderSpec(
+                id=OPENAI_PROVIDER,
+                base_url=settings.openai_base_url or OPENAI_BASE_URL,
+                default_model=settings.openai_model,
+                api_key=None if key is None else key.get_secret_value(),
+            )
+        )
+    for given in settings.providers:
+        key_text = given.api_key.get_secret_value() if given.api_key is not None else None
+        if given.api_key_env is not None:
+            key_text = os.environ.get(given.api_key_env)
+            if key_text is None:
+                raise ValueError(f"provider {given.id}: the environment has no variable {given.api_key_env}")
+        specs.append(
+            ProviderSpec(
+                id=given.id,
+                base_url=given.base_url,
+                default_model=given.default_model,
+                api_key=key_text,
+                models=tuple(given.models),
+                timeout_seconds=given.timeout_seconds,
+                connect_timeout_seconds=given.connect_timeout_seconds,
+                max_retries=given.max_retries,
+                extra_headers=given.extra_headers,
+            )
+        )
+    return specs
+
+
+def create_app(settings: Settings | None = None) -> Quart:
+    """The application; its background work begins when the server starts it. Raises OSError and ValueError for
+    settings and folders that cannot be used."""
+    settings = settings or load_settings()
+    prepare_data_dir(settings)
+    core = open_core(settings)
+    app = Quart("app", static_folder=None)
+    app.config["RESPONSE_TIMEOUT"] = None
+
+    metrics = Metrics()
+    storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
+    files = FileService(core.database, storage, settings.max_upload_bytes)
+    profiles = ProfileService(settings.data_dir / "configs")
+    providers = ProviderRegistry(
+        provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
+    )
+    store = RunStore(core.database, owner=new_id())
+    embedded = core.database_url.startswith("sqlite")
+    engine = RunEngine(store, SessionQueue(), metrics, sole_owner=embedded)
+    chat = ChatService(core.database, store, engine, profiles, providers, files, PromptBuilder(core.database, files))
+    bots = BotService(
+        core.database,
+        core.secrets,
+        files,
+        factories=[webhook_factory(allow_private=settings.webhook_allow_private)],
+        builtin={WEBCHAT: WebchatAdapter(chat)},
+    )
+    services: Sequence[object] = (
+        metrics,
+        core.keys,
+        AuthPolicy(open_to_all=settings.no_auth, allow_query_keys=settings.allow_query_keys),
+        BodyLimit(settings.max_body_bytes),
+        PartLimits(chars=settings.max_message_chars, parts=settings.max_parts),
+        files,
+        profiles,
+        providers,
+        engine,
+        chat,
+        SessionService(core.database, profiles),
+        bots,
+        ops.OpsPolicy(metrics_public=settings.metrics_public),
+        ops.ReadyChecks({"database": ops.database_check(core.database), "storage": storage.check}),
+    )
+    for each in services:
+        provide(app, each)
+    install_observability(app)
+    install_cors(app, settings.cors_origins)
+    install_errors(app, [("/", open_api_error)])
+    install_guard(app)
+    for routes in (key_routes, chat_routes, session_routes, ws, config_routes, file_routes, im_routes, ops):
+        app.register_blueprint(routes.blueprint)
+    provide(app, ops.publish(app, EVENT_SCHEMAS))
+    _install_lifespan(app, core, storage, engine, providers, bots, alone=embedded)
+    return app
+
+
+def _install_lifespan(
+    app: Quart,
+    core: Core,
+    storage: AttachmentStorage,
+    engine: RunEngine,
+    providers: ProviderRegistry,
+    bots: BotService,
+    *,
+    alone: bool,
+) -> None:
+    tasks: list[asyncio.Task[None]] = []
+    lock = data_dir_lock(core.settings)
+
+    @app.before_serving
+    async def start() -> None:
+        if alone:
+            lock.acquire(timeout=0)
+        await asyncio.to_thread(migrations.upgrade, core.database_url)
+        await storage.sweep()
+        await engine.recover()
+        engine.start_keeping()
+        tasks.append(asyncio.create_task(_keep_last_used(core.keys)))
+
+    @app.after_serving
+    async def stop() -> None:
+        await engine.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await bots.close()
+        await providers.close()
+        with suppress(DatabaseUnavailable):  # the server goes down either way
+            await core.keys.write_last_used()
+        await core.database.close()
+        if alone:
+            lock.release()
+
+
+async def _keep_last_used(keys: KeyService) -> None:
+    while True:
+        await asyncio.sleep(LAST_USED_EVERY.total_seconds())
+        try:
+            await keys.write_last_used()
+        except DatabaseUnavailable:
+            continue

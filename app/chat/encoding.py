@@ -1,0 +1,123 @@
+"""The Open API's encoding of a run's events: the payloads of the contract's sections 3 and 7."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from app.chat.events import (
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    MessageSaved,
+    ReasoningDelta,
+    Started,
+    Stats,
+    TextDelta,
+    ToolCall,
+    UserMessageSaved,
+)
+from app.chat.log import Encode
+from app.chat.models import Run
+from app.kit import sse
+
+_json = msgspec.json.Encoder()
+
+
+def sse_encoder(run: Run) -> Encode:
+    """Frames for Server-Sent Events, with the event's number as its `id`."""
+    payload = _payloads(run)
+
+    def encode(number: int, event: Event) -> bytes:
+        shown = payload(event)
+        return b"" if shown is None else sse.frame(_json.encode(shown), number)
+
+    return encode
+
+
+def websocket_encoder(run: Run) -> Encode:
+    """Lines of JSON for a WebSocket: the same payloads, which also say whose they are and where to resume (`seq`)."""
+    payload = _payloads(run)
+
+    def encode(number: int, event: Event) -> bytes:
+        shown = payload(event)
+        if shown is None:
+            return b""
+        return _json.encode({**shown, "session_id": run.session_id, "run_id": run.id, "seq": number}) + b"\n"
+
+    return encode
+
+
+def _payloads(run: Run) -> Callable[[Event], Mapping[str, Any] | None]:
+    message_id = run.message_id
+
+    def plain(text: str, chain_type: str | None, *, streaming: bool) -> dict[str, Any]:
+        return {
+            "type": "plain",
+            "data": text,
+            "streaming": streaming,
+            "chain_type": chain_type,
+            "message_id": message_id,
+        }
+
+    def payload(event: Event) -> Mapping[str, Any] | None:
+        match event:
+            case TextDelta():
+                return plain(event.text, None, streaming=True) if run.streaming else None
+            case ReasoningDelta():
+                return plain(event.text, "reasoning", streaming=True) if run.streaming else None
+            case Started():
+                return {
+                    "type": "session_id",
+                    "data": None,
+                    "session_id": event.session_id,
+                    "run_id": event.run_id,
+                    "message_id": event.message_id,
+                }
+            case UserMessageSaved():
+                return {"type": "user_message_saved", "data": {"id": event.id, "created_at": event.created_at}}
+            case MessageSaved():
+                return {"type": "message_saved", "data": {"id": event.id, "created_at": event.created_at}}
+            case Stats():
+                return {"type": "agent_stats", "data": _stats(event)}
+            case Completed():
+                if not run.streaming:
+                    return plain(event.text, None, streaming=False)
+                return {
+                    "type": "complete",
+                    "data": event.text,
+                    "reasoning": event.reasoning,
+                    "streaming": True,
+                    "message_id": message_id,
+                }
+            case ToolCall():
+                call = {"id": event.id, "name": event.name, "args": _arguments(event.arguments), "ts": event.ts}
+                return plain(_json.encode(call).decode(), "tool_call", streaming=False)
+            case Failed():
+                return {"type": "error", "code": event.code, "data": event.message, "message_id": message_id}
+            case Ended():
+                return {"type": "end", "data": "", "streaming": False, "message_id": message_id}
+
+    return payload
+
+
+def _stats(event: Stats) -> dict[str, Any]:
+    return {
+        "token_usage": {
+            "input_other": event.input_other,
+            "input_cached": event.input_cached,
+            "output": event.output,
+        },
+        "start_time": event.start_time,
+        "end_time": event.end_time,
+        "time_to_first_token": event.first_token,
+    }
+
+
+def _arguments(text: str) -> Any:
+    """What the model wrote as a call's arguments; kept as text when it is not JSON."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text

@@ -1,0 +1,378 @@
+"""The run engine: makes each reply in a task of its own, which outlives whoever asked for it.
+
+A run waits for its turn in its session, asks the model, writes what comes to its log, and ends in one transaction that
+holds the reply, the run's status and the rest of the log. Only then do subscribers hear that it was saved. While it
+runs, what the log has gained is checkpointed at an interval, for all runs in one transaction.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import stamina
+import structlog
+from structlog.contextvars import bind_contextvars
+
+from app.chat.events import (
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    MessageSaved,
+    ReasoningDelta,
+    Stats,
+    TextDelta,
+    ToolCall,
+    reasoning_of,
+    text_of,
+)
+from app.chat.log import RunLog
+from app.chat.models import MessageStatus, Run, RunStatus
+from app.chat.queue import SessionQueue, Ticket
+from app.chat.store import Checkpoint, Outcome, RunStore
+from app.errors import AppError, Unavailable
+from app.kit.clock import iso, utc_now
+from app.kit.db import DatabaseUnavailable
+from app.providers.client import Provider
+from app.providers.models import Delta, ModelRequest, UpstreamError, Usage
+
+CHECKPOINT_SECONDS = 0.5
+LEASE_RENEWAL_SECONDS = 5.0
+SWEEP_SECONDS = 10.0
+PURGE_SECONDS = 3600.0
+CRASH_GAP = 1_000_000
+"""Events that a crashed process sent but did not store keep their numbers: recovery goes on from beyond them."""
+
+log = structlog.get_logger(__name__)
+
+
+class Observer(Protocol):
+    """What the engine tells the metrics."""
+
+    def run_started(self) -> None: ...
+    def run_finished(self, state: str, *, prompt_tokens: int, completion_tokens: int) -> None: ...
+    def first_token(self, seconds: float) -> None: ...
+    def queue_length(self, length: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An accepted run and what it needs: its place in the queue, the provider, and how to make the prompt."""
+
+    run: Run
+    ticket: Ticket
+    provider: Provider
+    prepare: Callable[[], Awaitable[ModelRequest]]
+    opening: Sequence[Event]
+
+
+@dataclass(slots=True, eq=False)
+class _Active:
+    job: Job
+    log: RunLog
+    work: asyncio.Task[None] | None = None
+    started_at: datetime | None = None
+    first_token_at: float | None = None
+    usage: Usage | None = None
+    tool_calls: dict[int, list[str]] = field(default_factory=dict)
+    stop_cause: Failed | None = None
+    stop_status: RunStatus = RunStatus.STOPPED
+    stored: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def unstored(self) -> list[tuple[int, Event]]:
+        return self.log.since(self.stored)
+
+
+class RunEngine:
+    """All runs of this process. `sole_owner` says that no other process can hold runs in the same database."""
+
+    def __init__(self, store: RunStore, queue: SessionQueue, observer: Observer, *, sole_owner: bool) -> None:
+        self._store = store
+        self.queue = queue
+        self._observer = observer
+        self._sole_owner = sole_owner
+        self._active: dict[str, _Active] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._busy = asyncio.Event()
+        self._persist = asyncio.Lock()
+        self._closing = False
+
+    # Running
+
+    def check_open(self) -> None:
+        """Raises Unavailable when the server is going down and takes no more runs."""
+        if self._closing:
+            raise Unavailable("The server is shutting down", retry_after=5, code="shutting_down")
+
+    def start(self, job: Job) -> RunLog:
+        """Begin a run that has just been committed; its log already holds the opening events."""
+        active = _Active(job, RunLog())
+        active.log.append(*job.opening)
+        active.stored = len(job.opening)
+        self._active[job.run.id] = active
+        self._busy.set()
+        self._observer.run_started()
+        self._observer.queue_length(self.queue.waiting)
+        self._spawn(self._supervise(active))
+        return active.log
+
+    def log_of(self, run_id: str) -> RunLog | None:
+        """The log of a run that is going on here."""
+        active = self._active.get(run_id)
+        return None if active is None else active.log
+
+    def progress_of(self, run_id: str) -> tuple[RunStatus, datetime | None] | None:
+        """The status of a run that is going on here, and when it began."""
+        active = self._active.get(run_id)
+        if active is None:
+            return None
+        return (RunStatus.QUEUED if active.started_at is None else RunStatus.RUNNING), active.started_at
+
+    def open_runs(self, session_id: str) -> list[str]:
+        """The runs of a session that wait or go on here, in their order."""
+        return [run_id for run_id, active in self._active.items() if active.job.run.session_id == session_id]
+
+    async def stop(self, run_ids: Sequence[str], cause: Failed, status: RunStatus = RunStatus.STOPPED) -> list[str]:
+        """End these runs now, keeping what they have said; returns, when they have ended, those that were open."""
+        stopped = [active for run_id in run_ids if (active := self._active.get(run_id)) is not None]
+        # The last first: stopping the first would otherwise give the next its turn.
+        for active in reversed(stopped):
+            if active.stop_cause is None:
+                active.stop_cause, active.stop_status = cause, status
+            if active.work is not None:
+                active.work.cancel()
+        for active in stopped:
+            await active.over.wait()
+        return [active.job.run.id for active in stopped]
+
+    async def _supervise(self, active: _Active) -> None:
+        run = active.job.run
+        bind_contextvars(run_id=run.id)
+        active.work = asyncio.create_task(self._work(active))
+        if active.stop_cause is not None:
+            active.work.cancel()
+        try:
+            outcome, tail = await self._outcome(active)
+            await self._finish(active, outcome, tail)
+        finally:
+            del self._active[run.id]
+            active.log.close()
+            self.queue.leave(active.job.ticket)
+            self._observer.queue_length(self.queue.waiting)
+            active.over.set()
+            if not self._active:
+                self._busy.clear()
+
+    async def _outcome(self, active: _Active) -> tuple[Outcome, list[Event]]:
+        """Wait for the work; how it went, and the events that say so."""
+        assert active.work is not None
+        try:
+            await active.work
+        except asyncio.CancelledError:
+            if active.stop_cause is None:
+                raise
+            return self._cut_short(active, active.stop_status, MessageStatus.PARTIAL, active.stop_cause)
+        except UpstreamError as error:
+            log.warning("upstream_failed", status=error.status, detail=error.detail, provider=active.job.provider.id)
+            cause = Failed("upstream_error", error.message)
+            return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
+        except AppError as error:
+            log.warning("run_failed", code=error.code, exc_info=error.__cause__)
+            cause = Failed(error.code, error.message)
+            return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
+        except Exception as error:
+            log.error("run_crashed", exc_info=error)
+            cause = Failed("internal_error", "The reply could not be made because of an internal error")
+            return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
+        return self._completed(active)
+
+    async def _work(self, active: _Active) -> None:
+        await active.job.ticket.turn.wait()
+        active.started_at = utc_now()
+        began = time.monotonic()
+        request = await active.job.prepare()
+        async with aclosing(active.job.provider.stream(request)) as batches:
+            async for deltas in batches:
+                if events := _merge(active, deltas):
+                    if active.first_token_at is None:
+                        active.first_token_at = time.monotonic() - began
+                        self._observer.first_token(active.first_token_at)
+                    active.log.append(*events)
+
+    def _completed(self, active: _Active) -> tuple[Outcome, list[Event]]:
+        for call_id, name, arguments in active.tool_calls.values():
+            active.log.append(ToolCall(call_id, name, arguments, time.time()))
+        text, reasoning = text_of(active.log.events), reasoning_of(active.log.events)
+        usage = active.usage or Usage(0, 0, 0)
+        assert active.started_at is not None
+        stats = Stats(
+            input_other=usage.prompt_tokens - usage.cached_tokens,
+            input_cached=usage.cached_tokens,
+            output=usage.completion_tokens,
+            start_time=active.started_at.timestamp(),
+            end_time=time.time(),
+            first_token=active.first_token_at or 0.0,
+        )
+        counted = {"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output}
+        now = utc_now()
+        outcome = Outcome(RunStatus.COMPLETED, MessageStatus.COMPLETE, now, text, reasoning, token_usage=counted)
+        saved = MessageSaved(active.job.run.reply_message_id, iso(now))
+        done = Completed(text, reasoning)
+        tail: list[Event] = [stats, done, saved] if active.job.run.streaming else [done, saved, stats]
+        return outcome, [*tail, Ended()]
+
+    def _cut_short(
+        self, active: _Active, status: RunStatus, message_status: MessageStatus, cause: Failed
+    ) -> tuple[Outcome, list[Event]]:
+        return cut_short(active.job.run, active.log.events, status, message_status, cause)
+
+    async def _finish(self, active: _Active, outcome: Outcome, tail: list[Event]) -> None:
+        number = active.log.last_number
+        numbered = [(number + offset, event) for offset, event in enumerate(tail, 1)]
+        # A database that is away for a while must not cost a reply: the run stays open until it is stored.
+        async for attempt in stamina.retry_context(
+            on=DatabaseUnavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
+        ):
+            with attempt:
+                async with self._persist:
+                    kept = await self._store.finish(
+                        active.job.run,
+                        outcome,
+                        [*active.unstored(), *numbered],
+                        started_at=active.started_at,
+                    )
+                    active.stored = len(active.log.events) + len(tail)
+        if not kept:
+            tail = [Failed("session_deleted", "The session was deleted while the reply was being made"), Ended()]
+        active.log.append(*tail)
+        usage = active.usage or Usage(0, 0, 0)
+        self._observer.run_finished(
+            outcome.status, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
+        )
+        log.info("run_ended", status=str(outcome.status), error_code=outcome.error_code, chars=len(outcome.text))
+
+    # Keeping
+
+    async def recover(self) -> int:
+        """End the runs that a dead process left behind, with the text that reached the disk; how many there were."""
+        left = await self._store.left_behind(utc_now(), sole_owner=self._sole_owner)
+        for run in left:
+            stored = await self._store.events(run.id)
+            cause = Failed("interrupted", "The server stopped while the reply was being made")
+            outcome, tail = cut_short(
+                run, [event for _, event in stored], RunStatus.INTERRUPTED, MessageStatus.PARTIAL, cause
+            )
+            number = (stored[-1][0] if stored else 0) + CRASH_GAP
+            numbered = [(number + offset, event) for offset, event in enumerate(tail, 1)]
+            await self._store.finish(run, outcome, numbered, started_at=run.started_at)
+            log.warning("run_interrupted", run_id=run.id, chars=len(outcome.text))
+        return len(left)
+
+    def start_keeping(self) -> None:
+        """Begin to checkpoint, to look for runs left behind, and to drop old logs."""
+        self._spawn(self._checkpoint_for_ever())
+        self._spawn(self._every(PURGE_SECONDS, lambda: self._store.purge_events(utc_now())))
+        if not self._sole_owner:
+            self._spawn(self._every(SWEEP_SECONDS, self.recover))
+
+    async def _checkpoint_for_ever(self) -> None:
+        lease_renewed = time.monotonic()
+        while True:
+            await self._busy.wait()
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+            renewal_due = time.monotonic() - lease_renewed > LEASE_RENEWAL_SECONDS
+            try:
+                if await self._checkpoint(renewal_due=renewal_due):
+                    lease_renewed = time.monotonic()
+            except DatabaseUnavailable as error:
+                log.error("checkpoint_failed", exc_info=error.__cause__)
+
+    async def _checkpoint(self, *, renewal_due: bool) -> bool:
+        async with self._persist:
+            dirty = [active for active in self._active.values() if active.stored < len(active.log.events)]
+            if not dirty and not renewal_due:
+                return False
+            points = [Checkpoint(active.job.run.id, active.started_at, active.unstored()) for active in dirty]
+            await self._store.checkpoint(points, utc_now())
+            for active, point in zip(dirty, points, strict=True):
+                active.stored += len(point.events)
+        return True
+
+    async def _every(self, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await act()
+            except DatabaseUnavailable as error:
+                log.error("upkeep_failed", exc_info=error.__cause__)
+
+    async def close(self, drain_seconds: float = 0.0) -> None:
+        """Take no more runs, give the open ones `drain_seconds`, then end them as interrupted, keeping their text."""
+        self._closing = True
+        waits = [asyncio.ensure_future(active.over.wait()) for active in self._active.values()]
+        if waits and drain_seconds:
+            await asyncio.wait(waits, timeout=drain_seconds)
+        for wait in waits:
+            wait.cancel()
+        cause = Failed("interrupted", "The server is shutting down; what was said so far is saved")
+        await self.stop(list(self._active), cause, RunStatus.INTERRUPTED)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+
+def cut_short(
+    run: Run, events: Sequence[Event], status: RunStatus, message_status: MessageStatus, cause: Failed
+) -> tuple[Outcome, list[Event]]:
+    """The end of a run that was not completed: what it said so far is kept, and marked as not the whole."""
+    now = utc_now()
+    text = text_of(events)
+    outcome = Outcome(
+        status, message_status, now, text, reasoning_of(events), error_code=cause.code, error=cause.message
+    )
+    saved: list[Event] = [MessageSaved(run.reply_message_id, iso(now))] if text else []
+    return outcome, [*saved, cause, Ended()]
+
+
+def _merge(active: _Active, deltas: Sequence[Delta]) -> list[Event]:
+    """The events of what arrived together: neighbouring tokens become one event; tool calls are gathered."""
+    events: list[Event] = []
+    texts: list[str] = []
+    reasonings: list[str] = []
+
+    def flush() -> None:
+        if reasonings:
+            events.append(ReasoningDelta("".join(reasonings)))
+            reasonings.clear()
+        if texts:
+            events.append(TextDelta("".join(texts)))
+            texts.clear()
+
+    for delta in deltas:
+        if delta.reasoning:
+            if texts:
+                flush()
+            reasonings.append(delta.reasoning)
+        if delta.text:
+            if reasonings:
+                flush()
+            texts.append(delta.text)
+        for call in delta.tool_calls:
+            known = active.tool_calls.setdefault(call.index, ["", "", ""])
+            known[0] = call.id or known[0]
+            known[1] += call.name or ""
+            known[2] += call.arguments
+        if delta.usage is not None:
+            active.usage = delta.usage
+    flush()
+    return events

@@ -1,0 +1,124 @@
+"""The run log: a run writes its events to it, any number of subscribers read it, each at its own pace.
+
+A subscriber holds nothing but a position. It is woken when there is more, takes all that is there in one piece, and
+when it does not read, nobody waits for it: what it has not read is in the log, which all share.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from app.chat.events import Event
+
+MAX_PIECE_BYTES = 64 * 1024
+
+Encode = Callable[[int, Event], bytes]
+"""Makes the bytes of one numbered event for one kind of reader; empty bytes for an event that kind does not show."""
+
+
+class RunLog:
+    """The numbered events of one run. Numbers rise, beginning at 1; they have a gap where a crash swallowed some."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._events: list[Event] = []
+        self._closed = False
+        self._waiters: set[asyncio.Future[bool]] = set()
+        self._frames: dict[str, list[bytes]] = {}
+
+    @classmethod
+    def of(cls, numbered: Sequence[tuple[int, Event]]) -> "RunLog":
+        """The finished log of a run that is over."""
+        log = cls()
+        log._numbers = [number for number, _ in numbered]
+        log._events = [event for _, event in numbered]
+        log._closed = True
+        return log
+
+    @property
+    def events(self) -> Sequence[Event]:
+        return self._events
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def last_number(self) -> int:
+        return self._numbers[-1] if self._numbers else 0
+
+    def append(self, *events: Event) -> None:
+        """Add events and wake who waits for them."""
+        if self._closed:
+            raise RuntimeError("the run log is closed")
+        number = self.last_number
+        for event in events:
+            number += 1
+            self._numbers.append(number)
+            self._events.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more will come: subscribers end when they have read all."""
+        self._closed = True
+        self._wake()
+
+    def since(self, position: int) -> list[tuple[int, Event]]:
+        """The numbered events from a position (a count of events, not a number) on."""
+        return list(zip(self._numbers[position:], self._events[position:], strict=True))
+
+    async def follow(
+        self, kind: str, encode: Encode, *, after: int = 0, heartbeat: bytes = b"", heartbeat_seconds: float = 15.0
+    ) -> AsyncIterator[bytes]:
+        """The encoded events with a number above `after`, as they come, until the log is closed.
+
+        Each piece holds all that was ready, up to about MAX_PIECE_BYTES. `encode` must be the same for a `kind`: an
+        event is encoded once, however many read it. `heartbeat` is sent when there was nothing for that long.
+        """
+        loop = asyncio.get_running_loop()
+        position = bisect_right(self._numbers, after)
+        silent_since = loop.time()
+        while True:
+            piece, position = self._take(kind, encode, position)
+            if piece:
+                yield piece
+                silent_since = loop.time()
+            elif position == len(self._events):
+                if self._closed:
+                    return
+                if not await self._more(silent_since + heartbeat_seconds):
+                    silent_since = loop.time()
+                    if heartbeat:
+                        yield heartbeat
+
+    def _take(self, kind: str, encode: Encode, position: int) -> tuple[bytes, int]:
+        frames = self._frames.setdefault(kind, [])
+        for index in range(len(frames), len(self._events)):
+            frames.append(encode(self._numbers[index], self._events[index]))
+        end, size = position, 0
+        while end < len(frames) and size < MAX_PIECE_BYTES:
+            size += len(frames[end])
+            end += 1
+        return b"".join(frames[position:end]), end
+
+    async def _more(self, deadline: float) -> bool:
+        """Wait until there is more, or (False) until `deadline` on the loop's clock."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiters.add(waiter)
+        timer = loop.call_at(deadline, _resolve, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            _resolve(waiter, True)
+        self._waiters.clear()
+
+
+def _resolve(waiter: asyncio.Future[bool], more: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(more)

@@ -1,0 +1,142 @@
+"""What the model is shown: the system prompt, as much of the conversation as the profile allows, and the files."""
+
+import base64
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from app.chat.models import MessageRow, MessageStatus, Role, Run
+from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored, plain_text
+from app.configs.models import Profile
+from app.files.models import Attachment
+from app.files.service import FileService
+from app.kit.db import Database
+from app.providers.models import ModelRequest
+
+MAX_IMAGE_BYTES = 10 * 1024**2
+MAX_TEXT_FILE_BYTES = 256 * 1024
+MAX_QUOTE_CHARS = 4_000
+IMAGES_SHOWN = 10
+"""Of a long conversation the newest images are shown as images, the others by their names."""
+
+TEXT_TYPES = frozenset({"application/json", "application/xml", "application/x-yaml", "application/toml"})
+
+
+class PromptBuilder:
+    """Makes model requests from the stored conversation; loads no more of it than the profile's limits."""
+
+    def __init__(self, database: Database, files: FileService) -> None:
+        self._database = database
+        self._files = files
+
+    async def build(self, run: Run, profile: Profile) -> ModelRequest:
+        """The request for a run whose turn it is. Raises DatabaseUnavailable, Unavailable."""
+        turns = await self._turns(run, profile)
+        quoted = await self._quoted(run, [part for _, parts in turns for part in parts if isinstance(part, Reply)])
+        wanted = {id for _, parts in turns for id in attachment_ids(parts)}
+        attachments = await self._files.find_many(wanted, None) if wanted else {}
+        as_images = _newest_images(turns, attachments)
+        messages: list[dict[str, Any]] = []
+        if profile.system_prompt:
+            messages.append({"role": "system", "content": profile.system_prompt})
+        for role, parts in turns:
+            content = [item for part in parts if (item := await self._content(part, quoted, attachments, as_images))]
+            if content:
+                messages.append({"role": role, "content": _simplest(content)})
+        return ModelRequest(run.model, messages, dict(profile.parameters), profile.timeout_seconds)
+
+    async def _turns(self, run: Run, profile: Profile) -> list[tuple[str, tuple[Part, ...]]]:
+        """The run's own message and, before it, the newest that fit the profile's limits; the oldest first."""
+        query = (
+            select(MessageRow.role, MessageRow.parts)
+            .where(
+                MessageRow.session_id == run.session_id,
+                MessageRow.id <= run.user_message_id,
+                MessageRow.status != MessageStatus.PENDING,
+            )
+            .order_by(MessageRow.id.desc())
+            .limit(profile.history_messages + 1)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        turns: list[tuple[str, tuple[Part, ...]]] = []
+        left = profile.history_tokens
+        for row in rows:
+            parts = from_stored(row.parts)
+            left -= approximate_tokens(plain_text(parts))
+            if turns and left < 0:
+                break
+            turns.append((Role(row.role).value, parts))
+        return turns[::-1]
+
+    async def _quoted(self, run: Run, replies: Sequence[Reply]) -> Mapping[int, str]:
+        """The texts of quoted messages: of this session only, whatever a reply may name."""
+        ids = {int(reply.message_id) for reply in replies}
+        if not ids:
+            return {}
+        query = select(MessageRow.id, MessageRow.parts).where(
+            MessageRow.session_id == run.session_id, MessageRow.id.in_(ids)
+        )
+        async with self._database.read() as connection:
+            return {row.id: plain_text(from_stored(row.parts)) for row in await connection.execute(query)}
+
+    async def _content(
+        self,
+        part: Part,
+        quoted: Mapping[int, str],
+        attachments: Mapping[str, Attachment],
+        as_images: Collection[str],
+    ) -> dict[str, Any] | None:
+        if isinstance(part, Text):
+            return _text(part.text)
+        if isinstance(part, Reply):
+            quote = part.selected_text or quoted.get(int(part.message_id), "")
+            lines = quote[:MAX_QUOTE_CHARS].splitlines()
+            return _text("\n".join(f"> {line}" for line in lines)) if lines else None
+        attachment = attachments.get(part.attachment_id)
+        if attachment is None:
+            return _text(f"[{part.kind}: {part.filename or part.attachment_id}, no longer available]")
+        name = part.filename or attachment.filename
+        if attachment.id in as_images:
+            data = base64.b64encode(await self._files.read(attachment, MAX_IMAGE_BYTES)).decode()
+            return {"type": "image_url", "image_url": {"url": f"data:{attachment.media_type};base64,{data}"}}
+        if is_text(attachment.media_type):
+            data_bytes = await self._files.read(attachment, MAX_TEXT_FILE_BYTES)
+            cut = "\n[cut off here]" if attachment.size > MAX_TEXT_FILE_BYTES else ""
+            return _text(f"[file: {name}]\n{data_bytes.decode(errors='replace')}{cut}\n[end of file]")
+        return _text(f"[{attachment.type}: {name}, {attachment.media_type}]")
+
+
+def approximate_tokens(text: str) -> int:
+    """About four bytes make a token, in most languages and models; a message itself costs some."""
+    return len(text.encode()) // 4 + 4
+
+
+def is_text(media_type: str) -> bool:
+    return media_type.startswith("text/") or media_type in TEXT_TYPES
+
+
+def _newest_images(
+    turns: Sequence[tuple[str, Sequence[Part]]], attachments: Mapping[str, Attachment]
+) -> frozenset[str]:
+    """The attachments that are shown as images. Assistants' turns cannot hold images."""
+    ids = [
+        part.attachment_id
+        for role, parts in reversed(turns)
+        for part in parts
+        if role == Role.USER and isinstance(part, Media) and part.attachment_id in attachments
+    ]
+    images = [id for id in ids if attachments[id].type == "image" and attachments[id].size <= MAX_IMAGE_BYTES]
+    return frozenset(images[:IMAGES_SHOWN])
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _simplest(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Plain text as a string, which every model server takes; a list only where there are images."""
+    if all(item["type"] == "text" for item in content):
+        return "\n".join(item["text"] for item in content)
+    return content

@@ -1,0 +1,88 @@
+"""A chat request, parsed: the body of `POST /chat` and of a WebSocket's `send`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.chat.parts import Part, PartLimits, parse_parts
+from app.errors import BadRequest
+
+MAX_NAME_CHARS = 255
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+"""What usernames and ids look like, for the schemas: something to see in them, and no control characters."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """One message to a session; None stands for what the client left open.
+
+    `message_id` is the client's own name for the reply (WebSocket); one is made if it gives none.
+    """
+
+    username: str
+    parts: tuple[Part, ...]
+    session_id: str | None = None
+    provider_id: str | None = None
+    model: str | None = None
+    config_id: str | None = None
+    config_name: str | None = None
+    streaming: bool = True
+    message_id: str | None = None
+
+
+def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
+    """The request in a JSON object. Raises BadRequest with the contract's messages."""
+    username = parse_username(body.get("username"))
+    if "message" not in body:
+        raise BadRequest("Missing key: message", code="missing_key")
+    parts = parse_parts(body["message"], limits)
+    streaming = body.get("enable_streaming", True)
+    if not isinstance(streaming, bool):
+        raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
+    return SendRequest(
+        username=username,
+        parts=parts,
+        session_id=_name(body, "session_id") or _name(body, "conversation_id"),
+        provider_id=_name(body, "selected_provider"),
+        model=_name(body, "selected_model"),
+        config_id=_name(body, "config_id"),
+        config_name=_name(body, "config_name"),
+        streaming=streaming,
+        message_id=_name(body, "message_id"),
+    )
+
+
+def parse_username(value: object) -> str:
+    """The trimmed username. Raises BadRequest."""
+    if value is None:
+        raise BadRequest("Missing key: username", code="missing_key")
+    if not isinstance(value, str):
+        raise BadRequest("username must be a string", code="invalid_username")
+    username = value.strip()
+    if not username:
+        raise BadRequest("username is empty", code="username_empty")
+    check_name("username", username)
+    return username
+
+
+def _name(body: Mapping[str, Any], field: str) -> str | None:
+    value = body.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadRequest(f"{field} must be a string", code="invalid_request")
+    value = value.strip()
+    if value:
+        check_name(field, value)
+    return value or None
+
+
+def check_name(field: str, value: str) -> None:
+    """Raises BadRequest for a name or id that is too long or holds control characters."""
+    if len(value) > MAX_NAME_CHARS:
+        raise BadRequest(f"{field} has more than {MAX_NAME_CHARS} characters", code=f"invalid_{field}")
+    if _CONTROL.search(value):
+        raise BadRequest(f"{field} contains control characters", code=f"invalid_{field}")

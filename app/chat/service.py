@@ -1,0 +1,326 @@
+"""Chat: a message is accepted in one transaction, and its run started, whoever goes on listening."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.auth.models import Principal
+from app.chat.engine import Job, RunEngine
+from app.chat.events import Completed, Ended, Event, Failed, MessageSaved, Started, TextDelta, UserMessageSaved
+from app.chat.log import RunLog
+from app.chat.models import (
+    OPEN_STATUSES,
+    WEBCHAT,
+    MessageRow,
+    MessageStatus,
+    Role,
+    Run,
+    RunStatus,
+    Session,
+    SessionRow,
+)
+from app.chat.parts import Media, Part, Reply, attachment_ids, check_attachments, from_stored, plain_text, to_stored
+from app.chat.prompt import PromptBuilder
+from app.chat.requests import SendRequest, check_name
+from app.chat.sessions import check_quotes, find_session, get_session
+from app.chat.store import RunStore
+from app.configs.models import Profile
+from app.configs.service import DEFAULT_ID, ProfileService
+from app.errors import BadRequest, NotFound
+from app.files.service import FileService
+from app.kit.clock import iso, utc_now
+from app.kit.db import Database
+from app.kit.ids import new_id
+from app.providers.client import Provider
+from app.providers.service import ProviderRegistry
+
+TITLE_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A run that was committed, and its log."""
+
+    run: Run
+    log: RunLog
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMessage:
+    id: int
+    session_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    profile: Profile
+    provider: Provider
+    model: str
+
+
+class ChatService:
+    """Sending, stopping, and reading runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        store: RunStore,
+        engine: RunEngine,
+        profiles: ProfileService,
+        providers: ProviderRegistry,
+        files: FileService,
+        prompts: PromptBuilder,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._engine = engine
+        self._profiles = profiles
+        self._providers = providers
+        self._files = files
+        self._prompts = prompts
+
+    async def send(self, principal: Principal, request: SendRequest) -> Accepted:
+        """Store the message, start its run. Raises BadRequest, Forbidden, TooManyRequests, Unavailable.
+
+        When it raises, nothing is left behind. When the caller is cancelled meanwhile, the message is accepted whole
+        or not at all.
+        """
+        self._engine.check_open()
+        principal.check_user(request.username)
+        wanted = attachment_ids(request.parts)
+        if wanted:
+            check_attachments(request.parts, await self._files.find_many(set(wanted), principal))
+        return await asyncio.shield(asyncio.create_task(self._accept(principal, request)))
+
+    async def _accept(self, principal: Principal, request: SendRequest) -> Accepted:
+        session_id = request.session_id or new_id()
+        ticket = self._engine.queue.enter(session_id)
+        try:
+            async with self._database.write() as connection:
+                session = await find_session(connection, session_id, request.username)
+                choice = self._choose(request, session)
+                quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
+                await check_quotes(connection, session_id, quotes)
+                run = await self._write(connection, principal, request, session, session_id, choice)
+                opening: list[Event] = [
+                    Started(run.session_id, run.id, run.message_id),
+                    UserMessageSaved(run.user_message_id, iso(run.created_at)),
+                ]
+                await self._store.open(connection, run, list(enumerate(opening, 1)))
+        except BaseException:
+            self._engine.queue.leave(ticket)
+            raise
+        job = Job(run, ticket, choice.provider, lambda: self._prompts.build(run, choice.profile), opening)
+        return Accepted(run, self._engine.start(job))
+
+    def _choose(self, request: SendRequest, session: Session | None) -> _Choice:
+        if request.config_id is not None:
+            profile = self._profiles.get(request.config_id)
+        elif request.config_name is not None:
+            profile = self._profiles.get_by_name(request.config_name)
+        else:
+            # A session whose profile was deleted goes on with the default one.
+            chosen = session.config_id if session is not None else None
+            profile = self._profiles.find(chosen or DEFAULT_ID) or self._profiles.get(DEFAULT_ID)
+        provider_id = request.provider_id or profile.provider
+        provider = self._provider(provider_id, by_request=request.provider_id is not None)
+        own_model = profile.model if provider_id == profile.provider else None
+        model = request.model or own_model or provider.default_model
+        if not provider.accepts(model):
+            raise BadRequest(f"selected_model not found: {model}", code="model_not_found")
+        return _Choice(profile, provider, model)
+
+    def _provider(self, provider_id: str | None, *, by_request: bool) -> Provider:
+        if provider_id is None:
+            return self._providers.default
+        try:
+            return self._providers.get(provider_id)
+        except KeyError:
+            field = "selected_provider" if by_request else "the profile's provider"
+            raise BadRequest(f"{field} not found: {provider_id}", code="provider_not_found") from None
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        principal: Principal,
+        request: SendRequest,
+        session: Session | None,
+        session_id: str,
+        choice: _Choice,
+    ) -> Run:
+        """The session, the message, the place of its reply; the run that is to be."""
+        now = utc_now()
+        profile_id = choice.profile.id
+        config_id = None if profile_id == DEFAULT_ID else profile_id
+        if session is None:
+            await _add_session(connection, session_id, request.username, request.parts, config_id, now)
+        else:
+            chose = request.config_id is not None or request.config_name is not None
+            await connection.execute(
+                update(SessionRow)
+                .where(SessionRow.id == session_id)
+                .values(updated_at=now, **({"config_id": config_id} if chose else {}))
+            )
+        run_id = new_id()
+        question = _message(session_id, run_id, Role.USER, MessageStatus.COMPLETE, request.parts, now)
+        reply = _message(session_id, run_id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
+        returning = insert(MessageRow).returning(MessageRow.id, sort_by_parameter_order=True)
+        user_id, reply_id = (await connection.execute(returning, [question, reply])).scalars()
+        return Run(
+            id=run_id,
+            session_id=session_id,
+            username=request.username,
+            key_id=principal.key_id,
+            status=RunStatus.QUEUED,
+            streaming=request.streaming,
+            user_message_id=user_id,
+            reply_message_id=reply_id,
+            message_id=request.message_id or new_id(),
+            config_id=profile_id,
+            provider_id=choice.provider.id,
+            model=choice.model,
+            error_code=None,
+            error=None,
+            created_at=now,
+            started_at=None,
+            finished_at=None,
+        )
+
+    # Runs
+
+    async def get_run(self, principal: Principal, run_id: str) -> Run:
+        """The run as it stands. Raises NotFound `Run not found`, also for a run of a user the key is not bound to."""
+        run = await self._store.find(run_id)
+        if run is None or (principal.username is not None and principal.username != run.username):
+            raise NotFound("Run not found", code="run_not_found")
+        return run
+
+    def progress_of(self, run: Run) -> tuple[RunStatus, datetime | None]:
+        """The run's status and start by this minute; the database hears of a start with the next checkpoint."""
+        return self._engine.progress_of(run.id) or (run.status, run.started_at)
+
+    async def run_log(self, run: Run, after: int) -> RunLog:
+        """The log of a run, going on or over, to be read from beyond the event `after`."""
+        if (log := self._engine.log_of(run.id)) is not None:
+            return log
+        run = await self._store.find(run.id) or run
+        if events := await self._store.events(run.id):
+            return RunLog.of(events)
+        return RunLog.of(await self._rebuilt(run, after))
+
+    async def _rebuilt(self, run: Run, after: int) -> list[tuple[int, Event]]:
+        """What can be told of a run whose log was dropped: its reply, whole, numbered on from where the reader is."""
+        reply = await self._store.reply(run)
+        text = "" if reply is None else plain_text(from_stored(reply.parts))
+        events: list[Event] = []
+        if after == 0:
+            events += [
+                Started(run.session_id, run.id, run.message_id),
+                UserMessageSaved(run.user_message_id, iso(run.created_at)),
+            ]
+            events += [TextDelta(text)] if text else []
+        if run.status == RunStatus.COMPLETED:
+            events.append(Completed(text, "" if reply is None else reply.reasoning))
+        if text and reply is not None:
+            events.append(MessageSaved(run.reply_message_id, iso(reply.created_at)))
+        if run.status not in (RunStatus.COMPLETED, *OPEN_STATUSES):
+            events.append(Failed(run.error_code or "interrupted", run.error or "The reply was not completed"))
+        return list(enumerate([*events, Ended()], after + 1))
+
+    async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
+        """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""
+        principal.check_user(username)
+        async with self._database.read() as connection:
+            await get_session(connection, session_id, username)
+        return await self._stop(self._engine.open_runs(session_id))
+
+    async def stop_run(self, principal: Principal, run_id: str) -> bool:
+        """End one run; False when it was over already. Raises NotFound."""
+        run = await self.get_run(principal, run_id)
+        return bool(await self._stop([run.id]))
+
+    async def _stop(self, run_ids: Sequence[str]) -> list[str]:
+        return await self._engine.stop(run_ids, Failed("stopped", "The reply was stopped"))
+
+    # Messages that nobody asked for
+
+    async def add_bot_message(
+        self, session_id: str, parts: Sequence[Part], *, creator_if_new: str, username: str | None = None
+    ) -> SavedMessage:
+        """Add a message of the bot's own to a session, which is made, for `creator_if_new`, if there is none.
+
+        With `username`, the session must be that user's. A reply being written is not touched: its place was kept when
+        it began. Raises Forbidden, BadRequest for a quotation of another session's message.
+        """
+        check_name("session_id", session_id)
+        now = utc_now()
+        async with self._database.write() as connection:
+            if username is not None:
+                await find_session(connection, session_id, username)
+            quotes = [part.message_id for part in parts if isinstance(part, Reply)]
+            await check_quotes(connection, session_id, quotes)
+            known = await connection.execute(
+                update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now)
+            )
+            if known.rowcount == 0:
+                await _add_session(connection, session_id, creator_if_new, parts, None, now)
+            values = _message(session_id, None, Role.ASSISTANT, MessageStatus.COMPLETE, parts, now)
+            message_id = (
+                await connection.execute(insert(MessageRow).values(values).returning(MessageRow.id))
+            ).scalar_one()
+        return SavedMessage(message_id, session_id, now)
+
+
+async def _add_session(
+    connection: AsyncConnection,
+    session_id: str,
+    creator: str,
+    parts: Sequence[Part],
+    config_id: str | None,
+    now: datetime,
+) -> None:
+    await connection.execute(
+        insert(SessionRow).values(
+            id=session_id,
+            platform_id=WEBCHAT,
+            creator=creator,
+            display_name=title_of(parts),
+            is_group=0,
+            config_id=config_id,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+
+
+def _message(
+    session_id: str, run_id: str | None, role: Role, status: MessageStatus, parts: Sequence[Part], now: datetime
+) -> dict[str, Any]:
+    return {
+        "session_id": session_id,
+        "run_id": run_id,
+        "role": role.value,
+        "status": status.value,
+        "parts": to_stored(parts),
+        "reasoning": "",
+        "created_at": now,
+    }
+
+
+def title_of(parts: Sequence[Part]) -> str | None:
+    """A session's first name: the beginning of its first message, or of its first file's name."""
+    text = " ".join(plain_text(parts)[: 4 * TITLE_CHARS].split())
+    if not text:
+        text = next((part.filename for part in parts if isinstance(part, Media) and part.filename), "")
+    if len(text) <= TITLE_CHARS:
+        return text or None
+    shortened = text[: TITLE_CHARS - 1]
+    # Cut between words where there are words, which not every script parts by spaces.
+    head, space, _ = shortened.rpartition(" ")
+    return (head if space and len(head) > TITLE_CHARS // 2 else shortened) + "…"

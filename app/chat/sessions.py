@@ -1,0 +1,128 @@
+"""Sessions and their messages: listing, reading, changing, deleting, and who may."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.auth.models import Principal
+from app.chat.models import Message, MessageRow, MessageStatus, Session, SessionRow, message_of, session_of
+from app.configs.service import DEFAULT_ID, ProfileService
+from app.errors import BadRequest, Forbidden, NotFound
+from app.kit.clock import utc_now
+from app.kit.db import MAX_INTEGER, Database
+
+
+class SessionService:
+    """Sessions as their creators see them."""
+
+    def __init__(self, database: Database, profiles: ProfileService) -> None:
+        self._database = database
+        self._profiles = profiles
+
+    async def list_sessions(
+        self, principal: Principal, username: str, *, page: int, page_size: int, platform_id: str | None = None
+    ) -> tuple[list[Session], int]:
+        """One page of a user's sessions, the newest first, and how many there are in all. Raises Forbidden."""
+        principal.check_user(username)
+        mine = SessionRow.creator == username
+        if platform_id:
+            mine = mine & (SessionRow.platform_id == platform_id)
+        rows = (
+            select(SessionRow)
+            .where(mine)
+            .order_by(SessionRow.updated_at.desc(), SessionRow.id.desc())
+            .limit(page_size)
+            .offset(min((page - 1) * page_size, MAX_INTEGER))
+        )
+        async with self._database.read() as connection:
+            sessions = [session_of(row) for row in await connection.execute(rows)]
+            total = (await connection.execute(select(func.count()).select_from(SessionRow).where(mine))).scalar_one()
+        return sessions, total
+
+    async def get(self, principal: Principal, username: str, session_id: str) -> Session:
+        """Raises NotFound `Session not found`, Forbidden."""
+        principal.check_user(username)
+        async with self._database.read() as connection:
+            return await get_session(connection, session_id, username)
+
+    async def change(self, principal: Principal, username: str, session_id: str, *, changes: dict[str, Any]) -> Session:
+        """Set `display_name` or `config_id` (None or `default`: the default profile).
+
+        Raises BadRequest for an unknown profile, NotFound, Forbidden.
+        """
+        principal.check_user(username)
+        config_id = changes.get("config_id")
+        if config_id is not None:
+            self._profiles.get(config_id)
+            changes["config_id"] = None if config_id == DEFAULT_ID else config_id
+        async with self._database.write() as connection:
+            session = await get_session(connection, session_id, username)
+            if not changes:
+                return session
+            now = utc_now()
+            await connection.execute(
+                update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now, **changes)
+            )
+        return replace(session, updated_at=now, **changes)
+
+    async def delete(self, principal: Principal, username: str, session_id: str) -> None:
+        """Forget a session with its messages and runs; stop its runs first. Raises NotFound, Forbidden."""
+        principal.check_user(username)
+        async with self._database.write() as connection:
+            await get_session(connection, session_id, username)
+            await connection.execute(delete(SessionRow).where(SessionRow.id == session_id))
+
+    async def messages(
+        self, principal: Principal, username: str, session_id: str, *, before: int | None, limit: int
+    ) -> tuple[list[Message], bool]:
+        """The newest messages below the id `before`, the newest first, and whether there are older ones.
+
+        Raises NotFound, Forbidden.
+        """
+        principal.check_user(username)
+        query: Select[Any] = select(MessageRow).where(
+            MessageRow.session_id == session_id, MessageRow.status != MessageStatus.PENDING
+        )
+        if before is not None:
+            query = query.where(MessageRow.id < before)
+        async with self._database.read() as connection:
+            await get_session(connection, session_id, username)
+            rows = (await connection.execute(query.order_by(MessageRow.id.desc()).limit(limit + 1))).all()
+        return [message_of(row) for row in rows[:limit]], len(rows) > limit
+
+
+async def find_session(connection: AsyncConnection, session_id: str, username: str) -> Session | None:
+    """The user's session. Raises Forbidden when it is someone else's."""
+    row = (await connection.execute(select(SessionRow).where(SessionRow.id == session_id))).first()
+    if row is None:
+        return None
+    if row.creator != username:
+        raise Forbidden("session_id belongs to another username", code="session_not_yours")
+    return session_of(row)
+
+
+async def get_session(connection: AsyncConnection, session_id: str, username: str) -> Session:
+    session = await find_session(connection, session_id, username)
+    if session is None:
+        raise NotFound("Session not found", code="session_not_found")
+    return session
+
+
+async def check_quotes(connection: AsyncConnection, session_id: str, message_ids: list[int | str]) -> None:
+    """Raises BadRequest unless each id is a message of that session: nothing else can be quoted."""
+    if not message_ids:
+        return
+    wanted: set[int] = set()
+    for message_id in message_ids:
+        text = str(message_id)
+        if not (text.isascii() and text.isdigit() and int(text) <= MAX_INTEGER):
+            raise BadRequest(f"reply message not found: {text[:64]}", code="reply_not_found")
+        wanted.add(int(text))
+    query = select(MessageRow.id).where(
+        MessageRow.session_id == session_id, MessageRow.id.in_(wanted), MessageRow.status != MessageStatus.PENDING
+    )
+    found = set((await connection.execute(query)).scalars())
+    if missing := wanted - found:
+        raise BadRequest(f"reply message not found: {min(missing)}", code="reply_not_found")

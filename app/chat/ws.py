@@ -1,0 +1,119 @@
+"""`/api/v1/chat/ws`: the same chat over a WebSocket, several messages at a time."""
+
+import asyncio
+
+import msgspec
+from quart import Blueprint, websocket
+
+from app.auth.guards import authorize
+from app.auth.models import Principal
+from app.auth.scopes import Scope
+from app.chat.encoding import websocket_encoder
+from app.chat.parts import PartLimits
+from app.chat.requests import parse_send
+from app.chat.service import Accepted, ChatService
+from app.errors import AppError, BadRequest, TooManyRequests, Unauthorized
+from app.kit.http import BodyLimit, parse_json_object, service
+from app.kit.observability import Metrics
+from app.kit.operation import operation
+
+blueprint = Blueprint("chat_ws", __name__)
+
+STREAMS_PER_SOCKET = 32
+POLICY_VIOLATION = 1008
+
+# The contract's words for what went wrong, by what the error's code begins with.
+_CODES = (
+    (("missing_key", "username", "invalid_username"), "BAD_USER"),
+    (("session", "invalid_session", "invalid_conversation"), "SESSION_ERROR"),
+    (("config", "provider", "model", "invalid_config", "invalid_selected"), "CONFIG_ERROR"),
+    (
+        ("invalid", "empty_message", "missing", "unsupported", "message", "attachment", "reply", "payload"),
+        "INVALID_MESSAGE",
+    ),
+)
+
+
+@blueprint.websocket("/api/v1/chat/ws")
+@operation(
+    "chatWebSocket",
+    "Chat over a WebSocket",
+    scope=Scope.CHAT,
+    description=(
+        'Text frames of JSON. `{"t":"ping"}` is answered with `{"type":"pong"}`; `{"t":"send", ...}` has the body of '
+        "`POST /api/v1/chat` and an optional `message_id`; the same events come back, each with `session_id`, "
+        "`run_id` and `seq`, the event's id. A failed authentication gets an error event and close code 1008."
+    ),
+    answers={},
+)
+async def chat() -> None:
+    await websocket.accept()
+    try:
+        await _authorize()
+    except AppError as error:
+        await _send_error("UNAUTHORIZED", error.message)
+        await websocket.close(POLICY_VIOLATION)
+        return
+    streams: set[asyncio.Task[None]] = set()
+    sending = asyncio.Lock()
+    try:
+        while True:
+            frame = await websocket.receive()
+            try:
+                await _answer(frame, streams, sending)
+            except Unauthorized as error:  # the key was revoked meanwhile
+                await _send_error("UNAUTHORIZED", error.message)
+                await websocket.close(POLICY_VIOLATION)
+                return
+            except AppError as error:
+                async with sending:
+                    await _send_error(_code(error), error.message)
+    finally:
+        for stream in streams:
+            stream.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+
+
+async def _answer(frame: str | bytes, streams: set[asyncio.Task[None]], sending: asyncio.Lock) -> None:
+    if len(frame) > service(BodyLimit).bytes:
+        raise BadRequest("The frame is too large", code="payload_too_large")
+    body = parse_json_object(frame)
+    kind = body.get("t", "send")
+    if kind == "ping":
+        async with sending:
+            await websocket.send('{"type":"pong"}')
+        return
+    if kind != "send":
+        raise BadRequest('t must be "send" or "ping"', code="invalid_frame")
+    if len(streams) >= STREAMS_PER_SOCKET:
+        raise TooManyRequests("Too many replies are streaming on this socket")
+    principal = await _authorize()
+    accepted = await service(ChatService).send(principal, parse_send(body, service(PartLimits)))
+    stream = asyncio.create_task(_relay(accepted, sending, service(Metrics)))
+    streams.add(stream)
+    stream.add_done_callback(streams.discard)
+
+
+async def _relay(accepted: Accepted, sending: asyncio.Lock, metrics: Metrics) -> None:
+    metrics.stream_opened()
+    try:
+        async for piece in accepted.log.follow("ws", websocket_encoder(accepted.run)):
+            async with sending:
+                for line in piece.splitlines():
+                    await websocket.send(line.decode())
+    finally:
+        metrics.stream_closed()
+
+
+async def _authorize() -> Principal:
+    return await authorize(websocket.headers, websocket.args, Scope.CHAT)
+
+
+async def _send_error(code: str, message: str) -> None:
+    await websocket.send(msgspec.json.encode({"type": "error", "code": code, "data": message}).decode())
+
+
+def _code(error: AppError) -> str:
+    if error.message == "Missing key: message":
+        return "INVALID_MESSAGE"
+    return next((word for starts, word in _CODES if error.code.startswith(starts)), "PROCESSING_ERROR")

@@ -1,0 +1,70 @@
+"""The database's schema: whether it is the one this version wants, and bringing it there."""
+
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import make_url
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+FOLDER = Path(__file__).resolve().parents[2] / "migrations"
+_REVISION = re.compile(r"""^(down_)?revision\b[^=]*=\s*(?:"([^"]*)"|None)""", re.MULTILINE)
+
+
+class WrongSchema(Exception):
+    """The database cannot be brought to this version's schema; the text is one line for the operator."""
+
+
+def head() -> str:
+    """The newest revision, read from the files' texts: importing Alembic costs more than the rest of the start."""
+    revisions: set[str] = set()
+    parents: set[str] = set()
+    for file in (FOLDER / "versions").glob("*.py"):
+        for is_parent, name in _REVISION.findall(file.read_text(encoding="utf-8")):
+            (parents if is_parent else revisions).add(name)
+    (newest,) = revisions - parents
+    return newest
+
+
+def current(url: str) -> str | None:
+    """The revision of the SQLite database at `url`; None when there is none yet. Raises sqlite3.Error."""
+    import sqlite3
+
+    path = Path(make_url(url).database or "")
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if table else None
+    return row[0] if row else None
+
+
+def upgrade(url: str) -> bool:
+    """Bring the database at `url` to the newest revision; False when it was there.
+
+    Blocks: call it before the event loop, or in a thread. Raises WrongSchema for a database that a newer version of
+    Palaver made, and the driver's errors.
+    """
+    if url.startswith("sqlite"):
+        there = current(url)
+        if there == head():
+            return False
+        known = {file.name.split("_")[0] for file in (FOLDER / "versions").glob("*.py")}
+        if there is not None and there not in known:
+            raise WrongSchema("The database was made by a newer version of Palaver")
+    from alembic import command
+
+    command.upgrade(_config(url), "head")
+    return True
+
+
+def _config(url: str) -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    config.attributes["url"] = url
+    return config
