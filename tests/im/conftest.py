@@ -1,31 +1,33 @@
-"""A small application with the IM slice, real keys and a real database; chat and files are stand-ins."""
+"""A running server whose bots may call loopback and try again quickly, with one more kind of bot: one that records."""
 
+import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from quart import Quart, g
+from sqlalchemy import select
 
-from app.auth.guards import AuthPolicy, install_guard
-from app.auth.models import ApiKeyRow
-from app.auth.service import KeyService
-from app.chat.parts import PartLimits
+from app.chat.models import MessageRow, SessionRow
+from app.chat.service import ChatService
+from app.files.service import FileService
 from app.im.adapters.base import AdapterFactory, Capabilities
 from app.im.adapters.webchat import WebchatAdapter
 from app.im.adapters.webhook import RetryPolicy, webhook_factory
-from app.im.models import BotRow
-from app.im.routes import blueprint
 from app.im.service import BotService
-from app.kit.crypto import SecretBox
-from app.kit.db import Base, Database, sqlite_url
-from app.kit.http import BodyLimit, install_errors, open_api_error, provide
-from tests.im.fakes import ChatSessions, Files, RecordingAdapter
+from app.kit.db import Database
+from app.kit.http import provide, service
+from tests.conftest import StartServer
+from tests.im.fakes import RecordingAdapter
+from tests.support.client import Client
+from tests.support.server import Server
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
 QUICK = RetryPolicy(tries=3, total=5.0, each=2.0, wait_initial=0.01, wait_jitter=0.0)
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 class RecordingConfig(msgspec.Struct, frozen=True):
@@ -34,34 +36,25 @@ class RecordingConfig(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Im:
-    """The application with its stand-ins, and `call` to make requests with a key of all the scopes needed."""
+    """The server, and `call` to make requests: with a key of the scopes needed, unless another is given."""
 
-    app: Quart
+    server: Server
+    client: Client
     service: BotService
-    keys: KeyService
-    sessions: ChatSessions
-    files: Files
+    files: FileService
     platform: RecordingAdapter
-    data_dir: Path
-    key: str = ""
+
+    @property
+    def database(self) -> Database:
+        return self.server.core.database
 
     async def call(self, method: str, path: str, json: Any = None, *, key: str | None = None) -> tuple[int, Any]:
-        headers = {"X-API-Key": key or self.key}
-        body = b""
-        if json is not None:
-            body = msgspec.json.encode(json)
-            headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        request = getattr(self.app.test_client(), method.lower())
-        response = await request(path, headers=headers, data=body)
-        assert response.content_type == "application/json"
-        return response.status_code, await response.get_json()
+        headers = {} if key is None else {"X-API-Key": key}
+        response = await self.client.request(method, path, headers=headers, json=json)
+        return response.status_code, response.json()
 
     async def send(self, umo: Any, message: Any = "hello", *, key: str | None = None) -> tuple[int, Any]:
         return await self.call("POST", "/api/v1/im/message", {"umo": umo, "message": message}, key=key)
-
-    async def new_key(self, *scopes: str, username: str | None = None) -> str:
-        _, text = await self.keys.create(name="test", scopes=scopes, username=username)
-        return text
 
     async def new_hook(self, receiver: WebhookReceiver, bot_id: str = "support-hook") -> None:
         """A webhook bot for the receiver, which learns the generated secret."""
@@ -70,38 +63,48 @@ class Im:
         assert status == 201, answer
         receiver.secret = answer["data"]["generated_secrets"]["secret"]
 
+    async def upload(self, *, key: str | None = None) -> str:
+        """The id of a new attachment, `cat.png`."""
+        headers = {} if key is None else {"X-API-Key": key}
+        response = await self.client.request("POST", "/api/v1/file", files={"file": ("cat.png", PNG)}, headers=headers)
+        assert response.status_code == 200, response.text
+        return str(response.json()["data"]["attachment_id"])
+
+    async def creators(self) -> dict[str, str]:
+        """Who the stored sessions belong to."""
+        async with self.database.read() as connection:
+            rows = await connection.execute(select(SessionRow.id, SessionRow.creator))
+            return {row.id: row.creator for row in rows}
+
+    async def messages(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """The bot messages of all sessions: session and parts."""
+        bots_own = select(MessageRow).where(MessageRow.role == "assistant", MessageRow.status == "complete")
+        async with self.database.read() as connection:
+            rows = await connection.execute(bots_own.order_by(MessageRow.id))
+            return [(row.session_id, row.parts) for row in rows]
+
 
 @pytest.fixture
-async def im(tmp_path: Path) -> AsyncIterator[Im]:
-    database = Database(sqlite_url(tmp_path / "palaver.db"))
-    async with database.write() as connection:
-        tables: Any = [ApiKeyRow.__table__, BotRow.__table__]
-        await connection.run_sync(lambda sync: Base.metadata.create_all(sync, tables=tables))
-    secrets = SecretBox(bytes(32))
-    keys = KeyService(database, secrets, tmp_path / "keys.changed")
-    sessions, files, platform = ChatSessions(), Files(), RecordingAdapter(Capabilities(frozenset({"plain"}), 10, False))
-    bots = BotService(
-        database,
-        secrets,
-        files,
-        factories=[
-            webhook_factory(allow_private=True, policy=QUICK),
-            AdapterFactory("recording", RecordingConfig, lambda _id, _config: platform),
-        ],
-        builtin={"webchat": WebchatAdapter(sessions)},
-    )
-    app = Quart(__name__)
-    for provided in (AuthPolicy(), keys, bots, PartLimits(chars=100, parts=5), BodyLimit(4096)):
-        provide(app, provided)
-    install_errors(app, [("/api/v1", open_api_error)])
-    install_guard(app)
-    app.register_blueprint(blueprint)
-    app.before_request(lambda: setattr(g, "request_id", "r"))
-    im = Im(app, bots, keys, sessions, files, platform, tmp_path)
-    im.key = await im.new_key("im", "admin")
-    yield im
-    await bots.close()
-    await database.close()
+async def im(start_server: StartServer) -> AsyncIterator[Im]:
+    async with start_server(max_message_chars=100, max_parts=5, max_body_bytes=4096) as server:
+        async with server.app.app_context():
+            files, chat = service(FileService), service(ChatService)
+        platform = RecordingAdapter(Capabilities(frozenset({"plain"}), 10, False))
+        bots = BotService(
+            server.core.database,
+            server.core.secrets,
+            files,
+            factories=[
+                webhook_factory(allow_private=True, policy=QUICK),
+                AdapterFactory("recording", RecordingConfig, lambda _id, _config: platform),
+            ],
+            builtin={"webchat": WebchatAdapter(chat)},
+        )
+        provide(server.app, bots)
+        key = await server.new_key("im", "file", "chat", "admin")
+        async with Client(server, key) as client:
+            yield Im(server, client, bots, files, platform)
+        await bots.close()
 
 
 @pytest.fixture

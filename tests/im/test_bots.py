@@ -87,7 +87,7 @@ async def test_two_bots_do_not_share_an_id(im: Im) -> None:
 
 
 async def test_only_admins_manage_bots(im: Im) -> None:
-    key = await im.new_key("im", "chat", "file", "config")
+    key = await im.server.new_key("im", "chat", "file", "config")
     calls = [
         ("GET", "/api/v1/bots", None),
         ("POST", "/api/v1/bots", HOOK),
@@ -136,7 +136,7 @@ async def test_a_secret_of_the_wrong_form_is_refused_and_not_repeated(im: Im, se
 async def test_secrets_are_encrypted_at_rest(im: Im) -> None:
     _, answer = await im.call("POST", "/api/v1/bots", HOOK)
     secret = answer["data"]["generated_secrets"]["secret"].removeprefix("whsec_").encode()
-    stored = b"".join(file.read_bytes() for file in im.data_dir.glob("palaver.db*"))
+    stored = b"".join(file.read_bytes() for file in im.server.settings.data_dir.glob("palaver.db*"))
     assert b"hooks.example.com" in stored
     assert secret not in stored
     assert b"whsec_" not in stored

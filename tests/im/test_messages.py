@@ -1,12 +1,15 @@
 """`POST /api/v1/im/message` and `GET /api/v1/im/bots`: the contract's table, and whose session is whose."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from app.chat.parts import Media, Reply, Text
+from app.chat.parts import Text
 from app.im.adapters.base import Target
 from tests.im.conftest import Im
+from tests.support.answers import reply
+from tests.support.model_server import ModelServer
 
 WHERE = "webchat:FriendMessage:s1"
 
@@ -17,32 +20,32 @@ async def test_a_message_is_added_to_the_webchat_session(im: Im) -> None:
         200,
         {"status": "ok", "message": None, "data": {"message_id": "1", "umo": "webchat:FriendMessage:s1"}},
     )
-    assert [(saved.session_id, saved.parts) for saved in im.sessions.messages] == [("s1", (Text("ping from api key"),))]
+    assert await im.messages() == [("s1", [{"type": "plain", "text": "ping from api key"}])]
 
 
 async def test_an_unknown_session_is_created_with_a_creator_named_like_it(im: Im) -> None:
     await im.send(WHERE)
-    assert im.sessions.creators == {"s1": "s1"}
+    assert await im.creators() == {"s1": "s1"}
 
 
 async def test_an_existing_session_keeps_its_creator(im: Im) -> None:
-    im.sessions.creators["s1"] = "alice"
+    await im.send("webchat:FriendMessage:webchat!alice!s1", "first")
     assert (await im.send(WHERE))[0] == 200
-    assert im.sessions.creators == {"s1": "alice"}
+    assert await im.creators() == {"s1": "alice"}
 
 
 async def test_the_longer_form_names_the_creator_and_the_session(im: Im) -> None:
     status, body = await im.send("webchat:FriendMessage:webchat!alice!s1")
     assert (status, body["data"]["umo"]) == (200, "webchat:FriendMessage:webchat!alice!s1")
-    assert im.sessions.creators == {"s1": "alice"}
-    assert im.sessions.messages[0].session_id == "s1"
+    assert await im.creators() == {"s1": "alice"}
+    assert [session for session, _ in await im.messages()] == ["s1"]
 
 
 async def test_the_longer_form_does_not_reach_a_session_of_another_user(im: Im) -> None:
-    im.sessions.creators["s1"] = "bob"
+    await im.send("webchat:FriendMessage:webchat!bob!s1", "first")
     status, body = await im.send("webchat:FriendMessage:webchat!alice!s1")
     assert (status, body["message"]) == (403, "session_id belongs to another username")
-    assert im.sessions.messages == []
+    assert len(await im.messages()) == 1
 
 
 @pytest.mark.parametrize("session", ["webchat!", "webchat!alice", "webchat!alice!", "webchat!!s1"])
@@ -54,7 +57,7 @@ async def test_a_longer_form_that_lacks_a_name_is_refused(im: Im, session: str) 
 
 async def test_the_session_part_may_contain_colons(im: Im) -> None:
     assert (await im.send("webchat:FriendMessage:a:b:c"))[0] == 200
-    assert im.sessions.messages[0].session_id == "a:b:c"
+    assert await im.creators() == {"a:b:c": "a:b:c"}
 
 
 @pytest.mark.parametrize("message_type", ["FriendMessage", "GroupMessage", "OtherMessage"])
@@ -91,7 +94,7 @@ async def test_a_body_that_lacks_something_is_refused_and_leaves_nothing(
 ) -> None:
     status, answer = await im.call("POST", "/api/v1/im/message", body)
     assert (status, answer["status"], answer["message"], answer["data"]) == (400, "error", message, None)
-    assert (im.sessions.creators, im.sessions.messages) == ({}, [])
+    assert (await im.creators(), await im.messages()) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -134,21 +137,44 @@ async def test_a_disabled_bot_is_not_found(im: Im) -> None:
 
 
 async def test_parts_arrive_as_they_were_sent(im: Im) -> None:
-    im.files.add("a1")
+    attachment_id = await im.upload()
+    _, first = await im.send(WHERE, "that")
     parts = [
-        {"type": "reply", "message_id": 4, "selected_text": "that"},
+        {"type": "reply", "message_id": int(first["data"]["message_id"]), "selected_text": "that"},
         {"type": "plain", "text": "look"},
-        {"type": "image", "attachment_id": "a1", "filename": "x.png"},
+        {"type": "image", "attachment_id": attachment_id, "filename": "x.png"},
     ]
     assert (await im.send(WHERE, parts))[0] == 200
-    assert im.sessions.messages[0].parts == (Reply(4, "that"), Text("look"), Media("image", "a1", "x.png"))
+    assert (await im.messages())[1] == ("s1", parts)
+
+
+async def test_messages_of_other_sessions_are_not_quoted(im: Im) -> None:
+    _, first = await im.send(WHERE)
+    quotation = {"type": "reply", "message_id": first["data"]["message_id"]}
+    status, answer = await im.send("webchat:FriendMessage:s2", [quotation, {"type": "plain", "text": "x"}])
+    assert (status, answer["code"]) == (400, "reply_not_found")
+    assert await im.creators() == {"s1": "s1"}
+
+
+async def test_a_bot_message_is_seen_in_the_history_and_does_not_disturb_a_reply(im: Im, model: ModelServer) -> None:
+    gate = asyncio.Event()
+    model.script(reply(["one ", "two"], gate=gate, hold_after=1))
+    async with im.client.chatting("hi", session_id="s1", username="alice") as events:
+        async for event in events:
+            if event.type == "plain":
+                break
+        assert (await im.send(WHERE, "by the way"))[0] == 200
+        gate.set()
+        rest = [event async for event in events]
+    assert rest[-1].type == "end"
+    texts = {message["parts"][0]["text"] for message in await im.client.history("s1")}
+    assert texts == {"hi", "one two", "by the way"}
 
 
 async def test_a_platform_is_not_given_what_it_does_not_take(im: Im) -> None:
     await im.call("POST", "/api/v1/bots", {"id": "rec", "adapter": "recording", "config": {}})
-    im.files.add("a1")
     answers = [
-        await im.send("rec:GroupMessage:1", [{"type": "image", "attachment_id": "a1"}]),
+        await im.send("rec:GroupMessage:1", [{"type": "image", "attachment_id": await im.upload()}]),
         await im.send("rec:GroupMessage:1", [{"type": "plain", "text": "x"}, {"type": "reply", "message_id": 1}]),
         await im.send("rec:GroupMessage:1", "x" * 11),
     ]
@@ -169,11 +195,11 @@ async def test_limits_hold(im: Im) -> None:
     assert (await im.send(WHERE, "x" * 101))[0] == 400
     assert (await im.send(WHERE, [{"type": "plain", "text": "x"}] * 6))[0] == 400
     assert (await im.send(WHERE, "x" * 5000))[0] == 413
-    assert im.sessions.messages == []
+    assert await im.messages() == []
 
 
 async def test_only_keys_with_the_scope_may_send_and_list(im: Im) -> None:
-    key = await im.new_key("chat", "file", "config", "admin")
+    key = await im.server.new_key("chat", "file", "config", "admin")
     for status, answer in (await im.send(WHERE, key=key), await im.call("GET", "/api/v1/im/bots", key=key)):
         assert (status, answer["message"]) == (403, "Insufficient API key scope")
 
@@ -182,48 +208,48 @@ async def test_only_keys_with_the_scope_may_send_and_list(im: Im) -> None:
 
 
 async def test_a_bound_key_writes_to_its_users_session(im: Im) -> None:
-    im.sessions.creators["s1"] = "alice"
-    key = await im.new_key("im", username="alice")
+    await im.send("webchat:FriendMessage:webchat!alice!s1", "first")
+    key = await im.server.new_key("im", username="alice")
     assert (await im.send(WHERE, key=key))[0] == 200
     assert (await im.send("webchat:FriendMessage:webchat!alice!s1", key=key))[0] == 200
-    assert len(im.sessions.messages) == 2
+    assert len(await im.messages()) == 3
 
 
 async def test_a_bound_keys_new_session_belongs_to_its_user(im: Im) -> None:
-    assert (await im.send(WHERE, key=await im.new_key("im", username="alice")))[0] == 200
-    assert im.sessions.creators == {"s1": "alice"}
+    assert (await im.send(WHERE, key=await im.server.new_key("im", username="alice")))[0] == 200
+    assert await im.creators() == {"s1": "alice"}
 
 
 async def test_a_bound_key_does_not_write_to_sessions_of_others(im: Im) -> None:
-    im.sessions.creators["s1"] = "bob"
-    key = await im.new_key("im", username="alice")
+    await im.send("webchat:FriendMessage:webchat!bob!s1", "first")
+    key = await im.server.new_key("im", username="alice")
     for umo in (WHERE, "webchat:FriendMessage:webchat!alice!s1", "webchat:FriendMessage:webchat!bob!s1"):
         assert (await im.send(umo, key=key))[0] == 403
-    assert im.sessions.messages == []
+    assert len(await im.messages()) == 1
 
 
 async def test_a_username_with_an_exclamation_mark_opens_no_session_of_others(im: Im) -> None:
-    key = await im.new_key("im", username="a!b")
+    key = await im.server.new_key("im", username="a!b")
     assert (await im.send("webchat:FriendMessage:webchat!a!b!s1", key=key))[0] == 200
-    assert im.sessions.creators == {"s1": "a!b"}
+    assert await im.creators() == {"s1": "a!b"}
     assert (await im.send("webchat:FriendMessage:webchat!a!x!s1", key=key))[0] == 403
 
 
 async def test_a_bound_key_does_not_write_to_platforms(im: Im) -> None:
     await im.call("POST", "/api/v1/bots", {"id": "rec", "adapter": "recording", "config": {}})
-    key = await im.new_key("im", username="alice")
+    key = await im.server.new_key("im", username="alice")
     status, answer = await im.send("rec:FriendMessage:1", key=key)
     assert (status, answer["code"]) == (403, "username_not_allowed")
     assert im.platform.sent == []
 
 
 async def test_a_bound_key_does_not_send_files_of_others(im: Im) -> None:
-    im.files.add("a1", owner="bob")
-    im.files.add("a2", owner="alice")
-    key = await im.new_key("im", username="alice")
-    status, answer = await im.send(WHERE, [{"type": "image", "attachment_id": "a1"}], key=key)
-    assert (status, answer["message"]) == (400, "attachment not found: a1")
-    assert (await im.send(WHERE, [{"type": "image", "attachment_id": "a2"}], key=key))[0] == 200
+    hers = await im.upload(key=await im.server.new_key("file", username="alice"))
+    his = await im.upload(key=await im.server.new_key("file", username="bob"))
+    key = await im.server.new_key("im", username="alice")
+    status, answer = await im.send(WHERE, [{"type": "image", "attachment_id": his}], key=key)
+    assert (status, answer["message"]) == (400, f"attachment not found: {his}")
+    assert (await im.send(WHERE, [{"type": "image", "attachment_id": hers}], key=key))[0] == 200
 
 
 # Which bots there are

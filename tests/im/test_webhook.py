@@ -2,6 +2,7 @@
 
 import asyncio
 from email.utils import formatdate
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from app.chat.parts import Text
 from app.im.adapters.base import DeliveryTimeoutError, Sent, Target
 from app.im.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
-from tests.im.conftest import Im
+from tests.im.conftest import PNG, Im
 from tests.support.webhook_receiver import (
     WebhookReceiver,
     hangs_up,
@@ -23,12 +24,12 @@ WHERE = "support-hook:GroupMessage:room:7"
 
 
 async def test_a_message_arrives_signed(im: Im, receiver: WebhookReceiver) -> None:
-    attachment = im.files.add("a1")
+    attachment_id = await im.upload()
     await im.new_hook(receiver)
     parts = [
         {"type": "plain", "text": "héllo"},
-        {"type": "image", "attachment_id": "a1", "filename": "photo.png"},
-        {"type": "image", "attachment_id": "a1"},
+        {"type": "image", "attachment_id": attachment_id, "filename": "photo.png"},
+        {"type": "image", "attachment_id": attachment_id},
         {"type": "reply", "message_id": "p-3", "selected_text": "that"},
     ]
     status, answer = await im.send(WHERE, parts)
@@ -38,7 +39,13 @@ async def test_a_message_arrives_signed(im: Im, receiver: WebhookReceiver) -> No
     assert request.headers["content-type"] == "application/json"
     assert request.payload["type"] == "message.send"
     assert request.payload["timestamp"].endswith("+00:00")
-    image = {"type": "image", "attachment_id": "a1", "media_type": "image/png", "size": 3, "sha256": attachment.sha256}
+    image = {
+        "type": "image",
+        "attachment_id": attachment_id,
+        "media_type": "image/png",
+        "size": len(PNG),
+        "sha256": sha256(PNG).hexdigest(),
+    }
     assert request.data == {
         "umo": WHERE,
         "platform_id": "support-hook",
