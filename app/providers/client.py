@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -37,8 +38,8 @@ _REFUSALS = {
     504: _SILENT,
 }
 
-# aiohttp's errors come through its httpx transport unmapped, some of them; ValueError is a header it cannot send.
-_TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, ValueError)
+# Some of aiohttp's errors come through its httpx transport as they are.
+_TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError)
 
 
 class Provider:
@@ -79,7 +80,7 @@ class Provider:
         """Whether a request may name that model."""
         return not self.models or model in self.models or model == self.default_model
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Sequence[Delta]]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[Delta], None]:
         """The reply: one list of deltas for each read from the socket that brought any. Raises UpstreamError.
 
         Closing the generator closes the connection, which tells the model server to stop.
@@ -115,7 +116,7 @@ class Provider:
             response = await self._send(request, stack)
         except APIStatusError as error:
             raise self._safe(_refusal(error)) from None
-        except (APIError, *_TRANSPORT_ERRORS) as error:
+        except (APIError, ValueError, *_TRANSPORT_ERRORS) as error:  # ValueError: a header that cannot be sent
             raise self._unreachable(error) from None
         content_type = _content_type(response)
         if content_type not in ("text/event-stream", "application/json"):
@@ -145,7 +146,7 @@ class Provider:
         answer = await stack.enter_async_context(
             self._client.chat.completions.with_streaming_response.create(
                 model=request.model,
-                # What is in `extra_body` is sent as it is; arguments are walked through, a millisecond for a long chat.
+                # What is in `extra_body` is sent as it is; arguments are walked through at 0.1 ms a message.
                 messages=[],
                 extra_body={**body, "model": request.model, "stream": True},
                 stream=True,
@@ -160,7 +161,8 @@ class Provider:
         async for data in chunks:
             body += data
             if len(body) > self._max_reply_bytes + MAX_EVENT_BYTES:
-                raise UpstreamError(f"The model server's reply is longer than {self._max_reply_bytes} bytes")
+                message = f"The model server's reply is longer than {self._max_reply_bytes} bytes"
+                raise UpstreamError(message, detail=f"{len(body)} bytes of JSON were read")
         return bytes(body)
 
     def _unreachable(self, error: Exception) -> UpstreamError:
@@ -221,16 +223,16 @@ def _content_type(response: httpx2.Response) -> str:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """The seconds of `Retry-After`, which holds them or a date."""
+    """The seconds of `Retry-After`, which holds them or a date; None when it holds neither."""
     value = response.headers.get("retry-after", "")
     try:
-        return max(float(value), 0.0)
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _is_silence(error: BaseException | None) -> bool:

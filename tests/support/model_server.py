@@ -8,190 +8,24 @@ In a test:
         assert model.requests[0].body["model"] == "m"
 
 As a process (`python -m tests.support.model_server --port N`) the last user message is the script: `[[status:500]]`,
-`[[tokens:50]]`, `[[delay:0.01]]`, `[[cut:3]]`, `[[hang:2]]` and so on, see `answer_to`. Without a mark it is echoed.
+`[[tokens:50]]`, `[[delay:0.01]]`, `[[cut:3]]` and so on, see `answers.answer_to`. Without a mark it is echoed.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
-import re
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-SECRET = "sk-secret-of-the-model-server"
+from tests.support.answers import SECRET, Answer, answer_to
+from tests.support.completions import chunk, completion, event, models, tool_call_pieces, usage
+
 MODEL = "scripted"
-CREATED = 1_790_000_000
-
-Chunk = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What one request gets. Build it with the functions below; `after` counts tokens that are sent before `then`."""
-
-    tokens: tuple[str, ...] = ()
-    reasoning: tuple[str, ...] = ()
-    tool_calls: tuple[Mapping[str, Any], ...] = ()
-    finish_reason: str = "stop"
-    usage: tuple[int, int, int] | None = None
-    delay: float = 0.0
-    one_write: bool = False
-    gate: asyncio.Event | None = None
-    after: int | None = None
-    then: str = "go on"
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "text/event-stream"
-    raw: bytes | None = None
-
-
-def reply(
-    tokens: Sequence[str] = ("Hello", " ", "world"),
-    *,
-    delay: float = 0.0,
-    one_write: bool = False,
-    gate: asyncio.Event | None = None,
-    hold_after: int = 0,
-    usage: tuple[int, int, int] | None = None,
-    reasoning: Sequence[str] = (),
-    finish_reason: str = "stop",
-) -> Answer:
-    """A whole reply. `delay` is in seconds, before each token; `gate` is awaited once `hold_after` tokens are sent;
-    `usage` is (prompt, cached, completion) tokens; `one_write` sends everything in one piece."""
-    return Answer(
-        tokens=tuple(tokens),
-        reasoning=tuple(reasoning),
-        finish_reason=finish_reason,
-        usage=usage,
-        delay=delay,
-        one_write=one_write,
-        gate=gate,
-        after=hold_after if gate else None,
-        then="wait" if gate else "go on",
-    )
-
-
-def tool_calls(*calls: tuple[str, str, str], text: Sequence[str] = ()) -> Answer:
-    """Calls as (id, name, JSON of the arguments), the arguments in two pieces."""
-    described = tuple({"id": id, "name": name, "arguments": arguments} for id, name, arguments in calls)
-    return Answer(tokens=tuple(text), tool_calls=described, finish_reason="tool_calls")
-
-
-def status(code: int, *, headers: Mapping[str, str] | None = None, message: str = "it failed") -> Answer:
-    """An HTTP error whose body holds SECRET, as real ones hold keys, hosts and prompts."""
-    error = {"error": {"message": f"{message} ({SECRET} at http://10.0.0.7:8000)", "type": "server_error"}}
-    return Answer(status=code, headers=headers or {}, content_type="application/json", raw=json.dumps(error).encode())
-
-
-def hang() -> Answer:
-    """Takes the request and answers nothing, not even a status, until the client leaves."""
-    return Answer(then="hang before the status", after=0)
-
-
-def hang_after(count: int) -> Answer:
-    return replace(reply(numbered(count + 1)), after=count, then="hang")
-
-
-def cut_after(count: int) -> Answer:
-    """The connection is reset after that many tokens; 0 cuts after the status."""
-    return replace(reply(numbered(count + 1)), after=count, then="cut")
-
-
-def clean_end_after(count: int) -> Answer:
-    """The body ends as it should, but neither a finish_reason nor [DONE] was sent."""
-    return replace(reply(numbered(count + 1)), after=count, then="end")
-
-
-def error_event(count: int = 1, *, one_write: bool = False) -> Answer:
-    return replace(reply(numbered(count + 1), one_write=one_write), after=count, then="error event")
-
-
-def broken_json(count: int = 1) -> Answer:
-    return replace(reply(numbered(count + 1)), after=count, then="broken json")
-
-
-def garbage() -> Answer:
-    """A stream of bytes that are no events."""
-    return Answer(raw=bytes(range(256)) * 8)
-
-
-def empty() -> Answer:
-    """200, and a stream without a single event."""
-    return Answer(raw=b"")
-
-
-def nothing_but_done() -> Answer:
-    return Answer(raw=b"data: [DONE]\n\n")
-
-
-def html() -> Answer:
-    return Answer(content_type="text/html", raw=f"<html><body>Log in, {SECRET}</body></html>".encode())
-
-
-def not_sse(tokens: Sequence[str] = ("Hello", " ", "world")) -> Answer:
-    """A server that ignores `stream` and sends the whole completion as JSON."""
-    return Answer(tokens=tuple(tokens), content_type="application/json")
-
-
-def raw(body: bytes, content_type: str = "text/event-stream") -> Answer:
-    return Answer(raw=body, content_type=content_type)
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """`t0 `, `t1 `, ..."""
-    return tuple(f"t{index} " for index in range(count))
-
-
-def last_user_text(body: Mapping[str, Any]) -> str:
-    """The last user message's text; an image among its parts reads `[image]`."""
-    for message in reversed(body.get("messages") or []):
-        if message.get("role") == "user":
-            content = message.get("content") or ""
-            if isinstance(content, str):
-                return content
-            return " ".join(part.get("text") or "[image]" for part in content)
-    return ""
-
-
-_MARK = re.compile(r"\[\[(\w+)(?::([^\]]*))?\]\]")
-_FAULTS: dict[str, Callable[[int], Answer]] = {
-    "status": status,
-    "hang": hang_after,
-    "cut": cut_after,
-    "end": clean_end_after,
-    "error": error_event,
-    "broken": broken_json,
-    "silent": lambda _: hang(),
-    "garbage": lambda _: garbage(),
-    "empty": lambda _: empty(),
-    "html": lambda _: html(),
-    "json": lambda _: not_sse(),
-}
-
-
-def answer_to(body: Mapping[str, Any]) -> Answer:
-    """The answer that the marks in the last user message ask for; without marks, an echo of it, word by word.
-
-    Faults: `status:N`, `silent`, `garbage`, `empty`, `html`, `json`, and after K tokens `hang:K`, `cut:K`, `end:K`,
-    `error:K`, `broken:K`. For a reply: `tokens:N`, `delay:SECONDS` a token, `burst` (one write), `reasoning:TEXT`,
-    `tool:NAME`.
-    """
-    text = last_user_text(body)
-    marks = {name: value or "" for name, value in _MARK.findall(text)}
-    delay = float(marks.get("delay", 0))
-    for name, fault in _FAULTS.items():
-        if name in marks:
-            return replace(fault(int(marks[name] or 0)), delay=delay)
-    if "tool" in marks:
-        return tool_calls(("call_1", marks["tool"], '{"city": "Paris"}'))
-    tokens = numbered(int(marks["tokens"])) if "tokens" in marks else re.findall(r"\s*\S+", f"You said: {text}")
-    reasoning = re.findall(r"\s*\S+", marks.get("reasoning", ""))
-    return reply(tokens, delay=delay, one_write="burst" in marks, reasoning=reasoning)
 
 
 @dataclass(frozen=True)
@@ -278,8 +112,7 @@ class ModelServer:
         self.requests.append(request)
         await self._notify()
         if request.method == "GET":
-            models = {"object": "list", "data": [{"id": MODEL, "object": "model", "created": CREATED, "owned_by": "t"}]}
-            await _send_whole(writer, 200, json.dumps(models).encode(), "application/json", {})
+            await _send_whole(writer, 200, json.dumps(models(MODEL)).encode(), "application/json", {})
             return b""
         answer = self._script.popleft() if self._script else self.default(request.body)
         answering = asyncio.create_task(_play(answer, request.body, writer))
@@ -287,13 +120,15 @@ class ModelServer:
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not answering.done() and not await leaving:
-                self.disconnects += 1
-                await self._notify()
-                return None
+                raise ConnectionResetError
             await answering
             if writer.is_closing():
                 return None
             return leaving.result() if leaving.done() else b""
+        except ConnectionError:
+            self.disconnects += 1
+            await self._notify()
+            return None
         finally:
             for task in (answering, leaving):
                 task.cancel()
@@ -316,7 +151,7 @@ async def _play(answer: Answer, body: Mapping[str, Any], writer: asyncio.StreamW
     if answer.raw is not None:
         await _send_whole(writer, answer.status, answer.raw, answer.content_type, answer.headers)
     elif not body.get("stream") or answer.content_type == "application/json":
-        whole = json.dumps(_completion(answer, model)).encode()
+        whole = json.dumps(_whole(answer, model)).encode()
         await _send_whole(writer, answer.status, whole, "application/json", answer.headers)
     else:
         include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
@@ -360,23 +195,25 @@ class _ChunkedBody:
 
 
 async def _play_stream(answer: Answer, model: str, include_usage: bool, body: _ChunkedBody) -> None:
-    await body.send(_event(_chunk(model, {"role": "assistant", "content": ""})))
+    await body.send(event(chunk(model, {"role": "assistant", "content": ""})))
     for text in answer.reasoning:
-        await body.send(_event(_chunk(model, {"reasoning_content": text})))
+        await body.send(event(chunk(model, {"reasoning_content": text})))
     for index, token in enumerate((*answer.tokens, None)):
         if index == answer.after and not await _intervene(answer, body):
             return
         if token is not None:
             if answer.delay:
                 await asyncio.sleep(answer.delay)
-            await body.send(_event(_chunk(model, {"content": token})))
+            await body.send(event(chunk(model, {"content": token})))
     for index, call in enumerate(answer.tool_calls):
-        for piece in _tool_call_pieces(index, call):
-            await body.send(_event(_chunk(model, {"tool_calls": [piece]})))
-    await body.send(_event(_chunk(model, {}, answer.finish_reason)))
+        for piece in tool_call_pieces(index, call):
+            await body.send(event(chunk(model, {"tool_calls": [piece]})))
+    await body.send(event(chunk(model, {}, answer.finish_reason)))
     if include_usage:
-        await body.send(_event({**_chunk(model, {}), "choices": [], "usage": _usage(answer)}))
+        await body.send(event({**chunk(model, {}), "choices": [], "usage": usage(*_usage_of(answer))}))
     await body.send(b"data: [DONE]\n\n")
+    if answer.then == "hold open":
+        await asyncio.Event().wait()
     await body.end()
 
 
@@ -395,7 +232,7 @@ async def _intervene(answer: Answer, body: _ChunkedBody) -> bool:
         case "end":
             await body.end()
         case "error event":
-            await body.send(_event({"error": {"message": f"overloaded {SECRET}", "code": 503}}))
+            await body.send(event({"error": {"message": f"overloaded {SECRET}", "code": 503}}))
             await body.end()
         case "broken json":
             await body.send(b'data: {"id":"x","choices":[{"delta":{"content":\n\n')
@@ -405,51 +242,13 @@ async def _intervene(answer: Answer, body: _ChunkedBody) -> bool:
     return False
 
 
-def _chunk(model: str, delta: Mapping[str, Any], finish_reason: str | None = None) -> Chunk:
-    return {
-        "id": "chatcmpl-scripted",
-        "object": "chat.completion.chunk",
-        "created": CREATED,
-        "model": model,
-        "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}],
-    }
+def _whole(answer: Answer, model: str) -> dict[str, Any]:
+    text, reasoning = "".join(answer.tokens), "".join(answer.reasoning)
+    return completion(model, text, reasoning, answer.tool_calls, answer.finish_reason, _usage_of(answer))
 
 
-def _completion(answer: Answer, model: str) -> Chunk:
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(answer.tokens)}
-    if answer.reasoning:
-        message["reasoning_content"] = "".join(answer.reasoning)
-    if answer.tool_calls:
-        message["tool_calls"] = [
-            {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
-            for call in answer.tool_calls
-        ]
-    choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
-    return {**_chunk(model, {}), "object": "chat.completion", "choices": [choice], "usage": _usage(answer)}
-
-
-def _tool_call_pieces(index: int, call: Mapping[str, Any]) -> list[Chunk]:
-    arguments = call["arguments"]
-    middle = len(arguments) // 2
-    function = {"name": call["name"], "arguments": arguments[:middle]}
-    return [
-        {"index": index, "id": call["id"], "type": "function", "function": function},
-        {"index": index, "function": {"arguments": arguments[middle:]}},
-    ]
-
-
-def _usage(answer: Answer) -> Chunk:
-    prompt, cached, completion = answer.usage or (10, 0, len(answer.tokens))
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached},
-    }
-
-
-def _event(value: Mapping[str, Any]) -> bytes:
-    return b"data: %b\n\n" % json.dumps(value, ensure_ascii=False).encode()
+def _usage_of(answer: Answer) -> tuple[int, int, int]:
+    return answer.usage or (10, 0, len(answer.tokens))
 
 
 def _head(code: int, content_type: str, headers: Mapping[str, str]) -> bytes:
