@@ -1,10 +1,8 @@
 """The OpenAPI document, made by walking the routes: it says what each view's `Operation` says, and nothing else."""
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,7 +11,8 @@ from apispec import APISpec
 from quart import Quart
 
 from app import __version__, errors
-from app.kit.operation import PUBLIC, Answer, Body, Operation, Param, operation_of
+from app.kit.operation import PUBLIC, Answer, Body, Operation, Param
+from app.kit.routes import CONVERTER, Route, routes
 
 JsonSchema = dict[str, Any]
 
@@ -21,8 +20,6 @@ OPENAPI_VERSION: Final = "3.1.0"
 EVENT_STREAM: Final = "text/event-stream"
 EVENT_COMPONENT: Final = "ChatEvent"
 _COMPONENT: Final = "#/components/schemas/{name}"
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_CONVERTER: Final = re.compile(r"<(?:(?P<kind>[a-z]+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
 _PATH_SCHEMAS: Final[dict[str, JsonSchema]] = {
     "int": {"type": "integer", "minimum": 0},
     "uuid": {"type": "string", "format": "uuid"},
@@ -58,44 +55,6 @@ _HEADERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One method at one path, and what its view declares; `method` is `WEBSOCKET` for a WebSocket."""
-
-    method: str
-    rule: str
-    endpoint: str
-    operation: Operation | None
-
-    @property
-    def path(self) -> str:
-        """The path template: `/sessions/{session_id}`."""
-        return _CONVERTER.sub(lambda found: f"{{{found['name']}}}", self.rule)
-
-
-def routes(app: Quart) -> list[Route]:
-    """Every route of the app that someone wrote, in the order of the paths.
-
-    OPTIONS, the HEAD that comes with a GET, and static files are the framework's own and are left out; a HEAD that
-    has a view to itself is not.
-    """
-    return sorted(_walk(app), key=lambda route: (route.path, route.method))
-
-
-def _walk(app: Quart) -> Iterator[Route]:
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint == "static" or rule.endpoint.endswith(".static"):
-            continue
-        declared = operation_of(app.view_functions[rule.endpoint])
-        methods = rule.methods or set()
-        if rule.websocket:
-            yield Route("WEBSOCKET", rule.rule, rule.endpoint, declared)
-            continue
-        for method in _METHODS:
-            if method in methods and not (method == "HEAD" and "GET" in methods):
-                yield Route(method, rule.rule, rule.endpoint, declared)
-
-
 def build_document(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The document of all routes of `app`, the same for the same routes.
 
@@ -118,7 +77,7 @@ def build_document(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -
         else:
             spec.path(route.path, operations={route.method.lower(): writer.operation(route, operation)})
     _add_components(spec, schemas, writer.shared_errors)
-    return _in_order(spec.to_dict(), sorted({operation.tag for _, operation in declared}))
+    return _in_order(spec.to_dict(), {operation.tag for _, operation in declared})
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -139,8 +98,9 @@ def _declared(app: Quart) -> list[tuple[Route, Operation]]:
     return found
 
 
-def _in_order(document: dict[str, Any], tags: list[str]) -> dict[str, Any]:
+def _in_order(document: dict[str, Any], tags: set[str]) -> dict[str, Any]:
     components = document["components"]
+    tag_names = sorted(tags, key=lambda name: (name not in _TAGS, name))
     return {
         "openapi": document["openapi"],
         "info": {
@@ -152,7 +112,7 @@ def _in_order(document: dict[str, Any], tags: list[str]) -> dict[str, Any]:
             {"url": "/", "description": "The server that this document comes from"},
             {"url": "http://localhost:6185", "description": "A server on this machine"},
         ],
-        "tags": [{"name": name, **({"description": _TAGS[name]} if name in _TAGS else {})} for name in tags],
+        "tags": [{"name": name, **({"description": _TAGS[name]} if name in _TAGS else {})} for name in tag_names],
         "paths": document["paths"],
         "components": {section: dict(sorted(components[section].items())) for section in sorted(components)},
     }
@@ -389,7 +349,7 @@ def _parameters(route: Route, params: Iterable[Param]) -> list[dict[str, Any]]:
         by_place[param.where][param.name] = param
     in_path = by_place.pop("path", {})
     written = []
-    for found in _CONVERTER.finditer(route.rule):
+    for found in CONVERTER.finditer(route.rule):
         name = found["name"]
         schema = _PATH_SCHEMAS.get(found["kind"] or "string", {"type": "string"})
         described = in_path.pop(name, None) or Param(name, f"The {name.replace('_', ' ')}.", schema, where="path")

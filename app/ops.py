@@ -25,9 +25,9 @@ from app.openapi import build_document, render
 TAG: Final = "Operation"
 YEAR_SECONDS: Final = 31_536_000
 CHECK_TIMEOUT_SECONDS: Final = 2.0
-# Swagger UI draws with inline styles and data: images; scripts are files of this server, and it speaks to no other.
+# Swagger UI draws with data: images; all else is files of this server, and the page speaks to no other.
 DOCS_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ASSET_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "png": "image/png"}
