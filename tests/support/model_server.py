@@ -15,6 +15,8 @@ import argparse
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -185,8 +187,9 @@ class _ChunkedBody:
 
     async def cut(self) -> None:
         await self.flush()
-        # Lets the flushed bytes leave before the reset, which would otherwise overtake them.
-        await asyncio.sleep(0.02)
+        # Without time to linger, closing is a reset; what was sent before is still read first.
+        connection = self._writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def _write(self, data: bytes) -> None:
