@@ -6,6 +6,7 @@ field's description becomes its row in the README.
 """
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -122,8 +123,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        given = init_settings().get("data_dir") or os.environ.get("PALAVER_DATA_DIR") or "data"
-        file = os.environ.get("PALAVER_CONFIG") or Path(given) / "palaver.toml"
+        file = _settings_file(init_settings().get("data_dir"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
@@ -133,15 +133,22 @@ class WrongSettings(Exception):
 
 def load_settings(**overrides: Any) -> Settings:
     """The settings, `overrides` (the command line; None means not given) first. Raises WrongSettings."""
-    config = os.environ.get("PALAVER_CONFIG")
-    if config and not Path(config).is_file():
-        raise WrongSettings(f"PALAVER_CONFIG names {config}, which is not a file")
+    file = _settings_file(overrides.get("data_dir"))
+    if os.environ.get("PALAVER_CONFIG") and not file.is_file():
+        raise WrongSettings(f"PALAVER_CONFIG names {file}, which is not a file")
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise WrongSettings("; ".join(_one_line(problem) for problem in error.errors())) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WrongSettings(f"{file} is not TOML: {error}") from None
     except (SettingsError, ValueError, OSError) as error:
         raise WrongSettings(str(error)) from None
+
+
+def _settings_file(data_dir: str | Path | None) -> Path:
+    given = data_dir or os.environ.get("PALAVER_DATA_DIR") or "data"
+    return Path(os.environ.get("PALAVER_CONFIG") or Path(given) / "palaver.toml")
 
 
 def _one_line(problem: Any) -> str:

@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app.auth.models
@@ -14,15 +14,42 @@ import app.files.models
 import app.im.models  # noqa: F401 - imported so that their tables are in the metadata
 from app.kit.db import Base
 
+BUSY_TIMEOUT_SECONDS = 60
+
 
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=True,
+        compare_type=True,
+        transactional_ddl=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 
 
+def in_one_transaction(engine: AsyncEngine) -> None:
+    """Make an upgrade of SQLite all or nothing, and let a second one that starts meanwhile wait and find it done.
+
+    The driver would otherwise commit after each statement, so that a killed upgrade could not be begun again.
+    """
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(dbapi_connection: Any, _record: object) -> None:
+        dbapi_connection.isolation_level = None
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 async def run_async(url: str) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+    if url.startswith("sqlite"):
+        engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+        in_one_transaction(engine)
+    else:
+        engine = create_async_engine(url, poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(run)
         await connection.commit()

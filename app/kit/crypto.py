@@ -57,7 +57,10 @@ def load_or_create_master_key(path: Path) -> bytes:
             pass
         finally:
             draft.unlink()
-    return parse_master_key(path.read_text())
+    try:
+        return parse_master_key(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def parse_master_key(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """The database's schema: whether it is the one this version wants, and bringing it there."""
 
+import logging
 import re
 from contextlib import closing
 from pathlib import Path
@@ -55,10 +56,31 @@ def upgrade(url: str) -> bool:
         known = {file.name.split("_")[0] for file in (FOLDER / "versions").glob("*.py")}
         if there is not None and there not in known:
             raise WrongSchema("The database was made by a newer version of Palaver")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command
 
     command.upgrade(_config(url), "head")
     return True
+
+
+def problems(url: str) -> list[str]:
+    """What is wrong with the database at `url`, a line each: its schema's revision and, of SQLite, its soundness.
+
+    Blocks. Raises the driver's errors.
+    """
+    import sqlite3
+
+    if not url.startswith("sqlite"):
+        return []
+    there = current(url)
+    if there is None:
+        return ["There is no database yet, or nothing in it: palaver db upgrade"]
+    found = [] if there == head() else [f"The schema is at revision {there}, not {head()}: palaver db upgrade"]
+    path = make_url(url).database
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        found += [f"Damaged: {row[0]}" for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
+    return found + [f"A row of {table} names one of {parent} that is not there" for table, _, parent, _ in broken]
 
 
 def _config(url: str) -> "Config":
