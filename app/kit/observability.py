@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -26,9 +26,22 @@ UNMATCHED: Final = "unmatched"
 QUIET_ROUTES: Final = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds: logged at debug
 MAX_FIELD_CHARS: Final = 4000
 MAX_TRACEBACK_CHARS: Final = 20_000
+MIN_SECRET_CHARS: Final = 6  # a shorter one is also a part of ordinary words
 
-# Their lines tell of requests to model servers, which hold what people wrote.
-TALKATIVE: Final = ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "aiosqlite", "sqlalchemy", "hpack")
+# Lines that tell of requests to model servers, which hold what people wrote, of statements, and of paths.
+TALKATIVE: Final = (
+    "aiohttp",
+    "aiosqlite",
+    "asyncio",
+    "filelock",
+    "hpack",
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "openai",
+    "sqlalchemy",
+)
 
 # fmt: off
 DROPPED_FIELDS: Final = frozenset((
@@ -37,7 +50,7 @@ DROPPED_FIELDS: Final = frozenset((
     "text", "token",
 ))
 # fmt: on
-_SECRET = re.compile(
+KEY_FORMS: Final = (
     r"plv_\w+|\bsk-[\w-]{4,}|\bwhsec_[\w+/=-]+|(?i:\b(?:bearer|apikey)\s+[^\s\"',;)}\]]+)"
     r"|(?i:\b(?:api_?key|key|token|secret|password)=[^\s&\"']+)"
     # SQLAlchemy tells what a failed statement was to store.
@@ -83,14 +96,18 @@ class _LineHandler(logging.Handler):
         self._lines.msg(self.format(record))
 
 
-def configure_logging(level: str, style: Literal["console", "json"], stream: TextIO | None = None) -> None:
+def configure_logging(
+    level: str, style: Literal["console", "json"], stream: TextIO | None = None, secrets: Iterable[str] = ()
+) -> None:
     """Send every log line, ours and other libraries', through one renderer to `stream` (None: standard error).
 
-    `level` is the least that is logged. Standard output is left alone: the command line prints its answers there.
+    `level` is the least that is logged. `secrets` are texts that no line may hold, beside what looks like a key: the
+    model servers' keys have many forms, and a server may repeat one in an error. Standard output is left alone: the
+    command line prints its answers there.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [merge_contextvars, add_log_level, _add_logger_name, TimeStamper(fmt="iso", utc=True)]
-    last: list[Processor] = [format_exc_info, redact, *_renderer(style, stream or sys.stderr)]
+    last: list[Processor] = [format_exc_info, Redaction(secrets), *_renderer(style, stream or sys.stderr)]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -114,24 +131,30 @@ def configure_logging(level: str, style: Literal["console", "json"], stream: Tex
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
 
 
-def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
+class Redaction:
     """A structlog processor: drops the fields that must not be logged and blots out keys in all others."""
-    for name in [name for name in event if name in DROPPED_FIELDS]:
-        del event[name]
-    for name, value in event.items():
-        event[name] = _scrub(value, MAX_TRACEBACK_CHARS if name == "exception" else MAX_FIELD_CHARS)
-    return event
 
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # The longest first: one secret may be how another begins.
+        known = sorted({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS}, key=len, reverse=True)
+        self._secret = re.compile("|".join([*map(re.escape, known), KEY_FORMS]))
 
-def _scrub(value: Any, limit: int = MAX_FIELD_CHARS) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, dict):
-        return {str(name): _scrub(each) for name, each in value.items() if name not in DROPPED_FIELDS}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_scrub(each) for each in value]
-    text = _SECRET.sub("[redacted]", value if isinstance(value, str) else repr(value))
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
+        for name in [name for name in event if name in DROPPED_FIELDS]:
+            del event[name]
+        for name, value in event.items():
+            event[name] = self._scrub(value, MAX_TRACEBACK_CHARS if name == "exception" else MAX_FIELD_CHARS)
+        return event
+
+    def _scrub(self, value: Any, limit: int = MAX_FIELD_CHARS) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict):
+            return {str(name): self._scrub(each) for name, each in value.items() if name not in DROPPED_FIELDS}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._scrub(each) for each in value]
+        text = self._secret.sub("[redacted]", value if isinstance(value, str) else repr(value))
+        return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def _add_logger_name(logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -16,21 +16,17 @@ from app.errors import Conflict
 from app.kit.http import install_errors, ok, provide
 from app.kit.observability import Metrics, configure_logging, install_observability
 from app.kit.sse import frame, stream_response
+from tests.support.logs import logging_to, parsed
 
 KEY = "plv_0123456789abcdefghijABCDEFGHIJ01abcdef"
 
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """JSON log lines, as they are written. What logging looked like before comes back afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    """JSON log lines, as they are written."""
     stream = io.StringIO()
-    configure_logging("info", "json", stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    with logging_to(stream):
+        yield stream
 
 
 @pytest.fixture
@@ -77,10 +73,6 @@ def app(metrics: Metrics) -> Quart:
         await websocket.close(1000)
 
     return app
-
-
-def parsed(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 async def test_each_request_has_one_line_with_its_id_and_without_its_query(app: Quart, lines: io.StringIO) -> None:
@@ -176,6 +168,15 @@ def test_what_looks_like_a_key_is_blotted_out(lines: io.StringIO, value: Any) ->
     assert lines.getvalue().count("[redacted]") == 2
 
 
+def test_a_secret_of_no_known_form_is_blotted_out_when_it_was_named(lines: io.StringIO) -> None:
+    configure_logging("info", "json", lines, secrets=["gq7.odd+secret", "gq7.odd+secret-2", "me"])
+    structlog.get_logger("x").info("some event", detail="wrong key gq7.odd+secret-2 and gq7.odd+secret")
+
+    (line,) = parsed(lines)
+    assert line["event"] == "some event"
+    assert line["detail"] == "wrong key [redacted] and [redacted]"
+
+
 @pytest.mark.parametrize("name", ["text", "message", "message_text", "api_key", "prompt", "messages", "args"])
 def test_fields_that_hold_what_people_wrote_are_dropped(lines: io.StringIO, name: str) -> None:
     structlog.get_logger("x").info("event", **{name: "dear diary", "deep": {name: "dear diary", "kept": 1}})
@@ -191,13 +192,13 @@ def test_a_very_long_field_is_cut(lines: io.StringIO) -> None:
 
 
 def test_other_libraries_speak_in_the_same_form_and_the_model_client_keeps_quiet(lines: io.StringIO) -> None:
-    logging.getLogger("alembic.runtime").info("upgraded to %s", "0001")
+    logging.getLogger("hypercorn.error").info("Running on %s", "http://127.0.0.1")
     logging.getLogger("openai._base_client").debug("Request options: %s", {"json_data": "dear diary"})
     logging.getLogger("httpx2").info("HTTP Request: POST https://model.example/v1")
     logging.getLogger("openai._base_client").warning("out of order")
 
     assert [(line["logger"], line["event"]) for line in parsed(lines)] == [
-        ("alembic.runtime", "upgraded to 0001"),
+        ("hypercorn.error", "Running on http://127.0.0.1"),
         ("openai._base_client", "out of order"),
     ]
 
