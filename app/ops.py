@@ -19,7 +19,7 @@ from app.errors import NotFound
 from app.kit.db import Database
 from app.kit.http import json_response, service
 from app.kit.observability import Metrics
-from app.kit.operation import PUBLIC, Answer, operation
+from app.kit.operation import PUBLIC, Answer, Param, operation
 from app.openapi import build_document, render
 
 TAG: Final = "Operation"
@@ -306,6 +306,7 @@ async def docs() -> Response:
     "Part of the page at /docs",
     scope=PUBLIC,
     description="Swagger UI's own files, to be kept for a year.",
+    params=[Param("file", "The file's name.", {"type": "string", "enum": [*_SWAGGER_UI, *_OURS]}, where="path")],
     answers={200: Answer("The file", {"type": "string", "format": "binary"}, media_type="*/*")},
     errors={404: "No such path"},
     tag=TAG,
