@@ -163,7 +163,11 @@ def create_app(settings: Settings | None = None) -> Quart:
     services: Sequence[object] = (
         metrics,
         core.keys,
-        AuthPolicy(open_to_all=settings.no_auth, allow_query_keys=settings.allow_query_keys),
+        AuthPolicy(
+            open_to_all=settings.no_auth,
+            allow_query_keys=settings.allow_query_keys,
+            origins=frozenset(settings.cors_origins),
+        ),
         BodyLimit(settings.max_body_bytes),
         PartLimits(chars=settings.max_message_chars, parts=settings.max_parts),
         files,

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from quart import Quart, current_app, g, request
 from structlog.contextvars import bind_contextvars
@@ -17,10 +19,11 @@ from app.kit.operation import PUBLIC, operation_of
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """`open_to_all` is `--no-auth`; `allow_query_keys` admits keys in the URL."""
+    """`open_to_all` is `--no-auth`; `allow_query_keys` admits keys in the URL; `origins` may call from a browser."""
 
     open_to_all: bool = False
     allow_query_keys: bool = False
+    origins: frozenset[str] = frozenset()
 
 
 def install_guard(app: Quart) -> None:
@@ -41,13 +44,13 @@ def install_guard(app: Quart) -> None:
 async def authorize(headers: Headers, args: Mapping[str, str], scope: Scope) -> Principal:
     """The caller, who has the scope. Raises Unauthorized, Forbidden."""
     policy = service(AuthPolicy)
-    text = _key_text(headers, args, policy)
-    if text is None or policy.open_to_all:
-        if not policy.open_to_all:
-            raise Unauthorized("Missing API key", code="missing_api_key")
+    if policy.open_to_all:
+        _check_from_here(headers, policy)
         principal = ANONYMOUS
-    else:
+    elif text := _key_text(headers, args, policy):
         principal = await service(KeyService).verify(text)
+    else:
+        raise Unauthorized("Missing API key", code="missing_api_key")
     bind_contextvars(key_id=principal.key_id)
     if scope not in principal.scopes:
         raise Forbidden("Insufficient API key scope", code="insufficient_scope")
@@ -58,6 +61,31 @@ def caller() -> Principal:
     """Who makes the present request."""
     principal: Principal = g.principal
     return principal
+
+
+def _check_from_here(headers: Headers, policy: AuthPolicy) -> None:
+    """Raises Forbidden for what a page of another site asks of a server without keys, through its visitor's browser.
+
+    Such a page says its origin, in a WebSocket's handshake too; or its site's name leads here (DNS rebinding), and
+    then stands in `Host`.
+    """
+    if "*" in policy.origins:
+        return
+    host = headers.get("Host")
+    for origin in (headers.get("Origin"), f"http://{host}" if host else None):
+        if origin is not None and origin not in policy.origins and not _is_loopback(origin):
+            raise Forbidden(
+                "Without API keys only this machine is served; PALAVER_CORS_ORIGINS admits others",
+                code="origin_not_allowed",
+            )
+
+
+def _is_loopback(origin: str) -> bool:
+    try:
+        name = urlsplit(origin).hostname or ""
+        return name == "localhost" or name.endswith(".localhost") or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _key_text(headers: Headers, args: Mapping[str, str], policy: AuthPolicy) -> str | None:
