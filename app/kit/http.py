@@ -158,7 +158,7 @@ def parse_json_object(text: bytes | str) -> dict[str, Any]:
         raise BadRequest(f"The JSON is nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json")
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("The body is not valid JSON", code="invalid_json") from None
     if not isinstance(value, dict):
         raise BadRequest("The body must be a JSON object", code="invalid_json")

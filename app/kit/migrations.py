@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from sqlalchemy import make_url
 
 if TYPE_CHECKING:
@@ -49,13 +50,23 @@ def upgrade(url: str) -> bool:
     Blocks: call it before the event loop, or in a thread. Raises WrongSchema for a database that a newer version of
     Palaver made, and the driver's errors.
     """
-    if url.startswith("sqlite"):
+    if not url.startswith("sqlite"):
+        return _upgrade(url)
+    if current(url) == head():
+        return False
+    # The server and the command line may both be first.
+    with FileLock(f"{make_url(url).database}.lock", timeout=60):
         there = current(url)
         if there == head():
             return False
         known = {file.name.split("_")[0] for file in (FOLDER / "versions").glob("*.py")}
         if there is not None and there not in known:
             raise WrongSchema("The database was made by a newer version of Palaver")
+        _use_wal(url)
+        return _upgrade(url)
+
+
+def _upgrade(url: str) -> bool:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command
 
@@ -81,6 +92,14 @@ def problems(url: str) -> list[str]:
         found += [f"Damaged: {row[0]}" for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
     return found + [f"A row of {table} names one of {parent} that is not there" for table, _, parent, _ in broken]
+
+
+def _use_wal(url: str) -> None:
+    """Switch WAL on, which stays on. Done here, once: connections that do it side by side find the file locked."""
+    import sqlite3
+
+    with closing(sqlite3.connect(make_url(url).database or "", timeout=30)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _config(url: str) -> "Config":

@@ -1,0 +1,93 @@
+"""Messages of one session are answered one after another, in the order they came (defect 13)."""
+
+import asyncio
+
+from tests.conftest import StartServer
+from tests.support import answers
+from tests.support.answers import numbered, reply
+from tests.support.client import Client, text_of
+from tests.support.model_server import ModelServer
+from tests.support.server import Server
+
+
+async def test_parallel_messages_are_answered_in_turn_defect_13(client: Client, model: ModelServer) -> None:
+    count = 8
+    everything = await asyncio.gather(*(client.chat(f"message {n}", session_id="s1") for n in range(count)))
+    assert [text_of(events) for events in everything] == [f"You said: message {n}" for n in range(count)]
+    history = await client.history("s1")
+    assert [m["role"] for m in history] == ["user", "assistant"] * count
+    for question, answer in zip(history[::2], history[1::2], strict=True):
+        assert answer["parts"][0]["text"] == f"You said: {question['parts'][0]['text']}"
+        assert question["run_id"] == answer["run_id"]
+    for turn, request in enumerate(model.requests):
+        shown = request.body["messages"][1:]
+        assert [m["role"] for m in shown] == ["user", "assistant"] * turn + ["user"]
+
+
+async def test_other_sessions_do_not_wait(client: Client, model: ModelServer) -> None:
+    gate = asyncio.Event()
+    model.script(reply(["slow"], gate=gate), reply(["quick"]))
+    async with client.chatting("Hi", session_id="s1") as events:
+        await anext(events)
+        await model.wait_for_requests(1)
+        assert text_of(await client.chat("Hi", session_id="s2")) == "quick"
+        gate.set()
+        assert text_of([event async for event in events]) == "slow"
+
+
+async def test_a_proactive_message_never_lands_inside_a_reply_defect_13(client: Client, model: ModelServer) -> None:
+    gate = asyncio.Event()
+    model.script(reply(numbered(4), gate=gate, hold_after=2))
+    async with client.chatting("Hi", session_id="s1") as events:
+        await anext(events)
+        await model.wait_for_requests(1)
+        body = {"umo": "webchat:FriendMessage:s1", "message": "News!"}
+        assert (await client.post("/api/v1/im/message", body)).status_code == 200
+        gate.set()
+        assert text_of([event async for event in events]) == "t0 t1 t2 t3 "
+    texts = [message["parts"][0]["text"] for message in await client.history("s1")]
+    assert texts == ["Hi", "t0 t1 t2 t3 ", "News!"]
+
+
+async def test_a_full_queue_is_429_at_once(client: Client, model: ModelServer) -> None:
+    model.script(answers.hang())
+    streams = [client.chatting(f"m{n}", session_id="s1") for n in range(17)]
+    runs = []
+    for stream in streams:
+        async with stream as events:
+            runs.append((await anext(events)).data["run_id"])
+    response = await client.post("/api/v1/chat", {"username": "alice", "message": "one more", "session_id": "s1"})
+    assert response.status_code == 429
+    assert int(response.headers["retry-after"]) >= 1
+    assert response.json()["code"] == "session_busy"
+    await client.post("/api/v1/chat/sessions/s1/stop", {"username": "alice"})
+    assert len([m for m in await client.history("s1") if m["role"] == "user"]) == 17
+
+
+async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client: Client) -> None:
+    from app.chat.engine import RunEngine
+    from app.kit.http import _services
+
+    await asyncio.gather(*(client.chat("Hi", session_id=f"s{n}") for n in range(20)))
+    engine = _services(server.app)[RunEngine]
+    assert isinstance(engine, RunEngine)
+    async with asyncio.timeout(5):
+        while len(engine.queue):
+            await asyncio.sleep(0.01)
+
+
+async def test_many_writers_never_find_the_database_locked_defect_20(
+    start_server: StartServer, model: ModelServer
+) -> None:
+    """Chats, uploads, key changes from another process' connection and bot messages, all writing at once."""
+    async with start_server() as server, Client(server, await server.new_key()) as client:
+        chats = [client.chat(f"m{n}", session_id=f"s{n % 10}") for n in range(60)]
+        keys = [server.core.keys.create(name=f"k{n}", scopes=["chat"]) for n in range(40)]
+        body = {"message": "Hi"}
+        news = [client.post("/api/v1/im/message", {**body, "umo": f"webchat:FriendMessage:n{n}"}) for n in range(60)]
+        uploads = [client.request("POST", "/api/v1/file", files={"file": ("a.txt", b"text")}) for _ in range(40)]
+        results = await asyncio.gather(*chats, *keys, *news, *uploads)
+        assert all(r.status_code == 200 for r in results[100:])
+        assert len(await server.core.keys.list_keys()) == 41
+        for n in range(10):
+            assert len(await client.history(f"s{n}")) == 12
