@@ -5,13 +5,14 @@ iterator that is pulled, so that a slow storage slows the sender down.
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
-from werkzeug.http import parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import AppError, BadRequest, PayloadTooLarge, UnsupportedMediaType
 
@@ -43,7 +44,7 @@ class FormFile:
         self._body = body
         self._allowance = limit + MAX_OVERHEAD_BYTES
         self._parser = self._make_parser(content_type)
-        self._headers: dict[str, str] = {}
+        self._headers: dict[bytes, bytes] = {}
         self._header_name = b""
         self._header_value = b""
         self._parts = 0
@@ -93,11 +94,11 @@ class FormFile:
 
     def _make_parser(self, content_type: str | None) -> MultipartParser:
         media_type, options = parse_options_header(content_type)
-        if media_type in ("", "application/x-www-form-urlencoded"):
+        if media_type in (b"", b"application/x-www-form-urlencoded"):
             raise self._missing()
-        if media_type != "multipart/form-data":
+        if media_type != b"multipart/form-data":
             raise UnsupportedMediaType("Content-Type must be multipart/form-data")
-        boundary = options.get("boundary", "").encode("latin-1", "replace")
+        boundary = options.get(b"boundary", b"")
         if not 1 <= len(boundary) <= 200:
             raise _malformed("its boundary is missing or too long")
         callbacks: Any = {
@@ -128,14 +129,15 @@ class FormFile:
         self._header_value += data[start:end]
 
     def _on_header_end(self) -> None:
-        self._headers[self._header_name.decode("latin-1").lower()] = _text(self._header_value)
+        self._headers[self._header_name.lower()] = self._header_value
         self._header_name = self._header_value = b""
 
     def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get("content-disposition"))
-        if not self._found and options.get("name") == self._name and "filename" in options:
-            self._found = self._inside = True
-            self._filename = options["filename"]
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        if not self._found and options.get(b"name") == self._name.encode():
+            self._filename = _extended_filename(disposition) or _text(options.get(b"filename"))
+            self._found = self._inside = self._filename is not None
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._inside:
@@ -148,12 +150,21 @@ class FormFile:
         self._ended = True
 
 
-def _text(value: bytes) -> str:
+# RFC 7578 forbids this form, and there are clients that send nothing better for what is not ASCII.
+_EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"\s]+)", re.IGNORECASE)
+
+
+def _extended_filename(disposition: bytes) -> str | None:
+    found = _EXTENDED_FILENAME.search(disposition)
+    return None if found is None else unquote(found[2].decode("latin-1"), found[1].decode(), "replace")
+
+
+def _text(value: bytes | None) -> str | None:
     # Browsers and libraries send names in UTF-8; some old ones in Latin-1.
     try:
-        return value.decode()
+        return None if value is None else value.decode()
     except UnicodeDecodeError:
-        return value.decode("latin-1")
+        return None if value is None else value.decode("latin-1")
 
 
 def _malformed(why: str) -> BadRequest:

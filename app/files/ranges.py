@@ -55,10 +55,12 @@ def select(method: str, headers: Headers, present: Representation) -> Selection:
     wanted = headers.get("Range")
     if method != "GET" or wanted is None or not _if_range_holds(headers.get("If-Range"), present.etag, modified):
         return whole
+    if re.fullmatch(r"\s*bytes\s*=\s*-0+\s*", wanted, re.IGNORECASE):
+        raise _not_satisfiable(present.size)  # the last 0 bytes: werkzeug does not know what to make of them
     ranges = parse_range_header(wanted)
     if ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1:
         return whole  # what cannot be understood, or would take many parts to answer, is as if it were not there
-    return _part(wanted, ranges, present.size)
+    return _part(ranges, present.size)
 
 
 def _if_range_holds(value: str | None, etag: str, modified: datetime) -> bool:
@@ -70,13 +72,16 @@ def _if_range_holds(value: str | None, etag: str, modified: datetime) -> bool:
     return condition.etag == etag and not value.strip().startswith("W/")
 
 
-def _part(wanted: str, ranges: Range, size: int) -> Selection:
+def _part(ranges: Range, size: int) -> Selection:
     start, end = ranges.ranges[0]
     if start < 0:  # the last so many bytes; more than there are means all
         start, end = max(start + size, 0), size
-    none_at_the_end = re.fullmatch(r"\s*bytes\s*=\s*-0+\s*", wanted, re.IGNORECASE) is not None
-    if start >= size or none_at_the_end:
-        raise RangeNotSatisfiable(
-            f"The attachment has {size} bytes", headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
-        )
+    if start >= size:
+        raise _not_satisfiable(size)
     return Selection(206, start, size if end is None else min(end, size))
+
+
+def _not_satisfiable(size: int) -> RangeNotSatisfiable:
+    return RangeNotSatisfiable(
+        f"The attachment has {size} bytes", headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
+    )

@@ -1,10 +1,10 @@
 """`/api/v1/file` and `/api/v1/files`: attachments over HTTP."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
-from quart import Blueprint, Response, request
+from quart import Blueprint, Quart, Response, request
 from werkzeug.http import http_date, quote_etag
 
 from app.auth.guards import caller
@@ -15,11 +15,14 @@ from app.files.multipart import MAX_OVERHEAD_BYTES, FormFile
 from app.files.names import content_disposition
 from app.files.ranges import Representation, select
 from app.files.service import FileService
+from app.kit.body import install_bounded_bodies
 from app.kit.clock import iso
 from app.kit.http import ok, service
 from app.kit.operation import Answer, Body, Param, operation
 
 blueprint = Blueprint("files", __name__)
+# An upload is read at the storage's pace, which needs bodies that hold their sender back.
+blueprint.record_once(lambda state: install_bounded_bodies(cast(Quart, state.app)))
 
 # What browsers show without running anything in it. All else is handed over as a download.
 SHOWN_INLINE: Final = frozenset(
@@ -170,7 +173,7 @@ async def get_file() -> Response:
             envelope="ApiResponseAttachment",
         )
     },
-    errors={404: "Attachment not found"},
+    errors={404: "Attachment not found", 503: "The storage is not available at the moment"},
 )
 async def get_attachment(attachment_id: str) -> Response:
     attachment = await service(FileService).get(attachment_id, caller())
@@ -194,7 +197,7 @@ async def get_attachment(attachment_id: str) -> Response:
             envelope="ApiResponseDeletedAttachment",
         )
     },
-    errors={404: "Attachment not found"},
+    errors={404: "Attachment not found", 503: "The storage is not available at the moment"},
 )
 async def delete_attachment(attachment_id: str) -> Response:
     await service(FileService).delete(attachment_id, caller())

@@ -14,6 +14,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEven
 from quart import Quart, Request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
+from werkzeug.exceptions import RequestEntityTooLarge
 
 BUFFERED_BYTES = 256 * 1024
 # How long an early answer waits for a sender that is still sending; what it sends is thrown away.
@@ -27,6 +28,7 @@ class BoundedBody(Body):
         super().__init__(expected_content_length, max_content_length)
         self._room = asyncio.Event()
         self._room.set()
+        self._ended = asyncio.Event()
         self._wanted_whole = False
         self._unwanted = False
 
@@ -47,6 +49,18 @@ class BoundedBody(Body):
         if len(self._data) >= BUFFERED_BYTES and not self._wanted_whole:
             self._room.clear()
 
+    def restrict(self, limit: int | None) -> None:
+        """Refuse a whole body of more than `limit` bytes, as soon as that many have come."""
+        self._max_content_length = limit
+        if limit is not None and len(self._data) > limit:
+            self._must_raise = RequestEntityTooLarge()
+            self.set_complete()
+
+    def end(self) -> None:
+        """The sender has sent all of it."""
+        self._ended.set()
+        self.set_complete()
+
     async def room(self) -> None:
         """Wait until more may be appended."""
         await self._room.wait()
@@ -56,13 +70,27 @@ class BoundedBody(Body):
         self._unwanted = True
         self._room.set()
 
-    async def all_came(self) -> None:
-        await self._complete.wait()
+    async def until_end(self) -> None:
+        """Wait until the sender has sent all of it."""
+        await self._ended.wait()
 
 
 class BoundedRequest(Request):
     body_class = BoundedBody
     body: BoundedBody
+
+    @property
+    def max_content_length(self) -> int | None:
+        """The most that may come of a body that is read whole, in bytes.
+
+        Quart's own setter comes too late: its body took the limit when it was made.
+        """
+        return super().max_content_length
+
+    @max_content_length.setter
+    def max_content_length(self, value: int | None) -> None:
+        self._max_content_length = value
+        self.body.restrict(value)
 
 
 class BoundedConnection(ASGIHTTPConnection):
@@ -79,7 +107,7 @@ class BoundedConnection(ASGIHTTPConnection):
                 if message.get("more_body", False):
                     await body.room()
                 else:
-                    body.set_complete()
+                    body.end()
 
     async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
         body = cast(BoundedRequest, request).body
@@ -90,14 +118,14 @@ class BoundedConnection(ASGIHTTPConnection):
                 body.discard()
             elif event["type"] == "http.response.body" and not event.get("more_body", False):
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(body.all_came(), LINGER_SECONDS)
+                    await asyncio.wait_for(body.until_end(), LINGER_SECONDS)
             await send(event)
 
         await super().handle_request(request, send_and_linger)
 
 
 def install_bounded_bodies(app: Quart) -> None:
-    """Give `app` such bodies; each view that reads one then sets its own limit (MAX_CONTENT_LENGTH is lifted)."""
+    """Give `app` such bodies. MAX_CONTENT_LENGTH is lifted: each view that reads a body sets its own limit."""
     app.request_class = BoundedRequest
     app.asgi_http_class = BoundedConnection
     app.config["MAX_CONTENT_LENGTH"] = None

@@ -1,34 +1,46 @@
-"""The files slice on a real server: Hypercorn on a socket in the test's own event loop, SQLite and a folder on disk."""
+"""The server of all tests with a small upload limit, and uploads written to its socket by hand."""
 
 import asyncio
-import contextlib
-import secrets
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from quart import Quart
-from sqlalchemy import create_engine, select
+from sqlalchemy import select
 
-from app.auth.guards import AuthPolicy, install_guard
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
 from app.files.models import AttachmentRow
-from app.files.routes import blueprint
 from app.files.service import FileService
-from app.files.storage import AttachmentStorage, open_storage
-from app.kit.body import install_bounded_bodies
-from app.kit.crypto import SecretBox
-from app.kit.db import Base, Database, sqlite_url
-from app.kit.http import install_errors, open_api_error, provide
+from app.kit.db import Database
+from app.kit.http import service
+from tests.conftest import StartServer
+from tests.support.client import Client
 
 MAX_UPLOAD_BYTES = 8 * 1024**2
+
+
+class FileClient(Client):
+    """The shared client, for bodies that are no JSON."""
+
+    async def get(self, path: str, **options: Any) -> httpx2.Response:
+        return await self.request("GET", path, **options)
+
+    async def head(self, path: str, **options: Any) -> httpx2.Response:
+        return await self.request("HEAD", path, **options)
+
+    async def post(self, path: str, body: Any = None, **options: Any) -> httpx2.Response:
+        return await self.request("POST", path, **options if body is None else {**options, "json": body})
+
+    async def delete(self, path: str, **options: Any) -> httpx2.Response:
+        return await self.request("DELETE", path, **options)
+
+    def reading(self, path: str) -> AbstractAsyncContextManager[httpx2.Response]:
+        return self.http.stream("GET", path)
 
 
 @dataclass
@@ -36,14 +48,13 @@ class Served:
     """A running server, and what lies behind it."""
 
     app: Quart
-    host: str
     port: int
     database: Database
     files: FileService
     keys: KeyService
     folder: Path
     key: str
-    client: httpx2.AsyncClient
+    client: FileClient
 
     async def new_key(self, scopes: Sequence[str] = (Scope.FILE,), username: str | None = None) -> dict[str, str]:
         """The headers of a caller with a key of its own."""
@@ -51,9 +62,10 @@ class Served:
         return {"X-API-Key": text}
 
     async def upload(
-        self, content: bytes, filename: str = "a.txt", media_type: str = "text/plain", **kwargs: Any
+        self, content: bytes, filename: str = "a.txt", media_type: str = "text/plain", **options: Any
     ) -> Any:
-        answer = await self.client.post("/api/v1/file", files={"file": (filename, content, media_type)}, **kwargs)
+        files = {"file": (filename, content, media_type)}
+        answer = await self.client.post("/api/v1/file", files=files, **options)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
@@ -70,56 +82,22 @@ class Served:
 
 
 @pytest.fixture
-async def storage(tmp_path: Path) -> AttachmentStorage:
-    return open_storage(tmp_path / "attachments")
-
-
-@pytest.fixture
-async def served(tmp_path: Path, storage: AttachmentStorage) -> AsyncIterator[Served]:
-    path = tmp_path / "palaver.db"
-    engine = create_engine(f"sqlite:///{path}")
-    Base.metadata.create_all(engine)
-    engine.dispose()
-    database = Database(sqlite_url(path))
-    keys = KeyService(database, SecretBox(secrets.token_bytes(32)), tmp_path / "keys.changed")
-    files = FileService(database, storage, MAX_UPLOAD_BYTES)
-    app = Quart("palaver-files-test")
-    install_bounded_bodies(app)
-    install_errors(app, [("/", open_api_error)])
-    install_guard(app)
-    for service in (keys, files, AuthPolicy()):
-        provide(app, service)
-    app.register_blueprint(blueprint)
-    _, key = await keys.create(name="test", scopes=[Scope.FILE])
-    async with running(app) as (host, port):
-        headers = {"Authorization": f"Bearer {key}"}
-        async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", headers=headers, timeout=30) as client:
-            yield Served(app, host, port, database, files, keys, tmp_path / "attachments", key, client)
-    await database.close()
-
-
-@contextlib.asynccontextmanager
-async def running(app: Quart) -> AsyncIterator[tuple[str, int]]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    host, port = listener.getsockname()
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = 1
-    config.accesslog = None
-    config.errorlog = None
-    started, stop = asyncio.Event(), asyncio.Event()
-
-    @app.before_serving
-    async def on_start() -> None:
-        started.set()
-
-    task = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))  # type: ignore[arg-type]
-    await started.wait()
-    try:
-        yield host, port
-    finally:
-        stop.set()
-        await task
+async def served(start_server: StartServer, data_dir: Path) -> AsyncIterator[Served]:
+    async with start_server(max_upload_bytes=MAX_UPLOAD_BYTES) as server:
+        key = await server.new_key(Scope.FILE)
+        async with FileClient(server, key) as client:
+            async with server.app.app_context():
+                files, keys = service(FileService), service(KeyService)
+            yield Served(
+                app=server.app,
+                port=server.port,
+                database=server.core.database,
+                files=files,
+                keys=keys,
+                folder=data_dir / "attachments",
+                key=key,
+                client=client,
+            )
 
 
 class RawUpload:
@@ -134,7 +112,7 @@ class RawUpload:
         self._chunked = length is None
         self._headers = [
             "POST /api/v1/file HTTP/1.1",
-            f"Host: {served.host}",
+            f"Host: 127.0.0.1:{served.port}",
             f"X-API-Key: {key or served.key}",
             f"Content-Type: multipart/form-data; boundary={self.BOUNDARY}",
             "Transfer-Encoding: chunked" if self._chunked else f"Content-Length: {length}",
@@ -147,7 +125,7 @@ class RawUpload:
         self.writer: asyncio.StreamWriter
 
     async def __aenter__(self) -> "RawUpload":
-        self.reader, self.writer = await asyncio.open_connection(self._served.host, self._served.port)
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self._served.port)
         self.writer.write(("\r\n".join(self._headers) + "\r\n\r\n").encode())
         await self.send(self._part)
         return self
