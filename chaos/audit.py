@@ -1,0 +1,310 @@
+"""The audit: what clients saw, what the server tells now, and what is on the disk must be one story.
+
+Findings are `lost`, `doubled` and `out of order`, and `altered` for what is there and is not what it was.
+"""
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from chaos.clients import Tally, _sse_events
+from chaos.model import Call, read_record
+from chaos.plan import Session
+from chaos.script import fault_of, name_of, reply_to
+from chaos.seen import CRASH_GAP, Event, Exchange
+from tests.support.processes import API_KEY, ServerProcess
+
+BEHIND_SECONDS = 1.0
+"""How old the text may be that a kill -9 takes along."""
+
+KINDS = ("lost", "doubled", "out of order", "altered")
+TERMINAL = ("completed", "failed", "stopped", "interrupted")
+REPLY_STATUS = {"completed": "complete", "failed": "failed", "stopped": "partial", "interrupted": "partial"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    id: int
+    session_id: str
+    run_id: str | None
+    role: str
+    status: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: str
+    session_id: str
+    status: str
+    question: int
+    reply: int
+
+
+@dataclass(slots=True)
+class Books:
+    """What is in the database, read from beside the server."""
+
+    messages: dict[int, Message]
+    runs: dict[str, Run]
+    files: Counter[str]
+    by_name: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
+    by_session: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        for message in self.messages.values():
+            self.by_session[message.session_id].append(message)
+            if message.role == "user" or message.run_id is None:
+                self.by_name[name_of(message.text)].append(message)
+
+    def run_named(self, name: str) -> Run | None:
+        return next((self.runs[m.run_id] for m in self.by_name.get(name, ()) if m.run_id in self.runs), None)
+
+
+async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, record: Path) -> list[Finding]:
+    """Everything that is wrong."""
+    findings = [Finding(kind, what) for exchange in tally.exchanges for kind, what in exchange.problems]
+    books = _read_books(server.data_dir / "palaver.db", findings)
+    calls = read_record(record)
+    for exchange in tally.exchanges:
+        findings += _stored_once(exchange, books)
+    findings += _news_and_files(tally, books)
+    findings += _nothing_else(tally, books)
+    for run in books.runs.values():
+        findings += _ended_well(run, books)
+    findings += _called_once(calls, books)
+    findings += _shown_in_order(calls, books, {e.errand.session.id: e.errand.session for e in tally.exchanges})
+    async with aiohttp.ClientSession(server.base_url, headers={"X-API-Key": API_KEY}) as http:
+        for exchange in tally.exchanges:
+            if (known := books.run_named(exchange.errand.name)) is not None:
+                replay = await _replay(http, known.id)
+                findings += _one_story(exchange, known, books.messages[known.reply], replay, deaths)
+        for session in {exchange.errand.session for exchange in tally.exchanges}:
+            findings += await _told_as_stored(http, session, books)
+    return findings
+
+
+def _read_books(path: Path, findings: list[Finding]) -> Books:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        findings += [
+            Finding("altered", f"integrity_check: {row[0]}")
+            for row in connection.execute("PRAGMA integrity_check")
+            if row[0] != "ok"
+        ]
+        findings += [
+            Finding("lost", f"foreign_key_check: {row}") for row in connection.execute("PRAGMA foreign_key_check")
+        ]
+        messages = [
+            _message(*row)
+            for row in connection.execute(
+                "SELECT id, session_id, run_id, role, status, parts FROM messages ORDER BY id"
+            )
+        ]
+        runs = [
+            Run(*row)
+            for row in connection.execute("SELECT id, session_id, status, user_message_id, reply_message_id FROM runs")
+        ]
+        files = Counter(row[0] for row in connection.execute("SELECT filename FROM attachments"))
+    return Books({m.id: m for m in messages}, {run.id: run for run in runs}, files)
+
+
+def _message(id: int, session_id: str, run_id: str | None, role: str, status: str, parts: str) -> Message:
+    text = "".join(part.get("text", "") for part in msgspec.json.decode(parts))
+    return Message(id, session_id, run_id, role, status, text)
+
+
+def _stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
+    """Each accepted message is there once, as it was said, and has the one run that its client was told of."""
+    name = exchange.errand.name
+    stored = books.by_name.get(name, [])
+    accepted = bool(exchange.run_ids)
+    if len(stored) > 1:
+        yield Finding("doubled", f"{name} is stored {len(stored)} times")
+    if accepted and not stored:
+        yield Finding("lost", f"{name} was accepted and is not stored")
+    if exchange.refused is not None and stored:
+        yield Finding("doubled", f"{name} was refused with {exchange.refused} and is stored")
+    if len(exchange.run_ids) > 1:
+        yield Finding("doubled", f"{name} was told of the runs {sorted(exchange.run_ids)}")
+    for message in stored:
+        if (message.text, message.session_id) != (exchange.errand.text, exchange.errand.session.id):
+            yield Finding("altered", f"{name} is stored as {message}")
+        if accepted and message.run_id not in exchange.run_ids:
+            yield Finding("lost", f"{name} has another run than its client was told")
+    if accepted and not exchange.ended and exchange.refused is None:
+        yield Finding("lost", f"{name} never came to an end for its client (last event {exchange.last})")
+
+
+def _news_and_files(tally: Tally, books: Books) -> Iterator[Finding]:
+    for name, (session, text, ids) in tally.posted.items():
+        stored = books.by_name.get(name, [])
+        if len(ids) > 1 or len(stored) > 1:
+            yield Finding("doubled", f"the bot message {name} has ids {ids} and is stored {len(stored)} times")
+        if ids - {message.id for message in stored}:
+            yield Finding("lost", f"the bot message {name} is not stored")
+        if any((message.text, message.session_id) != (text, session.id) for message in stored):
+            yield Finding("altered", f"the bot message {name} is stored as {stored}")
+    for name, uploads in tally.uploaded.items():
+        count = books.files[f"{name}.txt"]
+        if len(uploads) > 1 or count > 1:
+            yield Finding("doubled", f"the file {name} has ids {uploads} and is stored {count} times")
+        if uploads and not count:
+            yield Finding("lost", f"the file {name} is not stored")
+
+
+def _nothing_else(tally: Tally, books: Books) -> Iterator[Finding]:
+    sent = {exchange.errand.name for exchange in tally.exchanges} | set(tally.posted)
+    for name in books.by_name.keys() - sent:
+        yield Finding("doubled", f"nobody sent {name or books.by_name[name]}")
+
+
+def _ended_well(run: Run, books: Books) -> Iterator[Finding]:
+    """The run is over; its question and its reply are a pair; the reply is what the model said, or its beginning."""
+    question, reply = books.messages.get(run.question), books.messages.get(run.reply)
+    if question is None or reply is None:
+        yield Finding("lost", f"run {run.id} has no question or no reply")
+        return
+    if run.status not in TERMINAL or reply.status != REPLY_STATUS[run.status]:
+        yield Finding("lost", f"run {run.id} is {run.status}, its reply {reply.status}")
+    whose = {(message.run_id, message.session_id) for message in (question, reply)}
+    if run.reply != run.question + 1 or whose != {(run.id, run.session_id)}:
+        yield Finding("out of order", f"run {run.id} pairs {question} and {reply}")
+    whole, fault = reply_to(question.text), fault_of(question.text)
+    if run.status == "completed" and reply.text != whole:
+        yield Finding("altered", f"run {run.id} is completed with {reply.text!r}, not {whole!r}")
+    if not whole.startswith(reply.text):
+        yield Finding("altered", f"run {run.id} kept {reply.text!r}, which does not begin {whole!r}")
+    if run.status == "failed" and fault is None:
+        yield Finding("lost", f"run {run.id} failed, and the model server did nothing wrong")
+    if run.status == "completed" and fault not in (None, "flaky"):
+        yield Finding("altered", f"run {run.id} is completed in spite of {fault}")
+
+
+def _called_once(calls: Sequence[Call], books: Books) -> Iterator[Finding]:
+    """The model is not asked again for what it has begun to say."""
+    begun: set[str] = set()
+    for call in calls:
+        if call.name in begun:
+            yield Finding("doubled", f"the model was asked again for {call.name}")
+        if call.says_something:
+            begun.add(call.name)
+        if not books.by_name.get(call.name):
+            yield Finding("lost", f"the model was shown {call.name}, which is not stored")
+
+
+def _shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, Session]) -> Iterator[Finding]:
+    """The model saw the conversation as it is stored: its newest messages, none left out, in their order.
+
+    In an unruly session others wait meanwhile, whose messages come before and are not shown.
+    """
+    for call in calls:
+        question = next(iter(books.by_name.get(call.name, ())), None)
+        if question is None:
+            continue
+        before = [m for m in books.by_session[question.session_id] if m.id <= question.id and m.text]
+        told = [(message.role, message.text) for message in before]
+        if sessions[question.session_id].unruly:
+            rest = iter(told)
+            good = all(each in rest for each in call.shown) and call.shown[-1] == told[-1]
+        else:
+            good = call.shown == told[len(told) - len(call.shown) :]
+        if not good or (len(call.shown) < min(len(told), 2) and not sessions[question.session_id].unruly):
+            yield Finding("out of order", f"for {call.name} the model was shown {call.shown}")
+
+
+async def _replay(http: aiohttp.ClientSession, run_id: str) -> list[Event]:
+    async with http.get(f"/api/v1/chat/runs/{run_id}/stream") as response:
+        if response.status != 200:
+            return []
+        return [Event(number, payload, 0.0) async for number, payload in _sse_events(response)]
+
+
+def _one_story(
+    exchange: Exchange, run: Run, reply: Message, replay: Sequence[Event], deaths: Sequence[float]
+) -> Iterator[Finding]:
+    """What a client put together from its pieces is the full replay, but for what a crash swallowed."""
+    name, status = exchange.errand.name, run.status
+    numbers = [event.number for event in replay]
+    if any(one >= other for one, other in pairwise(numbers)) or not replay or replay[-1].type != "end":
+        yield Finding("lost", f"{name} ({status}) replays as {numbers}")
+        return
+    kept = max((number for number in numbers if number < CRASH_GAP), default=0)
+    if status != "interrupted" and numbers[-1] >= CRASH_GAP:
+        yield Finding("out of order", f"{name} is {status} and has the events {numbers}")
+    swallowed = [e for e in exchange.events if kept < e.number < CRASH_GAP] if numbers[-1] >= CRASH_GAP else []
+    seen = [event for event in exchange.events if event not in swallowed]
+    expected = replay if exchange.ended else replay[: len(seen)]
+    for was, now in zip(seen, expected, strict=False):
+        if (was.number, was.payload) != (now.number, now.payload):
+            yield Finding("altered", f"{name}: {was.number} {was.payload!r} replays as {now.number} {now.payload!r}")
+            break
+    if len(seen) != len(expected):
+        kind = "lost" if len(seen) < len(expected) else "doubled"
+        missing = sorted({e.number for e in expected} ^ {e.number for e in seen})
+        yield Finding(kind, f"{name} ({status}): its client saw {len(seen)} of {len(expected)} events, not {missing}")
+    yield from _fits_the_reply(exchange, reply, replay)
+    yield from _not_too_far_behind(exchange, kept, swallowed, deaths)
+
+
+def _fits_the_reply(exchange: Exchange, reply: Message, replay: Sequence[Event]) -> Iterator[Finding]:
+    """The pieces make up the stored text; what was seen beyond it is what the model went on to say."""
+    name = exchange.errand.name
+    told, seen = _text_of(replay), _text_of(exchange.events)
+    if exchange.errand.streaming and told != reply.text:
+        yield Finding("altered", f"{name} replays {told!r} and is stored as {reply.text!r}")
+    if not reply_to(exchange.errand.text).startswith(seen):
+        yield Finding("altered", f"{name}: its client saw {seen!r}")
+    for event in replay:
+        value = msgspec.json.decode(event.payload)
+        if value["type"] == "complete" and value["data"] != reply.text:
+            yield Finding("altered", f"{name} is complete with {value['data']!r}, stored is {reply.text!r}")
+
+
+def _not_too_far_behind(
+    exchange: Exchange, kept: int, swallowed: Sequence[Event], deaths: Sequence[float]
+) -> Iterator[Finding]:
+    for event in swallowed[:1]:
+        death = min((death for death in deaths if death >= event.at), default=event.at)
+        if death - event.at > BEHIND_SECONDS:
+            yield Finding(
+                "lost",
+                f"{exchange.errand.name}: event {event.number} was seen {death - event.at:.2f} s before the crash, "
+                f"and {kept} was the last on the disk",
+            )
+
+
+def _text_of(events: Sequence[Event]) -> str:
+    values = (msgspec.json.decode(event.payload) for event in events)
+    return "".join(value["data"] for value in values if value["type"] == "plain" and value["chain_type"] is None)
+
+
+async def _told_as_stored(http: aiohttp.ClientSession, session: Session, books: Books) -> Iterator[Finding]:
+    """The history that clients are given is what is stored."""
+    told: list[int] = []
+    params: dict[str, str | int] = {"username": session.username, "limit": 100}
+    while True:
+        async with http.get(f"/api/v1/chat/sessions/{session.id}/messages", params=params) as response:
+            if response.status == 404 and session.id not in books.by_session:
+                return iter(())
+            data = (await response.json())["data"]
+        told += [message["id"] for message in data["messages"]]
+        if not data["has_more"]:
+            break
+        params["before"] = told[-1]
+    stored = [message.id for message in books.by_session[session.id]]
+    if told[::-1] == stored:
+        return iter(())
+    return iter([Finding("lost", f"the history of {session.id} is told as {told[::-1]} and stored as {stored}")])

@@ -1,0 +1,94 @@
+"""What a client saw, in the order it saw it: the evidence that the audit goes by."""
+
+import time
+from dataclasses import dataclass, field
+
+import msgspec
+
+from chaos.plan import Errand
+
+CRASH_GAP = 1_000_000
+"""What a run's last events are raised by in number when a crash swallowed some before them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it came: its number, its JSON text, and when (seconds, monotonic)."""
+
+    number: int
+    payload: bytes
+    at: float
+
+    @property
+    def type(self) -> str:
+        return str(msgspec.json.decode(self.payload)["type"])
+
+
+class WrongOrder(Exception):
+    """A stream that repeats what was seen, or goes back."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A message and what came of it, put together from all the connections that its client had."""
+
+    errand: Errand
+    run_ids: set[str] = field(default_factory=set)
+    events: list[Event] = field(default_factory=list)
+    cuts: int = 0
+    refused: int | None = None
+    ended: bool = False
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        return self.events[-1].number if self.events else 0
+
+    def note(self, kind: str, what: str) -> None:
+        """Something that is wrong whatever the database says."""
+        self.problems.append((kind, f"{self.errand.name}: {what}"))
+
+    def begin(self, after: int) -> "Piece":
+        """A new connection that was asked for what comes after `after`."""
+        return Piece(self, after)
+
+
+class Piece:
+    """One connection's events; those that an earlier one brought must come again as they were."""
+
+    def __init__(self, exchange: Exchange, after: int) -> None:
+        self._exchange = exchange
+        self._last = after
+        self._known = {event.number: event.payload for event in exchange.events}
+
+    def take(self, number: int, payload: bytes) -> bool:
+        """Keep an event; True when it was the run's last."""
+        exchange = self._exchange
+        if number <= self._last:
+            exchange.note("doubled", f"event {number} came behind {self._last} on one connection")
+            return False
+        self._last = number
+        value = msgspec.json.decode(payload)
+        if value["type"] == "session_id":
+            exchange.run_ids.add(value["run_id"])
+        if number in self._known:
+            if self._known[number] != payload:
+                exchange.note("altered", f"event {number} was {self._known[number]!r} and is now {payload!r}")
+        elif number < exchange.last:
+            exchange.note("out of order", f"event {number} is new, but {exchange.last} was there before")
+        else:
+            exchange.events.append(Event(number, payload, time.monotonic()))
+        if value["type"] == "end":
+            exchange.ended = True
+        return exchange.ended
+
+
+def from_websocket(frame: bytes) -> tuple[int, bytes] | None:
+    """The number and the payload, as it is on SSE, of a WebSocket's frame; None for one that is no run's event."""
+    value = msgspec.json.decode(frame)
+    if "seq" not in value:
+        return None
+    number = value.pop("seq")
+    if value["type"] != "session_id":
+        del value["session_id"], value["run_id"]
+    return number, msgspec.json.encode(value)

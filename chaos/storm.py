@@ -1,0 +1,145 @@
+"""The storm: many clients, one server that is killed again and again, and a model server that fails on request."""
+
+import asyncio
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from chaos.audit import Finding, audit
+from chaos.clients import Client, Tally
+from chaos.plan import Plan, sessions_of
+from tests.support.processes import API_KEY, ROOT, ServerProcess, provider_toml
+
+CALM_SECONDS = 90.0
+"""What clients get to finish what they have begun once nothing is killed any more."""
+
+KEYS = tuple(f"{API_KEY}-{number}" for number in range(4))
+ENVIRONMENT = {
+    "PALAVER_API_KEYS": ",".join((f"tests={API_KEY}", *(f"chaos{number}={key}" for number, key in enumerate(KEYS)))),
+    "PALAVER_DRAIN_SECONDS": "1",
+}
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Storm:
+    """What happened. Times are in seconds, monotonic; `deaths` are the moments just before the server was ended."""
+
+    plan: Plan
+    tally: Tally = field(default_factory=Tally)
+    kills: int = 0
+    early_kills: int = 0
+    terminations: int = 0
+    deaths: list[float] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    unfinished: int = 0
+
+    @property
+    def reached_its_size(self) -> bool:
+        return self.kills >= self.plan.kills and self.tally.cuts >= self.plan.cuts
+
+
+async def weather(plan: Plan, folder: Path, say: Say) -> Storm:
+    """Run the storm in an empty folder, and audit what it left."""
+    storm = Storm(plan)
+    record = folder / "model.jsonl"
+    async with model_process(record) as model_url:
+        data_dir = folder / "data"
+        data_dir.mkdir()
+        toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
+        (data_dir / "palaver.toml").write_text(toml)
+        server = ServerProcess(data_dir, ENVIRONMENT)
+        try:
+            await server.start()
+            await _blow(storm, server, say)
+            say("auditing ...")
+            storm.findings = await audit(storm.tally, storm.deaths, server, record)
+            if (code := await server.end()) != 0:
+                storm.findings.append(Finding("altered", f"the server ended with {code} on SIGTERM"))
+        finally:
+            await server.close()
+    return storm
+
+
+async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
+    plan = storm.plan
+    random = Random(plan.seed)
+    rush = asyncio.Event()
+    sessions = sessions_of(plan)
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        clients = [
+            group.create_task(
+                Client(
+                    f"c{number}",
+                    server.base_url,
+                    KEYS[number % len(KEYS)],
+                    Random(f"{plan.seed}/{number}"),
+                    storm.tally,
+                    rush,
+                ).run(sessions)
+            )
+            for number in range(plan.clients)
+        ]
+        while not storm.reached_its_size and time.monotonic() - began < plan.seconds:
+            if storm.kills < plan.kills:
+                await _end_and_restart(storm, server, random)
+                if storm.kills % 10 == 0:
+                    say(_progress(storm, began))
+            else:
+                await asyncio.sleep(0.2)
+        rush.set()
+        _, late = await asyncio.wait(clients, timeout=CALM_SECONDS)
+        for client in late:
+            client.cancel()
+    storm.unfinished = len(late)
+    say(_progress(storm, began))
+
+
+async def _end_and_restart(storm: Storm, server: ServerProcess, random: Random) -> None:
+    await asyncio.sleep(random.uniform(0.2, 4.0))
+    gently = random.random() < 0.15
+    storm.deaths.append(time.monotonic())
+    if gently:
+        await server.end()
+        storm.terminations += 1
+    else:
+        await server.kill()
+        storm.kills += 1
+    if random.random() < 0.15 and storm.kills < storm.plan.kills:
+        # While it is starting: what it was putting right must be put right by the next one.
+        await server.spawn()
+        await asyncio.sleep(random.uniform(0.5, 1.6))
+        storm.deaths.append(time.monotonic())
+        await server.kill()
+        storm.kills += 1
+        storm.early_kills += 1
+    await server.start()
+
+
+def _progress(storm: Storm, began: float) -> str:
+    tally = storm.tally
+    return (
+        f"{time.monotonic() - began:4.0f} s: {storm.kills} kills, {tally.cuts} cuts, "
+        f"{len(tally.exchanges)} messages, {tally.repeats} repeats"
+    )
+
+
+@asynccontextmanager
+async def model_process(record: Path) -> AsyncIterator[str]:
+    """The scripted model server's base URL; the process is gone when the block ends."""
+    process: Process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "chaos.model", str(record), cwd=ROOT, stdout=PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        process.kill()
+        await process.wait()

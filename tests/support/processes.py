@@ -1,0 +1,124 @@
+"""`palaver serve` as a process of its own, so that it can be killed."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PALAVER = (sys.executable, "-c", "from app.cli import main; main()")
+API_KEY = "operator-key-of-the-tests"
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def plain_environment() -> dict[str, str]:
+    """This process' environment without what configures Palaver."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PALAVER_", "OPENAI_"))}
+
+
+class ServerProcess:
+    """Servers that follow one another on one data folder and one port; they let in API_KEY, with the seed's scopes.
+
+    What they log is kept in `log_file`, beside the data folder.
+    """
+
+    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.log_file = data_dir.with_name(f"{data_dir.name}.log")
+        self._environment = {
+            "PALAVER_API_KEYS": f"tests={API_KEY}",
+            "PALAVER_LOG_LEVEL": "warning",
+            **(environment or {}),
+        }
+        self._process: Process | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> Process:
+        assert self._process is not None
+        return self._process
+
+    async def spawn(self) -> None:
+        """Start the process, and do not wait for it."""
+        with self.log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *PALAVER,
+                *("serve", "--data-dir", str(self.data_dir), "--port", str(self.port)),
+                cwd=ROOT,
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=log,
+                env={**plain_environment(), **self._environment},
+            )
+
+    async def until_ready(self) -> None:
+        """Wait until the server answers. Raises AssertionError when it ended instead."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(START_SECONDS):
+            while line := await self.process.stdout.readline():
+                if re.search(rb"listens on http://", line):
+                    return
+        raise AssertionError(f"the server did not start: {self.log_file.read_text()[-4000:]}")
+
+    async def start(self) -> None:
+        await self.spawn()
+        await self.until_ready()
+
+    async def end(self, signal_number: int = signal.SIGTERM) -> int:
+        """Send the signal, and wait for the process to end: its exit code, negative for a signal's."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal_number)
+        async with asyncio.timeout(STOP_SECONDS):
+            return await self.process.wait()
+
+    async def kill(self) -> None:
+        await self.end(signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Leave no process behind."""
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+
+async def palaver(*arguments: str, data_dir: Path, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a command of the command line: its exit code and all it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *PALAVER,
+        *arguments,
+        *("--data-dir", str(data_dir)),
+        cwd=ROOT,
+        stdout=PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**plain_environment(), **(environment or {})},
+    )
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+def provider_toml(base_url: str, *, timeout_seconds: float = 120.0, max_retries: int = 0) -> str:
+    """`palaver.toml` for a server that answers from a scripted model server."""
+    values: Sequence[str] = (
+        "[[providers]]",
+        'id = "scripted"',
+        f'base_url = "{base_url}"',
+        'api_key = "sk-upstream-secret"',
+        f"timeout_seconds = {timeout_seconds}",
+        f"max_retries = {max_retries}",
+    )
+    return "\n".join(values) + "\n"
