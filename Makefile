@@ -18,7 +18,7 @@ PROJECT := .venv/.project
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test lint openapi lock clean
+.PHONY: help install run test lint openapi docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and tha
 openapi: $(PROJECT) ## Write openapi.json from the routes
 	$(BIN)/palaver openapi > openapi.json.new
 	mv openapi.json.new openapi.json
+
+docs: $(PROJECT) ## Write the README's tables of settings from app/settings.py
+	$(BIN)/python -m tools.settings_tables
 
 lock: $(DEV) ## Write both locks from pyproject.toml (make lock ARGS=--upgrade)
 	$(PIP_COMPILE) $(ARGS) --output-file=requirements.lock pyproject.toml

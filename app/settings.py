@@ -45,10 +45,10 @@ class ApiKeySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: SecretStr = Field(min_length=8)
-    name: str = Field("operator", min_length=1, max_length=100)
-    scopes: list[str] = Field(list(SEED_SCOPES))
-    username: str | None = None
+    key: SecretStr = Field(min_length=8, description="The key's text, of any form.")
+    name: str = Field("operator", min_length=1, max_length=100, description="What the key is for.")
+    scopes: list[str] = Field(list(SEED_SCOPES), description="What the key may do.")
+    username: str | None = Field(None, description="The one user that the key may act as; unset means any.")
 
 
 class Settings(BaseSettings):
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     no_auth: bool = Field(False, description="Serve everyone without a key; refused unless `host` is loopback.")
     api_keys: Annotated[list[ApiKeySettings], NoDecode] = Field(
-        [], description="Keys given by the operator: `name=key,name=key`, with the seed scopes."
+        [], description="Keys given by the operator: `name=key,name=key`, with all scopes but `admin`."
     )
     allow_query_keys: bool = Field(False, description="Also take keys from `?api_key=` and `?key=`.")
     metrics_public: bool = Field(True, description="Serve `/metrics` without a key; else it wants the scope `admin`.")
