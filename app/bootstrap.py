@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from app.auth.guards import AuthPolicy, install_guard
 from app.auth.service import LAST_USED_EVERY, KeyService, operator_keys
 from app.chat import routes as chat_routes
 from app.chat import session_routes, ws
-from app.chat.engine import RunEngine
+from app.chat.engine import PURGE_SECONDS, RunEngine
 from app.chat.parts import PartLimits
 from app.chat.prompt import PromptBuilder
 from app.chat.queue import SessionQueue
@@ -34,10 +34,12 @@ from app.im.adapters.webchat import WebchatAdapter
 from app.im.adapters.webhook import webhook_factory
 from app.im.service import BotService
 from app.kit import migrations
+from app.kit.concurrency import Bounds, RunPlaces, StreamPlaces
 from app.kit.cors import install_cors
 from app.kit.crypto import SecretBox, load_or_create_master_key, parse_master_key
 from app.kit.db import Database, DatabaseUnavailable, sqlite_url
 from app.kit.http import BodyLimit, install_errors, open_api_error, provide
+from app.kit.idempotency import Idempotency
 from app.kit.ids import new_id
 from app.kit.observability import Metrics, install_observability
 from app.providers.models import ProviderSpec
@@ -144,19 +146,33 @@ def create_app(settings: Settings | None = None) -> Quart:
 
     metrics = Metrics()
     storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
-    files = FileService(core.database, storage, settings.max_upload_bytes)
+    idempotency = Idempotency(core.database)
+    files = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
     profiles = ProfileService(settings.data_dir / "configs")
     providers = ProviderRegistry(
         provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
     )
     store = RunStore(core.database, owner=new_id())
     embedded = core.database_url.startswith("sqlite")
-    engine = RunEngine(store, SessionQueue(), metrics, sole_owner=embedded)
-    chat = ChatService(core.database, store, engine, profiles, providers, files, PromptBuilder(core.database, files))
+    engine = RunEngine(
+        store, SessionQueue(settings.max_waiting_per_session, settings.max_waiting), metrics, sole_owner=embedded
+    )
+    chat = ChatService(
+        core.database,
+        store,
+        engine,
+        profiles,
+        providers,
+        files,
+        PromptBuilder(core.database, files),
+        idempotency,
+        RunPlaces("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs)),
+    )
     bots = BotService(
         core.database,
         core.secrets,
         files,
+        idempotency,
         factories=[webhook_factory(allow_private=settings.webhook_allow_private)],
         builtin={WEBCHAT: WebchatAdapter(chat)},
     )
@@ -169,6 +185,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             origins=frozenset(settings.cors_origins),
         ),
         BodyLimit(settings.max_body_bytes),
+        StreamPlaces("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams)),
         PartLimits(chars=settings.max_message_chars, parts=settings.max_parts),
         files,
         profiles,
@@ -214,7 +231,8 @@ def _install_lifespan(
         await storage.sweep()
         await engine.recover()
         engine.start_keeping()
-        tasks.append(asyncio.create_task(_keep_last_used(core.keys)))
+        tasks.append(asyncio.create_task(_every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used)))
+        tasks.append(asyncio.create_task(_every(PURGE_SECONDS, Idempotency(core.database).purge)))
 
     @app.after_serving
     async def stop() -> None:
@@ -231,10 +249,8 @@ def _install_lifespan(
             lock.release()
 
 
-async def _keep_last_used(keys: KeyService) -> None:
+async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await asyncio.sleep(LAST_USED_EVERY.total_seconds())
-        try:
-            await keys.write_last_used()
-        except DatabaseUnavailable:
-            continue
+        await asyncio.sleep(seconds)
+        with suppress(DatabaseUnavailable):  # next time, then
+            await act()

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 OPENAPI_FILE = Path("openapi.json")
 # How long replies that are being made may go on after the signal to stop.
-DRAIN_SECONDS = 10.0
 
 T = TypeVar("T")
 Command = Callable[..., Any]
@@ -119,7 +118,7 @@ def _serve(settings: Settings, addresses: list[Any]) -> None:
             sys.stdout.flush()
 
         async def on_stop() -> None:
-            await _say_goodbye(app)
+            await _say_goodbye(app, settings.drain_seconds)
 
         server.run(app, sockets, max_websocket_bytes=settings.max_body_bytes, on_ready=on_ready, on_stop=on_stop)
 
@@ -140,7 +139,7 @@ def _hold(settings: Settings) -> AbstractContextManager[object]:
         raise Refusal(_folder_problem(settings, error)) from error
 
 
-async def _say_goodbye(app: "Quart") -> None:
+async def _say_goodbye(app: "Quart", drain_seconds: float) -> None:
     """Let the replies that are being made come to their end, and with them the streams that show them."""
     from app.chat.engine import RunEngine
     from app.kit.http import service
@@ -148,7 +147,7 @@ async def _say_goodbye(app: "Quart") -> None:
     click.echo("Stopping ...", err=True)
     async with app.app_context():
         engine = service(RunEngine)
-    await engine.close(drain_seconds=DRAIN_SECONDS)
+    await engine.close(drain_seconds)
 
 
 def _command(settings: Settings) -> str:

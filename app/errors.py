@@ -68,6 +68,11 @@ class RangeNotSatisfiable(AppError):
     code = "range_not_satisfiable"
 
 
+class Unprocessable(AppError):
+    status = 422
+    code = "unprocessable"
+
+
 class TooManyRequests(AppError):
     """Over a limit; `retry_after` is in seconds."""
 

@@ -265,7 +265,7 @@ class _Writer:
         for name, description in answer.headers.items():
             written["headers"][name] = {"description": description, "schema": {"type": "string"}}
         if content := self._content(answer):
-            written["content"] = {answer.media_type: content}
+            written["content"] = dict.fromkeys((answer.media_type, *answer.other_media_types), content)
         return written
 
     def _content(self, answer: Answer) -> dict[str, Any]:

@@ -98,6 +98,15 @@ class Settings(BaseSettings):
     max_message_chars: int = Field(200_000, ge=1, description="The longest message, all its text together.")
     max_parts: int = Field(50, ge=1, description="The most parts in a message.")
     max_reply_bytes: int = Field(8 * 1024**2, ge=1024, description="The longest reply taken from a model server.")
+    max_waiting_per_session: int = Field(16, ge=0, description="The most messages that wait in one session.")
+    max_waiting: int = Field(2_000, ge=0, description="The most messages that wait in all sessions.")
+    max_runs_per_key: int = Field(
+        1_000, ge=1, description="The most replies at once, waiting ones included, for a key."
+    )
+    max_runs: int = Field(4_000, ge=1, description="The same for all keys together.")
+    max_streams_per_key: int = Field(2_000, ge=1, description="The most open streams for a key.")
+    max_streams: int = Field(8_000, ge=1, description="The same for all keys together.")
+    drain_seconds: float = Field(20.0, ge=0, description="How long open replies may go on after SIGTERM.")
     webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
 
     @field_validator("api_keys", mode="before")

@@ -11,7 +11,8 @@ from sqlalchemy.pool import NullPool
 import app.auth.models
 import app.chat.models
 import app.files.models
-import app.im.models  # noqa: F401 - imported so that their tables are in the metadata
+import app.im.models
+import app.kit.idempotency  # noqa: F401 - imported so that their tables are in the metadata
 from app.kit.db import Base
 
 BUSY_TIMEOUT_SECONDS = 60

@@ -7,7 +7,7 @@ runs, what the log has gained is checkpointed at an interval, for all runs in on
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,6 +36,7 @@ from app.chat.queue import SessionQueue, Ticket
 from app.chat.store import Checkpoint, Outcome, RunStore
 from app.errors import AppError, Unavailable
 from app.kit.clock import iso, utc_now
+from app.kit.concurrency import Place
 from app.kit.db import DatabaseUnavailable
 from app.providers.client import Provider
 from app.providers.models import Delta, ModelRequest, UpstreamError, Usage
@@ -44,6 +45,9 @@ CHECKPOINT_SECONDS = 0.5
 LEASE_RENEWAL_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 PURGE_SECONDS = 3600.0
+CLOSE_SECONDS = 10.0
+REQUEST_REFUSED = frozenset({400, 404, 413, 422})
+"""The model server's answers that another model server would give as well."""
 CRASH_GAP = 1_000_000
 """Events that a crashed process sent but did not store keep their numbers: recovery goes on from beyond them."""
 
@@ -60,13 +64,26 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """A model at a model server."""
+
+    provider: Provider
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """An accepted run and what it needs: its place in the queue, the provider, and how to make the prompt."""
+    """An accepted run and what it needs.
+
+    `targets` are asked in their order until one begins to answer; `prepare` makes the prompt when the turn has come;
+    `opening` is what the log begins with; `place` is given back when the run is over.
+    """
 
     run: Run
     ticket: Ticket
-    provider: Provider
-    prepare: Callable[[], Awaitable[ModelRequest]]
+    place: Place
+    targets: Sequence[Target]
+    prepare: Callable[[Target], Awaitable[ModelRequest]]
     opening: Sequence[Event]
 
 
@@ -74,6 +91,7 @@ class Job:
 class _Active:
     job: Job
     log: RunLog
+    target: Target
     work: asyncio.Task[None] | None = None
     started_at: datetime | None = None
     first_token_at: float | None = None
@@ -111,7 +129,7 @@ class RunEngine:
 
     def start(self, job: Job) -> RunLog:
         """Begin a run that has just been committed; its log already holds the opening events."""
-        active = _Active(job, RunLog())
+        active = _Active(job, RunLog(), job.targets[0])
         active.log.append(*job.opening)
         active.stored = len(job.opening)
         self._active[job.run.id] = active
@@ -142,13 +160,23 @@ class RunEngine:
         stopped = [active for run_id in run_ids if (active := self._active.get(run_id)) is not None]
         # The last first: stopping the first would otherwise give the next its turn.
         for active in reversed(stopped):
-            if active.stop_cause is None:
-                active.stop_cause, active.stop_status = cause, status
-            if active.work is not None:
-                active.work.cancel()
+            self._request_stop(active.job.run.id, cause, status)
         for active in stopped:
             await active.over.wait()
         return [active.job.run.id for active in stopped]
+
+    def interrupt(self, session_id: str, cause: Failed) -> None:
+        """Ask the run whose turn it is in the session to end; does not wait for it."""
+        for active in self._active.values():
+            if active.job.run.session_id == session_id and active.job.ticket.turn.is_set():
+                self._request_stop(active.job.run.id, cause, RunStatus.STOPPED)
+
+    def _request_stop(self, run_id: str, cause: Failed, status: RunStatus) -> None:
+        active = self._active[run_id]
+        if active.stop_cause is None:
+            active.stop_cause, active.stop_status = cause, status
+        if active.work is not None:
+            active.work.cancel()
 
     async def _supervise(self, active: _Active) -> None:
         run = active.job.run
@@ -163,6 +191,7 @@ class RunEngine:
             del self._active[run.id]
             active.log.close()
             self.queue.leave(active.job.ticket)
+            active.job.place.release()
             self._observer.queue_length(self.queue.waiting)
             active.over.set()
             if not self._active:
@@ -178,7 +207,7 @@ class RunEngine:
                 raise
             return self._cut_short(active, active.stop_status, MessageStatus.PARTIAL, active.stop_cause)
         except UpstreamError as error:
-            log.warning("upstream_failed", status=error.status, detail=error.detail, provider=active.job.provider.id)
+            log.warning("upstream_failed", status=error.status, detail=error.detail, provider=active.target.provider.id)
             cause = Failed("upstream_error", error.message)
             return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
         except AppError as error:
@@ -195,13 +224,29 @@ class RunEngine:
         await active.job.ticket.turn.wait()
         active.started_at = utc_now()
         began = time.monotonic()
-        request = await active.job.prepare()
-        async with aclosing(active.job.provider.stream(request)) as batches:
+        for target, is_last in _with_last(active.job.targets):
+            active.target = target
+            try:
+                await self._ask(active, began)
+            except UpstreamError as error:
+                # Once a model has said something, no other is asked: its words and another's must not be glued.
+                if is_last or active.first_token_at is not None or error.status in REQUEST_REFUSED:
+                    raise
+                log.warning(
+                    "falling_back", status=error.status, detail=error.detail, provider=active.target.provider.id
+                )
+            else:
+                return
+
+    async def _ask(self, active: _Active, began: float) -> None:
+        request = await active.job.prepare(active.target)
+        async with aclosing(active.target.provider.stream(request)) as batches:
             async for deltas in batches:
-                if events := _merge(active, deltas):
-                    if active.first_token_at is None:
-                        active.first_token_at = time.monotonic() - began
-                        self._observer.first_token(active.first_token_at)
+                events = _merge(active, deltas)
+                if active.first_token_at is None and (events or active.tool_calls):
+                    active.first_token_at = time.monotonic() - began
+                    self._observer.first_token(active.first_token_at)
+                if events:
                     active.log.append(*events)
 
     def _completed(self, active: _Active) -> tuple[Outcome, list[Event]]:
@@ -245,10 +290,13 @@ class RunEngine:
                         outcome,
                         [*active.unstored(), *numbered],
                         started_at=active.started_at,
+                        provider_id=active.target.provider.id,
+                        model=active.target.model,
                     )
                     active.stored = len(active.log.events) + len(tail)
         if not kept:
-            tail = [Failed("session_deleted", "The session was deleted while the reply was being made"), Ended()]
+            cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
+            tail = [Failed("session_deleted", cause), Ended()]
         active.log.append(*tail)
         usage = active.usage or Usage(0, 0, 0)
         self._observer.run_finished(
@@ -269,7 +317,9 @@ class RunEngine:
             )
             number = (stored[-1][0] if stored else 0) + CRASH_GAP
             numbered = [(number + offset, event) for offset, event in enumerate(tail, 1)]
-            await self._store.finish(run, outcome, numbered, started_at=run.started_at)
+            await self._store.finish(
+                run, outcome, numbered, started_at=run.started_at, provider_id=run.provider_id, model=run.model
+            )
             log.warning("run_interrupted", run_id=run.id, chars=len(outcome.text))
         return len(left)
 
@@ -319,8 +369,13 @@ class RunEngine:
             await asyncio.wait(waits, timeout=drain_seconds)
         for wait in waits:
             wait.cancel()
-        cause = Failed("interrupted", "The server is shutting down; what was said so far is saved")
-        await self.stop(list(self._active), cause, RunStatus.INTERRUPTED)
+        for run_id in list(self._active):
+            where = f"read on at /api/v1/chat/runs/{run_id}/stream"
+            cause = Failed("interrupted", f"The server is shutting down; what was said so far is saved: {where}")
+            self._request_stop(run_id, cause, RunStatus.INTERRUPTED)
+        ending = [asyncio.ensure_future(active.over.wait()) for active in self._active.values()]
+        if ending:  # a database that is away would keep them for ever; the next start ends them then
+            await asyncio.wait(ending, timeout=CLOSE_SECONDS)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -329,6 +384,11 @@ class RunEngine:
         task = asyncio.create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
+
+
+def _with_last(targets: Sequence[Target]) -> Iterator[tuple[Target, bool]]:
+    """Each target, and whether it is the last."""
+    return ((target, index == len(targets)) for index, target in enumerate(targets, 1))
 
 
 def cut_short(

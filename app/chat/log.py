@@ -7,24 +7,37 @@ when it does not read, nobody waits for it: what it has not read is in the log, 
 import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from app.chat.events import Event
 
-MAX_PIECE_BYTES = 64 * 1024
+MAX_PIECE_EVENTS = 256
 
 Encode = Callable[[int, Event], bytes]
 """Makes the bytes of one numbered event for one kind of reader; empty bytes for an event that kind does not show."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The piece that was encoded last."""
+
+    start: int
+    end: int
+    piece: bytes
+
+
 class RunLog:
-    """The numbered events of one run. Numbers rise, beginning at 1; they have a gap where a crash swallowed some."""
+    """The numbered events of one run. Numbers rise, beginning at 1; they have a gap where a crash swallowed some.
+
+    A run that goes on is in it whole, so that no reader can fall behind it.
+    """
 
     def __init__(self) -> None:
-        self._numbers: list[int] = []
         self._events: list[Event] = []
+        self._numbers: Sequence[int] = range(1, 1)
         self._closed = False
         self._waiters: set[asyncio.Future[bool]] = set()
-        self._frames: dict[str, list[bytes]] = {}
+        self._latest: dict[str, _Latest] = {}
 
     @classmethod
     def of(cls, numbered: Sequence[tuple[int, Event]]) -> "RunLog":
@@ -51,11 +64,8 @@ class RunLog:
         """Add events and wake who waits for them."""
         if self._closed:
             raise RuntimeError("the run log is closed")
-        number = self.last_number
-        for event in events:
-            number += 1
-            self._numbers.append(number)
-            self._events.append(event)
+        self._events += events
+        self._numbers = range(1, len(self._events) + 1)
         self._wake()
 
     def close(self) -> None:
@@ -72,15 +82,15 @@ class RunLog:
     ) -> AsyncIterator[bytes]:
         """The encoded events with a number above `after`, as they come, until the log is closed.
 
-        Each piece holds all that was ready, up to about MAX_PIECE_BYTES. `encode` must be the same for a `kind`: an
-        event is encoded once, however many read it. `heartbeat` is sent when there was nothing for that long.
+        Each piece holds all that was ready, up to MAX_PIECE_EVENTS. `encode` must be the same for a `kind`: events are
+        encoded once, however many readers keep up. `heartbeat` is sent when there was nothing for that long.
         """
         loop = asyncio.get_running_loop()
         position = bisect_right(self._numbers, after)
         silent_since = loop.time()
         while True:
-            piece, position = self._take(kind, encode, position)
-            if piece:
+            start, position = position, self._end_of_piece(position)
+            if piece := self._encoded(kind, encode, start, position):
                 yield piece
                 silent_since = loop.time()
             elif position == len(self._events):
@@ -91,15 +101,18 @@ class RunLog:
                     if heartbeat:
                         yield heartbeat
 
-    def _take(self, kind: str, encode: Encode, position: int) -> tuple[bytes, int]:
-        frames = self._frames.setdefault(kind, [])
-        for index in range(len(frames), len(self._events)):
-            frames.append(encode(self._numbers[index], self._events[index]))
-        end, size = position, 0
-        while end < len(frames) and size < MAX_PIECE_BYTES:
-            size += len(frames[end])
-            end += 1
-        return b"".join(frames[position:end]), end
+    def _end_of_piece(self, position: int) -> int:
+        return min(len(self._events), position + MAX_PIECE_EVENTS)
+
+    def _encoded(self, kind: str, encode: Encode, start: int, end: int) -> bytes:
+        """The events from `start` to `end`. Readers who keep up ask for the same ones, which are encoded once."""
+        if start == end:
+            return b""
+        latest = self._latest.get(kind)
+        if latest is None or (latest.start, latest.end) != (start, end):
+            frames = map(encode, self._numbers[start:end], self._events[start:end])
+            latest = self._latest[kind] = _Latest(start, end, b"".join(frames))
+        return latest.piece
 
     async def _more(self, deadline: float) -> bool:
         """Wait until there is more, or (False) until `deadline` on the loop's clock."""

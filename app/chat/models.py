@@ -63,7 +63,11 @@ class MessageRow(Base):
     """A message. A reply's row is made with its question's, so that ids are the order of the conversation."""
 
     __tablename__ = "messages"
-    __table_args__ = (Index("ix_messages_session_id_id", "session_id", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        Index("ix_messages_session_id_id", "session_id", "id"),
+        Index("uq_messages_dedupe_key", "dedupe_key", unique=True),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
@@ -73,6 +77,7 @@ class MessageRow(Base):
     parts: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     reasoning: Mapped[str] = mapped_column(Text, default="")
     token_usage: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    dedupe_key: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

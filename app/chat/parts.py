@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from app.errors import BadRequest
 
@@ -76,11 +76,15 @@ def _parse_part(raw: object) -> Part | None:
     if kind == "plain":
         text = raw.get("text") or ""
         return Text(text) if text.strip() else None
-    if kind in MEDIA_KINDS:
+    if isinstance(kind, str) and kind in MEDIA_KINDS:
         attachment_id = raw.get("attachment_id")
         if not attachment_id:
             raise BadRequest(f"{kind} part missing attachment_id", code="missing_attachment_id")
-        return Media(kind, attachment_id[:MAX_ID_CHARS], (raw.get("filename") or "")[:MAX_FILENAME_CHARS] or None)
+        return Media(
+            cast(MediaKind, kind),
+            attachment_id[:MAX_ID_CHARS],
+            (raw.get("filename") or "")[:MAX_FILENAME_CHARS] or None,
+        )
     if kind == "reply":
         message_id = raw.get("message_id")
         if isinstance(message_id, bool) or not isinstance(message_id, (int, str)) or message_id == "":

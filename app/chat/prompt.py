@@ -30,9 +30,12 @@ class PromptBuilder:
         self._database = database
         self._files = files
 
-    async def build(self, run: Run, profile: Profile) -> ModelRequest:
-        """The request for a run whose turn it is. Raises DatabaseUnavailable, Unavailable."""
-        turns = await self._turns(run, profile)
+    async def build(self, run: Run, profile: Profile, model: str, *, unanswered: Collection[str]) -> ModelRequest:
+        """The request for a run whose turn it is; the messages of `unanswered` runs are not shown yet.
+
+        Raises DatabaseUnavailable, Unavailable.
+        """
+        turns = await self._turns(run, profile, unanswered)
         quoted = await self._quoted(run, [part for _, parts in turns for part in parts if isinstance(part, Reply)])
         wanted = {id for _, parts in turns for id in attachment_ids(parts)}
         attachments = await self._files.find_many(wanted, None) if wanted else {}
@@ -44,25 +47,31 @@ class PromptBuilder:
             content = [item for part in parts if (item := await self._content(part, quoted, attachments, as_images))]
             if content:
                 messages.append({"role": role, "content": _simplest(content)})
-        return ModelRequest(run.model, messages, dict(profile.parameters), profile.timeout_seconds)
+        return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
 
-    async def _turns(self, run: Run, profile: Profile) -> list[tuple[str, tuple[Part, ...]]]:
-        """The run's own message and, before it, the newest that fit the profile's limits; the oldest first."""
+    async def _turns(
+        self, run: Run, profile: Profile, unanswered: Collection[str]
+    ) -> list[tuple[str, tuple[Part, ...]]]:
+        """The run's own message and, before it, the newest that fit the profile's limits; the oldest first.
+
+        A message that went ahead of others has a higher number than theirs, and they are shown its answer all the same.
+        """
         query = (
-            select(MessageRow.role, MessageRow.parts)
-            .where(
-                MessageRow.session_id == run.session_id,
-                MessageRow.id <= run.user_message_id,
-                MessageRow.status != MessageStatus.PENDING,
-            )
+            select(MessageRow.id, MessageRow.run_id, MessageRow.role, MessageRow.parts)
+            .where(MessageRow.session_id == run.session_id, MessageRow.status != MessageStatus.PENDING)
             .order_by(MessageRow.id.desc())
-            .limit(profile.history_messages + 1)
+            .limit(profile.history_messages + 1 + len(unanswered))
         )
         async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = list(await connection.execute(query))
+            if all(row.id != run.user_message_id for row in rows):  # much has been added since it was sent
+                own = select(MessageRow.id, MessageRow.run_id, MessageRow.role, MessageRow.parts)
+                rows += await connection.execute(own.where(MessageRow.id == run.user_message_id))
+        shown = [row for row in rows if row.run_id not in unanswered]
+        shown.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
         turns: list[tuple[str, tuple[Part, ...]]] = []
         left = profile.history_tokens
-        for row in rows:
+        for row in shown[: profile.history_messages + 1]:
             parts = from_stored(row.parts)
             left -= approximate_tokens(plain_text(parts))
             if turns and left < 0:

@@ -36,8 +36,14 @@ class SessionQueue:
         """How many sessions have someone in their queue."""
         return len(self._queues)
 
-    def enter(self, session_id: str) -> Ticket:
-        """The last place in the session's queue. Raises TooManyRequests, at once, when it is full."""
+    def is_busy(self, session_id: str) -> bool:
+        return session_id in self._queues
+
+    def enter(self, session_id: str, *, next_in_line: bool = False) -> Ticket:
+        """A place in the session's queue: the last, or the one behind who is first.
+
+        Raises TooManyRequests, at once, when the queue is full.
+        """
         queue = self._queues.get(session_id)
         ticket = Ticket(session_id)
         if queue is None:
@@ -48,7 +54,7 @@ class SessionQueue:
             raise TooManyRequests("Too many messages are waiting in this session", retry_after=2, code="session_busy")
         if self._waiting >= self._total_limit:
             raise TooManyRequests("Too many messages are waiting", retry_after=5, code="server_busy")
-        queue.append(ticket)
+        queue.insert(1 if next_in_line else len(queue), ticket)
         self._waiting += 1
         return ticket
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from app.chat.parts import Part, PartLimits, parse_parts
@@ -13,6 +14,14 @@ NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\
 """What usernames and ids look like, for the schemas: something to see in them, and no control characters."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class OnBusy(StrEnum):
+    """What a message does that finds its session answering another: wait, be refused, or end that answer."""
+
+    QUEUE = "queue"
+    REJECT = "reject"
+    INTERRUPT = "interrupt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,7 @@ class SendRequest:
     config_name: str | None = None
     streaming: bool = True
     message_id: str | None = None
+    on_busy: OnBusy = OnBusy.QUEUE
 
 
 def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
@@ -52,6 +62,7 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
         config_name=_name(body, "config_name"),
         streaming=streaming,
         message_id=_name(body, "message_id"),
+        on_busy=_on_busy(body.get("on_busy")),
     )
 
 
@@ -73,11 +84,20 @@ def _name(body: Mapping[str, Any], field: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise BadRequest(f"{field} must be a string", code="invalid_request")
+        raise BadRequest(f"{field} must be a string", code=f"invalid_{field}")
     value = value.strip()
     if value:
         check_name(field, value)
     return value or None
+
+
+def _on_busy(value: object) -> OnBusy:
+    if value is None:
+        return OnBusy.QUEUE
+    try:
+        return OnBusy(str(value))
+    except ValueError:
+        raise BadRequest("on_busy must be queue, reject or interrupt", code="invalid_on_busy") from None
 
 
 def check_name(field: str, value: str) -> None:

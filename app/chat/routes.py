@@ -16,12 +16,15 @@ from app.chat.schemas import ChatRun, ChatSendRequest, StoppedRuns
 from app.chat.service import ChatService
 from app.errors import BadRequest
 from app.kit import sse
+from app.kit.concurrency import Place, StreamPlaces
 from app.kit.http import json_object, ok, service
+from app.kit.idempotency import claim_of
 from app.kit.observability import Metrics
-from app.kit.operation import Answer, Body, Param, operation
+from app.kit.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 
 blueprint = Blueprint("chat", __name__)
 
+MAX_AFTER = 10**18 - 1
 RETRY = b"retry: 2000\n\n"
 """Milliseconds after which an EventSource comes back by itself."""
 
@@ -63,8 +66,10 @@ RUN_EXAMPLE = {
     description=(
         "Stores the message and answers with the reply's events. The reply is made by a run that goes on when the "
         "caller leaves: its events can be read again with `GET /api/v1/chat/runs/{run_id}/stream`. Messages of one "
-        "session are answered one after another, in the order they came. Left out, session_id is made."
+        "session are answered one after another, in the order they came, unless `on_busy` says otherwise. Left out, "
+        "session_id is made."
     ),
+    params=[IDEMPOTENCY_KEY],
     body=Body(
         ChatSendRequest,
         examples={
@@ -85,16 +90,20 @@ RUN_EXAMPLE = {
     errors={
         400: "Missing key: username",
         403: "session_id belongs to another username",
+        409: "The session is answering another message",
         413: "The request body is larger than 4194304 bytes",
         415: "Content-Type must be application/json",
+        422: "This Idempotency-Key was used with another request body",
         429: "Too many messages are waiting in this session",
         503: "The database is not available at the moment; nothing was changed",
     },
 )
 async def send() -> Response:
-    parsed = parse_send(await json_object(), service(PartLimits))
-    accepted = await service(ChatService).send(caller(), parsed)
-    return _stream(accepted.run, accepted.log, after=0)
+    body = await json_object()
+    place = _place()
+    claim = claim_of(caller().key_id, "chat", request.headers.get("Idempotency-Key"), body)
+    accepted = await service(ChatService).send(caller(), parse_send(body, service(PartLimits)), claim)
+    return _stream(accepted.run, accepted.log, 0, place)
 
 
 @blueprint.get("/api/v1/chat/runs/<run_id>")
@@ -123,17 +132,22 @@ async def get_run(run_id: str) -> Response:
         "it is over. Runs that are over are replayed too."
     ),
     params=[
-        Param("after", "The id of the last event that was received.", {"type": "integer", "minimum": 0}),
+        Param(
+            "after",
+            "The id of the last event that was received.",
+            {"type": "integer", "minimum": 0, "maximum": MAX_AFTER},
+        ),
         Param("Last-Event-ID", "The same, as EventSource sends it.", {"type": "string"}, where="header"),
     ],
     answers={200: SSE_ANSWER},
-    errors={400: "after must be an event id", 404: "Run not found"},
+    errors={400: "after must be an event id", 404: "Run not found", 429: "Too many streams at once"},
 )
 async def stream_run(run_id: str) -> Response:
     after = _after(request.args.get("after"), request.headers.get("Last-Event-ID"))
     chat = service(ChatService)
     run = await chat.get_run(caller(), run_id)
-    return _stream(run, await chat.run_log(run, after), after)
+    place = _place()
+    return _stream(run, await chat.run_log(run, after), after, place)
 
 
 @blueprint.post("/api/v1/chat/runs/<run_id>/stop")
@@ -157,14 +171,19 @@ async def stop_run(run_id: str) -> Response:
     return ok(StoppedRuns(stopped, len(stopped)))
 
 
-def _stream(run: Run, log: RunLog, after: int) -> Response:
+def _place() -> Place:
+    """A place among the open streams. Raises TooManyRequests."""
+    return service(StreamPlaces).take(caller().key_id)
+
+
+def _stream(run: Run, log: RunLog, after: int, place: Place) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
-    return sse.stream_response(_counted(frames, service(Metrics)))
+    return sse.stream_response(_counted(frames, service(Metrics), place))
 
 
-async def _counted(frames: AsyncIterator[bytes], metrics: Metrics) -> AsyncIterator[bytes]:
+async def _counted(frames: AsyncIterator[bytes], metrics: Metrics, place: Place) -> AsyncIterator[bytes]:
     metrics.stream_opened()
     try:
         yield RETRY
@@ -172,6 +191,7 @@ async def _counted(frames: AsyncIterator[bytes], metrics: Metrics) -> AsyncItera
             yield piece
     finally:
         metrics.stream_closed()
+        place.release()
 
 
 def _after(query: str | None, header: str | None) -> int:

@@ -38,6 +38,10 @@ class ChatSendRequest(msgspec.Struct):
     enable_streaming: bool = True
     config_id: Annotated[str | None, Meta(description="A profile; `default` puts the session back on it.")] = None
     config_name: Annotated[str | None, Meta(description="A profile's name; read only without config_id.")] = None
+    on_busy: Annotated[
+        Literal["queue", "reject", "interrupt"] | None,
+        Meta(description="What to do while the session answers another message: wait, 409, or end that answer."),
+    ] = None
 
 
 class ChatSessionItem(msgspec.Struct):

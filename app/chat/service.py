@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
-from app.chat.engine import Job, RunEngine
+from app.chat.engine import Job, RunEngine, Target
 from app.chat.events import Completed, Ended, Event, Failed, MessageSaved, Started, TextDelta, UserMessageSaved
 from app.chat.log import RunLog
 from app.chat.models import (
@@ -26,17 +27,21 @@ from app.chat.models import (
 )
 from app.chat.parts import Media, Part, Reply, attachment_ids, check_attachments, from_stored, plain_text, to_stored
 from app.chat.prompt import PromptBuilder
-from app.chat.requests import SendRequest, check_name
+from app.chat.queue import Ticket
+from app.chat.requests import OnBusy, SendRequest, check_name
 from app.chat.sessions import check_quotes, find_session, get_session
 from app.chat.store import RunStore
 from app.configs.models import Profile
 from app.configs.service import DEFAULT_ID, ProfileService
-from app.errors import BadRequest, NotFound
+from app.errors import BadRequest, Conflict, NotFound
 from app.files.service import FileService
 from app.kit.clock import iso, utc_now
+from app.kit.concurrency import Places
 from app.kit.db import Database
+from app.kit.idempotency import AlreadyClaimed, Claim, Idempotency, record
 from app.kit.ids import new_id
 from app.providers.client import Provider
+from app.providers.models import ModelRequest
 from app.providers.service import ProviderRegistry
 
 TITLE_CHARS = 60
@@ -59,9 +64,10 @@ class SavedMessage:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
+    """How a message is to be answered: the targets in the order in which they are asked."""
+
     profile: Profile
-    provider: Provider
-    model: str
+    targets: Sequence[Target]
 
 
 class ChatService:
@@ -76,6 +82,8 @@ class ChatService:
         providers: ProviderRegistry,
         files: FileService,
         prompts: PromptBuilder,
+        idempotency: Idempotency,
+        runs: Places,
     ) -> None:
         self._database = database
         self._store = store
@@ -84,40 +92,72 @@ class ChatService:
         self._providers = providers
         self._files = files
         self._prompts = prompts
+        self._idempotency = idempotency
+        self._runs = runs
 
-    async def send(self, principal: Principal, request: SendRequest) -> Accepted:
-        """Store the message, start its run. Raises BadRequest, Forbidden, TooManyRequests, Unavailable.
+    async def send(self, principal: Principal, request: SendRequest, claim: Claim | None = None) -> Accepted:
+        """Store the message, start its run; a repeat of a claim gets the run that the first one started.
 
-        When it raises, nothing is left behind. When the caller is cancelled meanwhile, the message is accepted whole
-        or not at all.
+        Raises BadRequest, Forbidden, Conflict, Unprocessable, TooManyRequests, Unavailable. When it raises, nothing is
+        left behind. When the caller is cancelled meanwhile, the message is accepted whole or not at all.
         """
-        self._engine.check_open()
         principal.check_user(request.username)
+        while True:
+            if claim is not None and (first := await self._idempotency.find(claim)) is not None:
+                run = await self.get_run(principal, first["run_id"])
+                return Accepted(run, await self.run_log(run, after=0))
+            try:
+                return await self._send(principal, request, claim)
+            except AlreadyClaimed:
+                continue
+
+    async def _send(self, principal: Principal, request: SendRequest, claim: Claim | None) -> Accepted:
+        self._engine.check_open()
         wanted = attachment_ids(request.parts)
         if wanted:
             check_attachments(request.parts, await self._files.find_many(set(wanted), principal))
-        return await asyncio.shield(asyncio.create_task(self._accept(principal, request)))
+        return await asyncio.shield(asyncio.create_task(self._accept(principal, request, claim)))
 
-    async def _accept(self, principal: Principal, request: SendRequest) -> Accepted:
+    async def _accept(self, principal: Principal, request: SendRequest, claim: Claim | None) -> Accepted:
         session_id = request.session_id or new_id()
-        ticket = self._engine.queue.enter(session_id)
+        place = self._runs.take(principal.key_id)
+        ticket: Ticket | None = None
         try:
             async with self._database.write() as connection:
                 session = await find_session(connection, session_id, request.username)
                 choice = self._choose(request, session)
                 quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
                 await check_quotes(connection, session_id, quotes)
-                run = await self._write(connection, principal, request, session, session_id, choice)
+                run_id = new_id()
+                await record(connection, claim, {"run_id": run_id})
+                # Inside the transaction: places in the queue are in the order of the messages.
+                ticket = self._enter(session_id, request.on_busy)
+                run = await self._write(connection, principal, request, session, session_id, run_id, choice)
                 opening: list[Event] = [
                     Started(run.session_id, run.id, run.message_id),
                     UserMessageSaved(run.user_message_id, iso(run.created_at)),
                 ]
                 await self._store.open(connection, run, list(enumerate(opening, 1)))
         except BaseException:
-            self._engine.queue.leave(ticket)
+            place.release()
+            if ticket is not None:
+                self._engine.queue.leave(ticket)
             raise
-        job = Job(run, ticket, choice.provider, lambda: self._prompts.build(run, choice.profile), opening)
-        return Accepted(run, self._engine.start(job))
+        job = Job(run, ticket, place, choice.targets, partial(self._prepare, run, choice.profile), opening)
+        log = self._engine.start(job)
+        if request.on_busy is OnBusy.INTERRUPT and not ticket.turn.is_set():
+            self._engine.interrupt(session_id, Failed("stopped", "The reply was interrupted by another message"))
+        return Accepted(run, log)
+
+    def _enter(self, session_id: str, on_busy: OnBusy) -> Ticket:
+        queue = self._engine.queue
+        if on_busy is OnBusy.REJECT and queue.is_busy(session_id):
+            raise Conflict("The session is answering another message", code="session_busy")
+        return queue.enter(session_id, next_in_line=on_busy is OnBusy.INTERRUPT)
+
+    async def _prepare(self, run: Run, profile: Profile, target: Target) -> ModelRequest:
+        waiting = [id for id in self._engine.open_runs(run.session_id) if id != run.id]
+        return await self._prompts.build(run, profile, target.model, unanswered=waiting)
 
     def _choose(self, request: SendRequest, session: Session | None) -> _Choice:
         if request.config_id is not None:
@@ -134,7 +174,11 @@ class ChatService:
         model = request.model or own_model or provider.default_model
         if not provider.accepts(model):
             raise BadRequest(f"selected_model not found: {model}", code="model_not_found")
-        return _Choice(profile, provider, model)
+        fallbacks = [self._provider(id, by_request=False) for id in profile.fallbacks if id != provider.id]
+        return _Choice(
+            profile,
+            [Target(provider, model), *(Target(fallback, fallback.default_model) for fallback in fallbacks)],
+        )
 
     def _provider(self, provider_id: str | None, *, by_request: bool) -> Provider:
         if provider_id is None:
@@ -152,6 +196,7 @@ class ChatService:
         request: SendRequest,
         session: Session | None,
         session_id: str,
+        run_id: str,
         choice: _Choice,
     ) -> Run:
         """The session, the message, the place of its reply; the run that is to be."""
@@ -167,7 +212,6 @@ class ChatService:
                 .where(SessionRow.id == session_id)
                 .values(updated_at=now, **({"config_id": config_id} if chose else {}))
             )
-        run_id = new_id()
         question = _message(session_id, run_id, Role.USER, MessageStatus.COMPLETE, request.parts, now)
         reply = _message(session_id, run_id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
         returning = insert(MessageRow).returning(MessageRow.id, sort_by_parameter_order=True)
@@ -183,8 +227,8 @@ class ChatService:
             reply_message_id=reply_id,
             message_id=request.message_id or new_id(),
             config_id=profile_id,
-            provider_id=choice.provider.id,
-            model=choice.model,
+            provider_id=choice.targets[0].provider.id,
+            model=choice.targets[0].model,
             error_code=None,
             error=None,
             created_at=now,
@@ -251,30 +295,46 @@ class ChatService:
     # Messages that nobody asked for
 
     async def add_bot_message(
-        self, session_id: str, parts: Sequence[Part], *, creator_if_new: str, username: str | None = None
+        self,
+        session_id: str,
+        parts: Sequence[Part],
+        *,
+        creator_if_new: str,
+        username: str | None = None,
+        dedupe_key: str | None = None,
     ) -> SavedMessage:
         """Add a message of the bot's own to a session, which is made, for `creator_if_new`, if there is none.
 
         With `username`, the session must be that user's. A reply being written is not touched: its place was kept when
-        it began. Raises Forbidden, BadRequest for a quotation of another session's message.
+        it began. A message with a `dedupe_key` that was added before is not added again. Raises Forbidden, BadRequest
+        for a quotation of another session's message.
         """
         check_name("session_id", session_id)
         now = utc_now()
         async with self._database.write() as connection:
             if username is not None:
                 await find_session(connection, session_id, username)
+            if dedupe_key is not None and (known := await _find_deduped(connection, dedupe_key)) is not None:
+                return known
             quotes = [part.message_id for part in parts if isinstance(part, Reply)]
             await check_quotes(connection, session_id, quotes)
-            known = await connection.execute(
+            touched = await connection.execute(
                 update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now)
             )
-            if known.rowcount == 0:
+            if touched.rowcount == 0:
                 await _add_session(connection, session_id, creator_if_new, parts, None, now)
             values = _message(session_id, None, Role.ASSISTANT, MessageStatus.COMPLETE, parts, now)
+            values["dedupe_key"] = dedupe_key
             message_id = (
                 await connection.execute(insert(MessageRow).values(values).returning(MessageRow.id))
             ).scalar_one()
         return SavedMessage(message_id, session_id, now)
+
+
+async def _find_deduped(connection: AsyncConnection, dedupe_key: str) -> SavedMessage | None:
+    query = select(MessageRow.id, MessageRow.session_id, MessageRow.created_at)
+    row = (await connection.execute(query.where(MessageRow.dedupe_key == dedupe_key))).first()
+    return None if row is None else SavedMessage(row.id, row.session_id, row.created_at)
 
 
 async def _add_session(

@@ -7,7 +7,7 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.chat.requests import parse_username
+from app.chat.requests import MAX_NAME_CHARS, NAME_PATTERN, parse_username
 from app.chat.schemas import (
     ChatMessage,
     ChatMessagePage,
@@ -26,7 +26,12 @@ from app.kit.operation import Answer, Body, Param, operation
 
 blueprint = Blueprint("sessions", __name__)
 
-USERNAME = Param("username", "Target username.", {"type": "string", "pattern": r"\S"}, required=True)
+USERNAME = Param(
+    "username",
+    "Target username.",
+    {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": NAME_PATTERN},
+    required=True,
+)
 SESSION_EXAMPLE = {
     "session_id": "s1",
     "platform_id": "webchat",

@@ -98,7 +98,9 @@ class RunStore:
                 .values(leased_until=now + LEASE)
             )
 
-    async def finish(self, run: Run, outcome: Outcome, events: Numbered, *, started_at: datetime | None) -> bool:
+    async def finish(
+        self, run: Run, outcome: Outcome, events: Numbered, *, started_at: datetime | None, provider_id: str, model: str
+    ) -> bool:
         """End a run: its reply, its status and the rest of its log, in one transaction.
 
         False when the run is no longer open: its session was deleted meanwhile, or it was ended by another process.
@@ -111,6 +113,8 @@ class RunStore:
                     status=outcome.status,
                     error_code=outcome.error_code,
                     error=outcome.error,
+                    provider_id=provider_id,
+                    model=model,
                     started_at=started_at,
                     finished_at=outcome.ended_at,
                 )

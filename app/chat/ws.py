@@ -1,8 +1,10 @@
 """`/api/v1/chat/ws`: the same chat over a WebSocket, several messages at a time."""
 
 import asyncio
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 from quart import Blueprint, websocket
 
 from app.auth.guards import authorize
@@ -13,7 +15,9 @@ from app.chat.parts import PartLimits
 from app.chat.requests import parse_send
 from app.chat.service import Accepted, ChatService
 from app.errors import AppError, BadRequest, TooManyRequests, Unauthorized
-from app.kit.http import BodyLimit, parse_json_object, service
+from app.kit.concurrency import Place, StreamPlaces
+from app.kit.http import BodyLimit, convert, parse_json_object, service
+from app.kit.idempotency import claim_of
 from app.kit.observability import Metrics
 from app.kit.operation import operation
 
@@ -34,6 +38,13 @@ _CODES = (
 )
 
 
+class ResumeFrame(msgspec.Struct):
+    """`{"t":"resume"}`: a run's events from beyond the one with `seq` equal to `after`."""
+
+    run_id: str
+    after: Annotated[int, Meta(ge=0, le=10**18)] = 0
+
+
 @blueprint.websocket("/api/v1/chat/ws")
 @operation(
     "chatWebSocket",
@@ -42,7 +53,9 @@ _CODES = (
     description=(
         'Text frames of JSON. `{"t":"ping"}` is answered with `{"type":"pong"}`; `{"t":"send", ...}` has the body of '
         "`POST /api/v1/chat` and an optional `message_id`; the same events come back, each with `session_id`, "
-        "`run_id` and `seq`, the event's id. A failed authentication gets an error event and close code 1008."
+        "`run_id` and `seq`, the event's id. A repeat of a frame with the same `message_id`, within 24 hours, joins "
+        'the run of the first one. `{"t":"resume","run_id":"...","after":7}` reads a run from beyond its event 7. A '
+        "failed authentication gets an error event and close code 1008."
     ),
     answers={},
 )
@@ -78,31 +91,50 @@ async def _answer(frame: str | bytes, streams: set[asyncio.Task[None]], sending:
     if len(frame) > service(BodyLimit).bytes:
         raise BadRequest("The frame is too large", code="payload_too_large")
     body = parse_json_object(frame)
-    kind = body.get("t", "send")
+    kind = body.pop("t", "send")
     if kind == "ping":
         async with sending:
             await websocket.send('{"type":"pong"}')
         return
-    if kind != "send":
-        raise BadRequest('t must be "send" or "ping"', code="invalid_frame")
+    if kind not in ("send", "resume"):
+        raise BadRequest('t must be "send", "resume" or "ping"', code="invalid_frame")
     if len(streams) >= STREAMS_PER_SOCKET:
         raise TooManyRequests("Too many replies are streaming on this socket")
     principal = await _authorize()
-    accepted = await service(ChatService).send(principal, parse_send(body, service(PartLimits)))
-    stream = asyncio.create_task(_relay(accepted, sending, service(Metrics)))
+    place = service(StreamPlaces).take(principal.key_id)
+    after = 0
+    if kind == "resume":
+        accepted, after = await _resume(principal, convert(body, ResumeFrame))
+    else:
+        accepted = await _send(principal, body)
+    stream = asyncio.create_task(_relay(accepted, after, sending, place))
     streams.add(stream)
     stream.add_done_callback(streams.discard)
 
 
-async def _relay(accepted: Accepted, sending: asyncio.Lock, metrics: Metrics) -> None:
+async def _send(principal: Principal, body: dict[str, Any]) -> Accepted:
+    request = parse_send(body, service(PartLimits))
+    claim = claim_of(principal.key_id, "chat.ws", request.message_id, body)
+    return await service(ChatService).send(principal, request, claim)
+
+
+async def _resume(principal: Principal, wanted: ResumeFrame) -> tuple[Accepted, int]:
+    chat = service(ChatService)
+    run = await chat.get_run(principal, wanted.run_id)
+    return Accepted(run, await chat.run_log(run, wanted.after)), wanted.after
+
+
+async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, place: Place) -> None:
+    metrics = service(Metrics)
     metrics.stream_opened()
     try:
-        async for piece in accepted.log.follow("ws", websocket_encoder(accepted.run)):
+        async for piece in accepted.log.follow("ws", websocket_encoder(accepted.run), after=after):
             async with sending:
                 for line in piece.splitlines():
                     await websocket.send(line.decode())
     finally:
         metrics.stream_closed()
+        place.release()
 
 
 async def _authorize() -> Principal:

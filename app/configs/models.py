@@ -1,6 +1,6 @@
 """A profile: how a bot answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -13,7 +13,9 @@ class Profile:
     """One profile; `id` is the file's name without `.toml`, and `parameters` go to the model server as they are.
 
     `history_messages` and `history_tokens` (approximate) bound what of the conversation the model is shown;
-    `timeout_seconds` is the silence after which a reply counts as lost (None: the provider's own).
+    `timeout_seconds` is the silence after which a reply counts as lost, `max_retries` bounds the tries before its first
+    token (None: the provider's own). `fallbacks` are the providers that are asked, in their order, when the first one
+    fails before its first token.
     """
 
     id: str
@@ -25,6 +27,8 @@ class Profile:
     history_messages: int = 50
     history_tokens: int = 16_000
     timeout_seconds: float | None = None
+    max_retries: int | None = None
+    fallbacks: Sequence[str] = ()
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -56,6 +60,8 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     system_prompt: str = ""
     timeout_seconds: Annotated[float, Meta(gt=0)] | None = None
+    max_retries: Annotated[int, Meta(ge=0, le=10)] | None = None
+    fallbacks: list[str] = []
     parameters: Sampling = Sampling()
     history: History = History()
 
@@ -70,4 +76,6 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             history_messages=self.history.max_messages,
             history_tokens=self.history.max_tokens,
             timeout_seconds=self.timeout_seconds,
+            max_retries=self.max_retries,
+            fallbacks=tuple(self.fallbacks),
         )

@@ -25,6 +25,8 @@ system_prompt = "You are a helpful assistant."
 # provider = "openai_chat_completion"   # a provider's id; the first one if unset
 # model = "gpt-4.1-mini"                # the provider's default model if unset
 # timeout_seconds = 120                 # silence after which a reply counts as lost
+# max_retries = 2                       # further tries of a provider before the first token
+# fallbacks = ["backup"]                # providers that are asked when the first one fails before its first token
 
 [parameters]                            # sent to the model server as they are
 # temperature = 0.7

@@ -18,7 +18,7 @@ from app.files.service import FileService
 from app.kit.body import install_bounded_bodies
 from app.kit.clock import iso
 from app.kit.http import ok, service
-from app.kit.operation import Answer, Body, Param, operation
+from app.kit.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 
 blueprint = Blueprint("files", __name__)
 # An upload is read at the storage's pace, which needs bodies that hold their sender back.
@@ -53,9 +53,11 @@ _CONTENT_HEADERS: Final = {
     "Content-Disposition": "The original file name; `inline` only for types that browsers show safely.",
     "Accept-Ranges": "`bytes`.",
 }
+_BYTES: Final = "application/octet-stream"
+_ANY_TYPE: Final = ("*/*",)  # the attachment's own
 _CONTENT_ANSWERS: Final = {
-    200: Answer("The file", _BINARY, media_type="application/octet-stream", headers=_CONTENT_HEADERS),
-    206: Answer("The range of it", _BINARY, media_type="application/octet-stream", headers=_CONTENT_HEADERS),
+    200: Answer("The file", _BINARY, media_type=_BYTES, headers=_CONTENT_HEADERS, other_media_types=_ANY_TYPE),
+    206: Answer("The range of it", _BINARY, media_type=_BYTES, headers=_CONTENT_HEADERS, other_media_types=_ANY_TYPE),
     304: Answer("The caller has it already"),
 }
 _HEAD_ANSWERS: Final = {
@@ -107,12 +109,14 @@ class DeletedAttachment(msgspec.Struct):
     body=Body(
         {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}, media_type="multipart/form-data"
     ),
+    params=[IDEMPOTENCY_KEY],
     answers={200: Answer("What was stored", UploadData, example=_UPLOADED, envelope="ApiResponseUpload")},
     errors={
         400: "Missing key: file",
         408: "The request did not arrive in time",
         413: "The file is larger than 104857600 bytes",
         415: "Content-Type must be multipart/form-data",
+        422: "This Idempotency-Key was used with another request body",
         503: "The storage is not available at the moment",
     },
 )
@@ -123,7 +127,7 @@ async def upload_file() -> Response:
         raise PayloadTooLarge(f"The file is larger than {limit} bytes")
     form_file = FormFile("file", request.headers.get("Content-Type"), request.body, limit)
     filename = await form_file.open()
-    attachment = await files.save(filename, form_file.chunks(), caller())
+    attachment = await files.save(filename, form_file.chunks(), caller(), request.headers.get("Idempotency-Key"))
     return ok(UploadData(**_upload_fields(attachment)))
 
 

@@ -17,6 +17,7 @@ from app.files.sniffing import HEAD_BYTES, Sniffer
 from app.files.storage import AttachmentStorage
 from app.kit.clock import utc_now
 from app.kit.db import Database
+from app.kit.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
 from app.kit.ids import new_id
 
 log = structlog.get_logger(__name__)
@@ -29,18 +30,38 @@ class FileService:
     An unbound one, and None (Palaver itself), see all.
     """
 
-    def __init__(self, database: Database, storage: AttachmentStorage, max_upload_bytes: int) -> None:
+    def __init__(
+        self, database: Database, storage: AttachmentStorage, idempotency: Idempotency, max_upload_bytes: int
+    ) -> None:
         self._database = database
+        self._idempotency = idempotency
         self._storage = storage
         self._sniffer = Sniffer()
         self.max_upload_bytes = max_upload_bytes
 
-    async def save(self, filename: str, chunks: AsyncIterator[bytes], principal: Principal) -> Attachment:
-        """Store what `chunks` yields, as it comes.
+    async def save(
+        self,
+        filename: str,
+        chunks: AsyncIterator[bytes],
+        principal: Principal,
+        idempotency_key: str | None = None,
+    ) -> Attachment:
+        """Store what `chunks` yields, as it comes; the same file with the same idempotency key is stored once.
 
         Either the row and the bytes are both there when this returns, or neither is when it raises: PayloadTooLarge,
-        Unavailable, or whatever `chunks` raises. A cancellation counts as raising.
+        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` raises. A cancellation
+        counts as raising.
         """
+        name = clean_filename(filename)
+        try:
+            return await self._save(name, chunks, principal, idempotency_key)
+        except _StoredBefore as before:
+            first = await self._idempotency.find(before.claim)
+            return await self.get(first["attachment_id"] if first is not None else "", principal)
+
+    async def _save(
+        self, filename: str, chunks: AsyncIterator[bytes], principal: Principal, idempotency_key: str | None
+    ) -> Attachment:
         key = self._storage.new_key()
         async with self._storage.new_object(key) as sink:
             digest = _Digest(self.max_upload_bytes)
@@ -48,8 +69,9 @@ class FileService:
                 digest.update(chunk)
                 await sink.write(chunk)
             await sink.finish()
-            attachment = await self._describe(clean_filename(filename), digest, key, principal)
-            await self._insert(attachment)
+            attachment = await self._describe(filename, digest, key, principal)
+            claim = claim_of(principal.key_id, "file", idempotency_key, [filename, attachment.sha256])
+            await self._insert(attachment, claim)
         return attachment
 
     async def get(self, attachment_id: str, principal: Principal | None) -> Attachment:
@@ -126,22 +148,35 @@ class FileService:
             created_at=utc_now(),
         )
 
-    async def _insert(self, attachment: Attachment) -> None:
+    async def _insert(self, attachment: Attachment, claim: Claim | None) -> None:
         values = {name: getattr(attachment, name) for name in Attachment.__slots__}
         try:
             async with self._database.write() as connection:
+                await record(connection, claim, {"attachment_id": attachment.id})
                 await connection.execute(insert(AttachmentRow).values(**values))
+        except AlreadyClaimed:
+            assert claim is not None
+            raise _StoredBefore(claim) from None
         except BaseException:
             # A commit that was cancelled may have happened all the same.
-            await self._forget(attachment.id)
+            await self._forget(attachment.id, claim)
             raise
 
-    async def _forget(self, attachment_id: str) -> None:
+    async def _forget(self, attachment_id: str, claim: Claim | None) -> None:
         try:
             async with self._database.write() as connection:
                 await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
+                await forget(connection, claim)
         except AppError as error:
             log.warning("attachment_row_not_removed", attachment_id=attachment_id, exc_info=error.__cause__)
+
+
+class _StoredBefore(Exception):
+    """A request with the same claim was first; what this one brought is discarded."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__()
+        self.claim = claim
 
 
 class _Digest:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
@@ -17,6 +17,7 @@ from app.im.service import ID_PATTERN, MAX_NAME_CHARS, BotService
 from app.im.umo import MAX_UMO_CHARS, UMO_PATTERN, parse_umo
 from app.kit.clock import iso
 from app.kit.http import convert, json_object, ok, service
+from app.kit.idempotency import claim_of
 from app.kit.operation import Answer, Body, Param, operation
 
 blueprint = Blueprint("im", __name__)
@@ -132,6 +133,7 @@ BOT_EXAMPLE = {
     errors={
         400: "Missing key: umo",
         404: "Bot not found or not running for platform: X",
+        422: "This Idempotency-Key was used with another request body",
         502: "The webhook receiver could not be reached",
         503: "The database is not available at the moment; nothing was changed",
         504: "The webhook receiver did not answer in time",
@@ -143,7 +145,8 @@ async def send_message() -> Response:
         if body.get(key) is None:
             raise BadRequest(f"Missing key: {key}", code="missing_key")
     umo = parse_umo(body["umo"])
-    sent = await service(BotService).send(umo, parse_parts(body["message"], service(PartLimits)), caller())
+    claim = claim_of(caller().key_id, "im", request.headers.get("Idempotency-Key"), body)
+    sent = await service(BotService).send(umo, parse_parts(body["message"], service(PartLimits)), caller(), claim)
     return ok({"message_id": sent.message_id, "umo": str(umo)})
 
 

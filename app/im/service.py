@@ -1,11 +1,13 @@
 """Bots: making and keeping them, and sending messages through them."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
@@ -33,6 +35,8 @@ from app.im.umo import Umo
 from app.kit.clock import utc_now
 from app.kit.crypto import SecretBox
 from app.kit.db import Database
+from app.kit.idempotency import AlreadyClaimed, Claim, Idempotency, record
+from app.kit.ids import new_id
 
 ID_PATTERN = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"
 MAX_NAME_CHARS = 100
@@ -67,6 +71,7 @@ class BotService:
         database: Database,
         secrets: SecretBox,
         files: AttachmentFinder,
+        idempotency: Idempotency,
         *,
         factories: Sequence[AdapterFactory[Any]],
         builtin: Mapping[str, Adapter],
@@ -77,6 +82,9 @@ class BotService:
         self._factories = {factory.name: factory for factory in factories}
         self._builtin = dict(builtin)
         self._running: dict[str, _Running] = {}
+        self._idempotency = idempotency
+        # One repeat of a message at a time; a lock goes when nobody holds it or waits for it.
+        self._sending: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(
         self, *, id: str, adapter: str, config: Mapping[str, Any], name: str | None = None, enabled: bool = True
@@ -171,12 +179,28 @@ class BotService:
             raise _not_found()
         await self._forget(bot_id)
 
-    async def send(self, umo: Umo, parts: Sequence[Part], principal: Principal) -> Sent:
-        """Hand a message to a bot's platform; back when the platform has taken it.
+    async def send(self, umo: Umo, parts: Sequence[Part], principal: Principal, claim: Claim | None = None) -> Sent:
+        """Hand a message to a bot's platform; back when the platform has taken it. With a claim, once.
+
+        A platform cannot take part in a transaction: the claim is written when it has taken the message. What a crash
+        in between leaves open, the adapter tells by the message's key, which is the claim's.
 
         Raises NotFound when no such bot runs, BadRequest for parts that the platform or the caller does not have,
-        Forbidden for sessions of others, DeliveryError when the platform did not take it.
+        Forbidden for sessions of others, DeliveryError when the platform did not take it,
+        Unprocessable for a claim that was made with another message.
         """
+        if claim is None:
+            return await self._send(umo, parts, principal, new_id())
+        async with self._sending.setdefault(claim.digest, asyncio.Lock()):
+            if (first := await self._idempotency.find(claim)) is not None:
+                return Sent(first["message_id"])
+            sent = await self._send(umo, parts, principal, claim.digest)
+            with suppress(AlreadyClaimed):  # by another process, which sent it under the same message key
+                async with self._database.write() as connection:
+                    await record(connection, claim, {"message_id": sent.message_id})
+            return sent
+
+    async def _send(self, umo: Umo, parts: Sequence[Part], principal: Principal, message_key: str) -> Sent:
         if principal.username is not None and umo.platform_id != WEBCHAT:
             raise Forbidden(
                 "The API key is bound to a username and may write to its webchat sessions only",
@@ -189,7 +213,7 @@ class BotService:
                 found = await self._files.find_many(ids, principal)
                 check_attachments(parts, found)
             target = Target(umo.message_type, umo.session_id, principal.username)
-            return await adapter.send(target, [_outgoing(part, found) for part in parts])
+            return await adapter.send(target, [_outgoing(part, found) for part in parts], message_key)
 
     async def close(self) -> None:
         """Close every adapter: nothing is sent any more."""

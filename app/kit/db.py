@@ -24,7 +24,7 @@ from sqlalchemy.types import TypeDecorator
 
 from app.errors import Unavailable
 
-BUSY_TIMEOUT_SECONDS = 30
+BUSY_TIMEOUT_SECONDS = 15
 READER_CONNECTIONS = 4
 MAX_INTEGER = 2**63 - 1
 
@@ -142,6 +142,7 @@ def _sqlite_engine(url: str, *, writes: bool) -> AsyncEngine:
         url,
         json_serializer=to_json_text,
         json_deserializer=from_json_text,
+        hide_parameters=True,  # they are what people wrote
         connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
         pool_size=1 if writes else READER_CONNECTIONS,
         max_overflow=0,

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 import structlog
-from quart import Quart, Response, current_app, g, request
+from quart import Quart, Response, current_app, g, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge as BodyTooLarge
 
@@ -71,7 +71,8 @@ def install_errors(app: Quart, doors: Sequence[tuple[str, ErrorEnvelope]]) -> No
     """
 
     def answer(error: AppError) -> Response:
-        envelope = next((make for prefix, make in doors if request.path.startswith(prefix)), open_api_error)
+        path = (request if has_request_context() else websocket).path
+        envelope = next((make for prefix, make in doors if path.startswith(prefix)), open_api_error)
         return json_response(envelope(error, g.get("request_id", "")), error.status, error.headers)
 
     async def on_app_error(error: AppError) -> Response:
@@ -92,6 +93,7 @@ def install_errors(app: Quart, doors: Sequence[tuple[str, ErrorEnvelope]]) -> No
 
 
 _WORDS = {
+    400: ("bad_request", "Bad request"),
     404: ("not_found", "No such path"),
     405: ("method_not_allowed", "Method not allowed"),
     408: ("request_timeout", "The request did not arrive in time"),

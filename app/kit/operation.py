@@ -38,7 +38,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name."""
+    """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name.
+
+    `other_media_types` are those that the same body may come as too; `*/*` is any.
+    """
 
     description: str
     schema: type | Schema | None = None
@@ -46,6 +49,7 @@ class Answer:
     envelope: str | None = None
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    other_media_types: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,14 @@ class Operation:
     params: Sequence[Param]
     body: Body | None
     tag: str
+
+
+IDEMPOTENCY_KEY: Final = Param(
+    "Idempotency-Key",
+    "A repeat with the same key and body, within 24 hours, is answered with what came of the first request.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    where="header",
+)
 
 
 def operation(

@@ -144,7 +144,7 @@ class Provider:
         else:
             body.pop("stream_options", None)
         answer = await stack.enter_async_context(
-            self._client.chat.completions.with_streaming_response.create(
+            self._client_for(request).chat.completions.with_streaming_response.create(
                 model=request.model,
                 # What is in `extra_body` is sent as it is; arguments are walked through at 0.1 ms a message.
                 messages=[],
@@ -155,6 +155,11 @@ class Provider:
             )
         )
         return answer.http_response
+
+    def _client_for(self, request: ModelRequest) -> AsyncOpenAI:
+        if request.max_retries is None:
+            return self._client
+        return self._client.with_options(max_retries=request.max_retries)
 
     async def _read_whole(self, chunks: AsyncIterator[bytes]) -> bytes:
         body = bytearray()

@@ -30,13 +30,14 @@ class ProviderSpec:
 class ModelRequest:
     """One call. `messages` and `params` are in OpenAI's shape and reach the model server as they are.
 
-    `timeout_seconds` takes the place of the provider's.
+    `timeout_seconds` and `max_retries` take the place of the provider's.
     """
 
     model: str
     messages: Sequence[Mapping[str, Any]]
     params: Mapping[str, Any] = field(default_factory=dict)
     timeout_seconds: float | None = None
+    max_retries: int | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -145,7 +145,7 @@ async def test_message_positions_are_integers(client: Client, params: dict[str, 
 async def test_a_session_of_100000_messages_is_never_loaded_whole_defect_27(
     server: Server, client: Client, model: ModelServer
 ) -> None:
-    """A page and a turn read what they show: 50 messages reach the model, and the oldest page is as near as the newest."""
+    """A page and a turn read what they show: 50 messages reach the model, and no page is farther than another."""
     await client.chat("first", session_id="s1")
     now = utc_now()
     rows = [

@@ -18,6 +18,7 @@ from app.im.adapters.webhook import RetryPolicy, webhook_factory
 from app.im.service import BotService
 from app.kit.db import Database
 from app.kit.http import provide, service
+from app.kit.idempotency import Idempotency
 from tests.conftest import StartServer
 from tests.im.fakes import RecordingAdapter
 from tests.support.client import Client
@@ -94,6 +95,7 @@ async def im(start_server: StartServer) -> AsyncIterator[Im]:
             server.core.database,
             server.core.secrets,
             files,
+            Idempotency(server.core.database),
             factories=[
                 webhook_factory(allow_private=True, policy=QUICK),
                 AdapterFactory("recording", RecordingConfig, lambda _id, _config: platform),

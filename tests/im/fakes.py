@@ -16,7 +16,7 @@ class RecordingAdapter:
     sent: list[tuple[Target, tuple[OutgoingPart, ...]]] = field(default_factory=list)
     times_closed: int = 0
 
-    async def send(self, target: Target, parts: Sequence[OutgoingPart]) -> Sent:
+    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
         self.sent.append((target, tuple(parts)))
         return Sent(None)
 

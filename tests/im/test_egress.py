@@ -80,7 +80,7 @@ async def refusal(url: str, resolver: FixedResolver | None = None) -> DeliveryEr
     adapter = factory.build("hook", WebhookConfig(url, new_secret()))
     try:
         with pytest.raises(DeliveryError) as raised:
-            await adapter.send(Target("FriendMessage", "1"), [Text("x")])
+            await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
     finally:
         await adapter.close()
     return raised.value
@@ -121,7 +121,7 @@ async def test_the_address_that_is_checked_is_the_one_that_is_called(
     adapter = webhook_factory(allow_private=False, policy=QUICK, resolver=resolver).build(
         "hook", WebhookConfig(f"http://hooks.example.com:{receiver.port}/", new_secret())
     )
-    await adapter.send(Target("FriendMessage", "1"), [Text("x")])
+    await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
     await adapter.close()
     assert (called, resolver.asked, len(receiver.received)) == (["127.0.0.1"], ["hooks.example.com"], 1)
 

@@ -13,6 +13,7 @@ from app.im.adapters.webhook import webhook_factory
 from app.im.service import BotService
 from app.im.umo import parse_umo
 from app.kit.crypto import SecretBox
+from app.kit.idempotency import Idempotency
 from tests.im.conftest import Im, RecordingConfig
 from tests.im.fakes import RecordingAdapter
 from tests.support.webhook_receiver import WebhookReceiver
@@ -24,7 +25,7 @@ WHERE = parse_umo("support-hook:FriendMessage:1")
 def later_service(im: Im, *factories: AdapterFactory[Any], secrets: SecretBox | None = None) -> BotService:
     """The service as it is after a restart with other settings."""
     secrets = secrets or im.server.core.secrets
-    return BotService(im.database, secrets, im.files, factories=factories, builtin={})
+    return BotService(im.database, secrets, im.files, Idempotency(im.database), factories=factories, builtin={})
 
 
 async def test_a_bot_whose_address_is_no_longer_allowed_sends_nothing(im: Im, receiver: WebhookReceiver) -> None:

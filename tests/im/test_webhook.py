@@ -175,7 +175,7 @@ async def test_a_receiver_that_does_not_answer_is_a_gateway_timeout(receiver: We
         "support-hook", WebhookConfig(receiver.url, new_secret())
     )
     with pytest.raises(DeliveryTimeoutError) as raised:
-        await adapter.send(Target("FriendMessage", "1"), [Text("x")])
+        await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
     assert (raised.value.status, raised.value.message) == (504, "The webhook receiver did not answer in time")
     assert len(receiver.received) == 2
     await adapter.close()
@@ -190,7 +190,7 @@ async def test_all_tries_together_have_a_limit(receiver: WebhookReceiver) -> Non
     )
     began = asyncio.get_running_loop().time()
     with pytest.raises(DeliveryTimeoutError):
-        await adapter.send(Target("FriendMessage", "1"), [Text("x")])
+        await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
     assert asyncio.get_running_loop().time() - began < 2
     assert len(receiver.received) < 6
     await adapter.close()
@@ -203,7 +203,7 @@ async def test_a_taken_message_is_not_sent_again_when_the_answer_breaks_off(rece
     adapter = webhook_factory(allow_private=True, policy=policy).build(
         "support-hook", WebhookConfig(receiver.url, new_secret())
     )
-    assert await adapter.send(Target("FriendMessage", "1"), [Text("x")]) == Sent(None)
+    assert await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1") == Sent(None)
     assert len(receiver.received) == 1
     await adapter.close()
 

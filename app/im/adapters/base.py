@@ -86,8 +86,11 @@ class Adapter(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    async def send(self, target: Target, parts: Sequence[OutgoingPart]) -> Sent:
+    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
         """Hand over one message, which fits the capabilities; back when the platform has taken it.
+
+        `message_key` is the message's own: when it is sent again with the same key, after a crash hid what came of
+        the first time, the adapter sees to it that the platform shows it once, if the platform can.
 
         Raises BadRequest for a target that the platform cannot have, DeliveryError for all that went wrong there.
         """

@@ -24,9 +24,15 @@ class BotMessageSink(Protocol):
     """Takes messages of a bot into chat sessions."""
 
     async def add_bot_message(
-        self, session_id: str, parts: Sequence[Part], *, creator_if_new: str, username: str | None = None
+        self,
+        session_id: str,
+        parts: Sequence[Part],
+        *,
+        creator_if_new: str,
+        username: str | None = None,
+        dedupe_key: str | None = None,
     ) -> SavedBotMessage:
-        """Add a message of role assistant; an unknown session is created for `creator_if_new`.
+        """Add a message of role assistant, once for a `dedupe_key`; an unknown session is made for `creator_if_new`.
 
         With `username`, the session must be that user's. Raises Forbidden `session_id belongs to another username`, and
         BadRequest for a quotation of what is not in the session.
@@ -43,7 +49,7 @@ class WebchatAdapter:
     def capabilities(self) -> Capabilities:
         return Capabilities()
 
-    async def send(self, target: Target, parts: Sequence[OutgoingPart]) -> Sent:
+    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
         user, session_id = _split(target)
         if user is not None and target.username not in (None, user):
             raise Forbidden("The API key is bound to another username", code="username_not_allowed")
@@ -53,6 +59,7 @@ class WebchatAdapter:
             [part.media if isinstance(part, Attached) else part for part in parts],
             creator_if_new=owner or session_id,
             username=owner,
+            dedupe_key=message_key,
         )
         return Sent(str(saved.id))
 

@@ -35,7 +35,6 @@ from app.im.adapters.base import (
 from app.im.adapters.egress import AddressRefusedError, connector, is_literal, is_public
 from app.im.umo import Umo
 from app.kit.clock import iso, utc_now
-from app.kit.ids import new_id
 
 ADAPTER = "webhook"
 SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -118,9 +117,9 @@ class WebhookAdapter:
     def capabilities(self) -> Capabilities:
         return Capabilities()
 
-    async def send(self, target: Target, parts: Sequence[OutgoingPart]) -> Sent:
+    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
         # One id and one body for all tries: the receiver tells a repetition by the id.
-        webhook_id = f"msg_{new_id()}"
+        webhook_id = f"msg_{message_key}"
         body = msgspec.json.encode(_payload(self._platform_id, target, parts))
         policy = self._policy
         deadline = asyncio.get_running_loop().time() + policy.total

@@ -1,0 +1,29 @@
+"""Files that were taken in, but cannot be put before a model: the errors say which file, and why."""
+
+from app.errors import AppError
+from app.files.extraction.models import Reason
+from app.files.names import clean_filename
+
+MAX_SHOWN_CHARS = 120
+
+
+class FileRefused(AppError):
+    """`<file name> cannot be read: <explanation>`, with the sender's name of the file; 413 for too large, else 422."""
+
+    kind = "file"
+
+    def __init__(self, filename: str, reason: Reason, explanation: str) -> None:
+        self.reason = reason
+        self.explanation = explanation
+        self.filename = clean_filename(filename)
+        self.status = 413 if reason is Reason.TOO_LARGE else 422
+        shown = self.filename if len(self.filename) <= MAX_SHOWN_CHARS else f"{self.filename[: MAX_SHOWN_CHARS - 1]}…"
+        super().__init__(f"{shown} cannot be read: {explanation}", code=f"{self.kind}_{reason.value}")
+
+
+class DocumentRefused(FileRefused):
+    kind = "document"
+
+
+class ImageRefused(FileRefused):
+    kind = "image"
