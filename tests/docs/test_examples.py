@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from app.chat.parts import Text
 from app.chat.schemas import CHAT_EVENT
 from app.configs.models import ProfileFile
 from app.errors import BadRequest
-from app.im.adapters.base import Target
+from app.im.adapters.base import Adapter, Target
 from app.settings import Settings
 from tests.docs.pages import ROOT, blocks, page, section
 from tests.support.model_server import ModelServer
@@ -120,6 +121,7 @@ def test_the_tour_in_curl_runs(stranger: Stranger) -> None:
     assert '"status":"error"' not in output
     ends = [event for event in _events(output) if event["type"] == "end"]
     assert len(ends) == 3  # the first question's, the replay's, the one about the file
+    assert len(set(re.findall('"type":"complete","data":"You said: “Only once.*', output))) == 1
     for expected in (
         '"filename":"plants.txt","type":"file"',
         '"display_name":"What grows in the shade?"',
@@ -167,8 +169,10 @@ def test_the_commands_for_keys_run(stranger: Stranger) -> None:
     create, create_bound, listing, rotate, revoke, delete = (
         line.removeprefix(".venv/bin/palaver ").split() for line in script.splitlines()
     )
+    another = blocks(section(README, "Start"), "sh")[-1].removeprefix(".venv/bin/palaver ").split()
     key = stranger.run(*PALAVER, *create).splitlines()[-1]
-    stranger.run(*PALAVER, *create_bound)
+    for words in (create_bound, another):
+        assert stranger.run(*PALAVER, *words).startswith("plv_")
     (row,) = [line for line in stranger.run(*PALAVER, *listing).splitlines() if " shop " in line]
     key_id = row.split()[0]
 
@@ -231,7 +235,8 @@ async def test_the_adapter_that_is_shown_works(tmp_path: Path) -> None:
     config = msgspec.convert({"path": str(tmp_path / "lines")}, factory.config_type)
     adapter = factory.build("diary", config)
     assert adapter.capabilities.parts == {"plain"}
-    sent = await adapter.send(Target("FriendMessage", "alice"), [Text("Hello")])
+    assert list(signature(adapter.send).parameters) == list(signature(Adapter.send).parameters)[1:]
+    sent = await adapter.send(Target("FriendMessage", "alice"), [Text("Hello")], "m-1")
     assert sent.message_id is None
     assert (tmp_path / "lines").read_text() == "alice: Hello\n"
     await adapter.close()
