@@ -1,5 +1,7 @@
 """A model server that fails: the contract's answer each time, nothing secret in it, and the session goes on."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import StartServer
@@ -124,3 +126,53 @@ async def test_a_failed_reply_is_not_shown_to_the_model_as_its_own(client: Clien
     await client.chat("two", session_id="s1")
     contents = [message["content"] for message in model.requests[1].body["messages"]]
     assert contents == ["You are a helpful assistant.", "one", "two"]
+
+
+def profile(data_dir: Path, text: str) -> None:
+    folder = data_dir / "configs"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "default.toml").write_text(text)
+
+
+@pytest.mark.parametrize("fault", [answers.status(500), answers.status(401), answers.cut_after(0), answers.empty()])
+async def test_a_fallback_answers_when_the_first_fails_before_its_first_token(
+    start_server: StartServer, data_dir: Path, fault: Answer
+) -> None:
+    profile(data_dir, 'fallbacks = ["second"]')
+    async with ModelServer() as first, ModelServer() as second:
+        first.script(fault)
+        providers = [
+            {"id": "first", "base_url": first.base_url, "api_key": "key-one", "max_retries": 0},
+            {"id": "second", "base_url": second.base_url, "api_key": "key-two", "default_model": "other"},
+        ]
+        async with start_server(providers=providers) as server, Client(server, await server.new_key()) as client:
+            events = await client.chat("Hi")
+            assert text_of(events) == "You said: Hi"
+            run = (await client.get(f"/api/v1/chat/runs/{events[0].data['run_id']}")).json()["data"]
+        assert (run["status"], run["provider"], run["model"]) == ("completed", "second", "other")
+        assert second.requests[0].body["model"] == "other"
+
+
+@pytest.mark.parametrize("fault", [answers.cut_after(2), answers.status(400)])
+async def test_a_fallback_is_not_asked_once_the_first_has_spoken_or_refused(
+    start_server: StartServer, data_dir: Path, fault: Answer
+) -> None:
+    profile(data_dir, 'fallbacks = ["second"]')
+    async with ModelServer() as first, ModelServer() as second:
+        first.script(fault)
+        providers = [
+            {"id": "first", "base_url": first.base_url, "api_key": "key-one", "max_retries": 0},
+            {"id": "second", "base_url": second.base_url, "api_key": "key-two"},
+        ]
+        async with start_server(providers=providers) as server, Client(server, await server.new_key()) as client:
+            assert (await client.chat("Hi"))[-2].data["code"] == "upstream_error"
+        assert not second.requests
+
+
+async def test_the_profile_bounds_the_tries(start_server: StartServer, data_dir: Path, model: ModelServer) -> None:
+    profile(data_dir, "max_retries = 1")
+    provider = {"id": "scripted", "base_url": model.base_url, "api_key": "key-one", "max_retries": 5}
+    model.script(*(answers.status(503, headers={"Retry-After": "0"}) for _ in range(6)))
+    async with start_server(providers=[provider]) as server, Client(server, await server.new_key()) as client:
+        assert types_of(await client.chat("Hi")) == FAILED_AT_ONCE
+    assert len(model.requests) == 2

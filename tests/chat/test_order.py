@@ -91,3 +91,103 @@ async def test_many_writers_never_find_the_database_locked_defect_20(
         assert len(await server.core.keys.list_keys()) == 41
         for n in range(10):
             assert len(await client.history(f"s{n}")) == 12
+
+
+async def going_on(client: Client, model: ModelServer) -> str:
+    """A reply in session s1 that has said `t0 t1 ` and says no more."""
+    model.script(answers.hang_after(2))
+    async with client.chatting("first", session_id="s1") as events:
+        seen = [await anext(events)]
+        while text_of(seen) != "t0 t1 ":
+            seen.append(await anext(events))
+    return str(seen[0].data["run_id"])
+
+
+async def test_a_message_may_refuse_to_wait(client: Client, model: ModelServer) -> None:
+    await going_on(client, model)
+    body = {"username": "alice", "message": "second", "session_id": "s1", "on_busy": "reject"}
+    response = await client.post("/api/v1/chat", body)
+    assert (response.status_code, response.json()["code"]) == (409, "session_busy")
+    await client.post("/api/v1/chat/sessions/s1/stop", {"username": "alice"})
+    assert [m["role"] for m in await client.history("s1")] == ["user", "assistant"]
+    assert text_of(await client.chat("third", session_id="s1", on_busy="reject")) == "You said: third"
+
+
+async def test_a_message_may_interrupt_and_goes_next(client: Client, model: ModelServer) -> None:
+    first = await going_on(client, model)
+    waiting = asyncio.create_task(client.chat("waiting", session_id="s1"))
+    async with asyncio.timeout(5):
+        while len(await client.history("s1")) < 2:  # the waiting one's question
+            await asyncio.sleep(0.01)
+    urgent = await client.chat("urgent", session_id="s1", on_busy="interrupt")
+    assert text_of(urgent) == "You said: urgent"
+    assert text_of(await waiting) == "You said: waiting"
+    assert await client.run_status(first) == "stopped"
+    shown = [[m["content"] for m in request.body["messages"][1:]] for request in model.requests[1:]]
+    assert shown == [
+        ["first", "t0 t1 ", "urgent"],
+        ["first", "t0 t1 ", "urgent", "You said: urgent", "waiting"],
+    ]
+    partial = (await client.history("s1"))[1]
+    assert (partial["status"], partial["parts"][0]["text"]) == ("partial", "t0 t1 ")
+
+
+async def test_an_interruption_of_an_idle_session_interrupts_nothing(client: Client) -> None:
+    await client.chat("one", session_id="s1")
+    assert text_of(await client.chat("two", session_id="s1", on_busy="interrupt")) == "You said: two"
+    assert [m["status"] for m in await client.history("s1")] == ["complete"] * 4
+
+
+async def test_an_unknown_on_busy_is_400(client: Client) -> None:
+    response = await client.post("/api/v1/chat", {"username": "alice", "message": "Hi", "on_busy": "shout"})
+    assert response.status_code == 400
+
+
+async def test_a_question_is_shown_to_the_model_however_much_came_after_it(client: Client, model: ModelServer) -> None:
+    """Sixty bot messages that came while it waited do not push it out of the prompt."""
+    await going_on(client, model)
+    waiting = asyncio.create_task(client.chat("waiting", session_id="s1"))
+    async with asyncio.timeout(5):
+        while len(await client.history("s1")) < 2:
+            await asyncio.sleep(0.01)
+    for number in range(60):
+        await client.post("/api/v1/im/message", {"umo": "webchat:FriendMessage:s1", "message": f"news {number}"})
+    (first,) = [r["run_id"] for r in (await client.history("s1"))[:1]]
+    await client.post(f"/api/v1/chat/runs/{first}/stop")
+    assert text_of(await waiting) == "You said: waiting"
+
+
+async def test_runs_and_streams_of_a_key_are_limited(start_server: StartServer, model: ModelServer) -> None:
+    model.script(answers.hang(), answers.hang(), answers.hang())
+    async with (
+        start_server(max_runs_per_key=2, max_streams_per_key=3) as server,
+        Client(server, await server.new_key()) as client,
+        Client(server, await server.new_key()) as other,
+    ):
+        runs = []
+        for n in range(2):
+            async with client.chatting("Hi", session_id=f"s{n}") as events:
+                runs.append((await anext(events)).data["run_id"])
+        refused = await client.post("/api/v1/chat", {"username": "alice", "message": "Hi", "session_id": "s3"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_runs")
+        assert int(refused.headers["retry-after"]) >= 1
+        async with other.chatting("Hi") as events:
+            await anext(events)
+        path = f"/api/v1/chat/runs/{runs[0]}/stream"
+        async with client.stream("GET", path) as one, client.stream("GET", path) as two, client.stream("GET", path):
+            await anext(one), await anext(two)
+            refused = await client.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+        await client.post(f"/api/v1/chat/runs/{runs[0]}/stop")
+        assert text_of(await client.chat("Hi", session_id="s4")) == "You said: Hi"
+        assert (await client.get("/api/v1/chat/sessions/s3", username="alice")).status_code == 404
+
+
+async def test_the_limits_free_what_ended(start_server: StartServer, model: ModelServer) -> None:
+    async with (
+        start_server(max_runs_per_key=1, max_streams_per_key=1) as server,
+        Client(server, await server.new_key()) as client,
+    ):
+        for _ in range(5):
+            assert text_of(await client.chat("Hi")) == "You said: Hi"
+            assert (await client.post("/api/v1/chat", {"username": "alice"})).status_code == 400
