@@ -4,15 +4,13 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
-from filelock import FileLock
 from quart import Quart
 
 from app import ops
 from app.auth import routes as key_routes
 from app.auth.guards import AuthPolicy, install_guard
-from app.auth.service import LAST_USED_EVERY, KeyService, operator_keys
+from app.auth.service import LAST_USED_EVERY
 from app.chat import routes as chat_routes
 from app.chat import session_routes, ws
 from app.chat.engine import PURGE_SECONDS, RunEngine
@@ -25,6 +23,7 @@ from app.chat.sessions import SessionService
 from app.chat.store import RunStore
 from app.configs import routes as config_routes
 from app.configs.service import ProfileService
+from app.core import Core, data_dir_lock, open_core, prepare_data_dir
 from app.files import routes as file_routes
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
@@ -36,8 +35,7 @@ from app.im.service import BotService
 from app.kit import migrations
 from app.kit.concurrency import Bounds, RunPlaces, StreamPlaces
 from app.kit.cors import install_cors
-from app.kit.crypto import SecretBox, load_or_create_master_key, parse_master_key
-from app.kit.db import Database, DatabaseUnavailable, sqlite_url
+from app.kit.db import DatabaseUnavailable
 from app.kit.http import BodyLimit, install_errors, open_api_error, provide
 from app.kit.idempotency import Idempotency
 from app.kit.ids import new_id
@@ -49,55 +47,6 @@ from app.settings import Settings, load_settings
 OPENAI_PROVIDER = "openai_chat_completion"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 EVENT_SCHEMAS = {"ChatEvent": CHAT_EVENT}
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What the server and the command line both need: the data folder's database, secrets and keys."""
-
-    settings: Settings
-    database_url: str
-    database: Database
-    secrets: SecretBox
-    keys: KeyService
-
-
-def prepare_data_dir(settings: Settings) -> None:
-    """Make the data folder, for its owner only. Raises OSError when it cannot be made or written."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not os.access(settings.data_dir, os.W_OK | os.X_OK):
-        raise PermissionError(f"{settings.data_dir} is not writable")
-
-
-def data_dir_lock(settings: Settings) -> FileLock:
-    """The lock of the one server that may use the data folder; the same object in the whole process."""
-    return FileLock(settings.data_dir / "palaver.lock", is_singleton=True)
-
-
-def database_url_of(settings: Settings) -> str:
-    return settings.database_url or sqlite_url((settings.data_dir / "palaver.db").absolute())
-
-
-def open_core(settings: Settings) -> Core:
-    """The core of the data folder, which must exist. Raises OSError, ValueError for a broken master key."""
-    secrets = SecretBox(
-        parse_master_key(settings.secret_key.get_secret_value())
-        if settings.secret_key is not None
-        else load_or_create_master_key(settings.data_dir / "secret.key")
-    )
-    url = database_url_of(settings)
-    database = Database(url)
-    given = [
-        {
-            "key": entry.key.get_secret_value(),
-            "name": entry.name,
-            "scopes": entry.scopes,
-            "username": entry.username,
-        }
-        for entry in settings.api_keys
-    ]
-    keys = KeyService(database, secrets, settings.data_dir / "keys.changed", operator_keys(given, secrets))
-    return Core(settings, url, database, secrets, keys)
 
 
 def provider_specs(settings: Settings) -> list[ProviderSpec]:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from app.auth.service import KeyService
 
 OPENAPI_FILE = Path("openapi.json")
-# How long replies that are being made may go on after the signal to stop.
 
 T = TypeVar("T")
 Command = Callable[..., Any]
@@ -127,7 +126,7 @@ def _hold(settings: Settings) -> AbstractContextManager[object]:
     """The embedded database's lock, held: one server at a time may use it. An external one takes many servers."""
     from filelock import Timeout
 
-    from app.bootstrap import data_dir_lock, database_url_of
+    from app.core import data_dir_lock, database_url_of
 
     if not database_url_of(settings).startswith("sqlite"):
         return nullcontext()
@@ -166,7 +165,7 @@ def _folder_problem(settings: Settings, error: OSError) -> str:
 
 
 def _prepare(settings: Settings) -> None:
-    from app.bootstrap import prepare_data_dir
+    from app.core import prepare_data_dir
 
     try:
         prepare_data_dir(settings)
@@ -187,7 +186,7 @@ def _plainly(what: str) -> Iterator[None]:
 
 def _upgrade(settings: Settings) -> bool:
     """Bring the database to this version's schema; False when it was there."""
-    from app.bootstrap import database_url_of
+    from app.core import database_url_of
     from app.kit.migrations import WrongSchema, upgrade
 
     try:
@@ -292,7 +291,7 @@ def delete_key(key_id: str, data_dir: Path | None) -> None:
 def _with_keys(data_dir: Path | None, use: "Callable[[KeyService], Awaitable[T]]") -> T:
     """What `use` answers for the keys of the data folder, whose database is made or brought up to date first."""
     settings = load_settings(data_dir=data_dir)
-    from app.bootstrap import open_core
+    from app.core import open_core
 
     _prepare(settings)
     _upgrade(settings)
@@ -345,7 +344,7 @@ def upgrade_database(data_dir: Path | None) -> None:
 def check_database(data_dir: Path | None) -> None:
     """Check the database: its schema is this version's, and nothing in it is damaged."""
     settings = load_settings(data_dir=data_dir)
-    from app.bootstrap import database_url_of
+    from app.core import database_url_of
     from app.kit.migrations import head, problems
 
     found = problems(database_url_of(settings))

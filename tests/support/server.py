@@ -13,7 +13,8 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from quart import Quart
 
-from app.bootstrap import Core, create_app, database_url_of, open_core
+from app.bootstrap import create_app
+from app.core import Core, database_url_of, open_core
 from app.kit import migrations
 from app.settings import Settings
 

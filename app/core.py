@@ -1,0 +1,63 @@
+"""What the server and the command line share: the data folder, and the database, secrets and keys in it.
+
+The command line needs no more than this, and is quick because it imports no more.
+"""
+
+import os
+from dataclasses import dataclass
+
+from filelock import FileLock
+
+from app.auth.service import KeyService, operator_keys
+from app.kit.crypto import SecretBox, load_or_create_master_key, parse_master_key
+from app.kit.db import Database, sqlite_url
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The database of a data folder, its secrets and its keys."""
+
+    settings: Settings
+    database_url: str
+    database: Database
+    secrets: SecretBox
+    keys: KeyService
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Make the data folder, for its owner only. Raises OSError when it cannot be made or written."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(settings.data_dir, os.W_OK | os.X_OK):
+        raise PermissionError(f"{settings.data_dir} is not writable")
+
+
+def data_dir_lock(settings: Settings) -> FileLock:
+    """The lock of the one server that may use the data folder; the same object in the whole process."""
+    return FileLock(settings.data_dir / "palaver.lock", is_singleton=True)
+
+
+def database_url_of(settings: Settings) -> str:
+    return settings.database_url or sqlite_url((settings.data_dir / "palaver.db").absolute())
+
+
+def open_core(settings: Settings) -> Core:
+    """The core of the data folder, which must exist. Raises OSError, ValueError for a broken master key."""
+    secrets = SecretBox(
+        parse_master_key(settings.secret_key.get_secret_value())
+        if settings.secret_key is not None
+        else load_or_create_master_key(settings.data_dir / "secret.key")
+    )
+    url = database_url_of(settings)
+    database = Database(url)
+    given = [
+        {
+            "key": entry.key.get_secret_value(),
+            "name": entry.name,
+            "scopes": entry.scopes,
+            "username": entry.username,
+        }
+        for entry in settings.api_keys
+    ]
+    keys = KeyService(database, secrets, settings.data_dir / "keys.changed", operator_keys(given, secrets))
+    return Core(settings, url, database, secrets, keys)
