@@ -18,7 +18,7 @@ PROJECT := .venv/.project
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test lint openapi docs lock clean
+.PHONY: help install run test lint chaos openapi docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and tha
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/palaver openapi --check
+
+chaos: $(PROJECT) $(DEV) ## Kill, cut and flood a real server, and audit what it kept (make chaos ARGS="--seed 7 --kills 10")
+	$(BIN)/python -m chaos $(ARGS)
 
 openapi: $(PROJECT) ## Write openapi.json from the routes
 	$(BIN)/palaver openapi > openapi.json.new
