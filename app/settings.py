@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
+MIN_KEY_CHARS = 8
 SEED_SCOPES = ("chat", "config", "file", "im")
 
 
@@ -45,7 +46,7 @@ class ApiKeySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: SecretStr = Field(min_length=8, description="The key's text, of any form.")
+    key: SecretStr = Field(min_length=MIN_KEY_CHARS, description="The key's text, of any form.")
     name: str = Field("operator", min_length=1, max_length=100, description="What the key is for.")
     scopes: list[str] = Field(list(SEED_SCOPES), description="What the key may do.")
     username: str | None = Field(None, description="The one user that the key may act as; unset means any.")
@@ -115,8 +116,7 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         entries = [entry.strip() for entry in value.split(",") if entry.strip()]
-        pairs = [entry.split("=", 1) if "=" in entry else ["operator", entry] for entry in entries]
-        return [{"name": name.strip(), "key": key.strip()} for name, key in pairs]
+        return [_name_and_key(entry) for entry in entries]
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -158,6 +158,12 @@ def load_settings(**overrides: Any) -> Settings:
 def _settings_file(data_dir: str | Path | None) -> Path:
     given = data_dir or os.environ.get("PALAVER_DATA_DIR") or "data"
     return Path(os.environ.get("PALAVER_CONFIG") or Path(given) / "palaver.toml")
+
+
+def _name_and_key(entry: str) -> dict[str, str]:
+    name, _, key = (part.strip() for part in entry.partition("="))
+    # A key may itself hold or end in `=`: only what leaves a whole key behind it is a name.
+    return {"name": name, "key": key} if name and len(key) >= MIN_KEY_CHARS else {"key": entry}
 
 
 def _one_line(problem: Any) -> str:

@@ -294,7 +294,7 @@ class RunEngine:
                         model=active.target.model,
                     )
                     active.stored = len(active.log.events) + len(tail)
-        if not kept:
+        if not kept and not await self._ended_as(active.job.run, outcome):
             cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
             tail = [Failed("session_deleted", cause), Ended()]
         active.log.append(*tail)
@@ -303,6 +303,11 @@ class RunEngine:
             outcome.status, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
         )
         log.info("run_ended", status=str(outcome.status), error_code=outcome.error_code, chars=len(outcome.text))
+
+    async def _ended_as(self, run: Run, outcome: Outcome) -> bool:
+        """Whether an earlier try stored the outcome after all, though the database said it had not."""
+        stored = await self._store.find(run.id)
+        return stored is not None and stored.status == outcome.status
 
     # Keeping
 

@@ -74,3 +74,14 @@ async def test_a_key_bound_to_a_user_cannot_attach_what_is_not_its_own_defect_11
         await bobs.chat([{"type": "file", "attachment_id": own}], username="bob")
     assert "mine" in shown(model)
     assert "4711" not in str([request.body for request in model.requests])
+
+
+async def test_addresses_in_a_message_are_never_fetched_defect_26(client: Client, model: ModelServer) -> None:
+    async with ModelServer() as inside:
+        address = f"{inside.base_url}/secret.png"
+        part = {"type": "image", "url": address, "path": address, "file": address}
+        response = await client.post("/api/v1/chat", {"username": "alice", "message": [part]})
+        assert (response.status_code, response.json()["message"]) == (400, "image part missing attachment_id")
+        await client.chat(f"Look at {address} and ![this]({address})")
+        assert inside.connections == 0
+    assert address in shown(model)
