@@ -20,7 +20,6 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
-MIN_KEY_CHARS = 8
 SEED_SCOPES = ("chat", "config", "file", "im")
 
 
@@ -46,7 +45,7 @@ class ApiKeySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: SecretStr = Field(min_length=MIN_KEY_CHARS, description="The key's text, of any form.")
+    key: SecretStr = Field(min_length=8, description="The key's text, of any form.")
     name: str = Field("operator", min_length=1, max_length=100, description="What the key is for.")
     scopes: list[str] = Field(list(SEED_SCOPES), description="What the key may do.")
     username: str | None = Field(None, description="The one user that the key may act as; unset means any.")
@@ -110,6 +109,13 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(20.0, ge=0, description="How long open replies may go on after SIGTERM.")
     webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
 
+    def secret_texts(self) -> list[str]:
+        """Every secret in the settings, and those in variables that they name: none may reach a log."""
+        given = [self.secret_key, self.openai_api_key, *(key.key for key in self.api_keys)]
+        given += [provider.api_key for provider in self.providers]
+        named = [os.environ.get(provider.api_key_env or "") for provider in self.providers]
+        return [*(secret.get_secret_value() for secret in given if secret is not None), *filter(None, named)]
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _parse_api_keys(cls, value: Any) -> Any:
@@ -162,8 +168,8 @@ def _settings_file(data_dir: str | Path | None) -> Path:
 
 def _name_and_key(entry: str) -> dict[str, str]:
     name, _, key = (part.strip() for part in entry.partition("="))
-    # A key may itself hold or end in `=`: only what leaves a whole key behind it is a name.
-    return {"name": name, "key": key} if name and len(key) >= MIN_KEY_CHARS else {"key": entry}
+    # A key without a name may be base64, and end in `=`.
+    return {"name": name, "key": key} if name and key.strip("=") else {"key": entry}
 
 
 def _one_line(problem: Any) -> str:

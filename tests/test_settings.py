@@ -92,11 +92,11 @@ def test_providers_and_keys_stand_in_the_file() -> None:
 
 
 def test_keys_and_origins_are_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PALAVER_API_KEYS", "agent = lang-agent-key, second-fixed-key,")
+    monkeypatch.setenv("PALAVER_API_KEYS", "agent = lang-agent-key, second-fixed-key, c2Vjb25k=,")
     monkeypatch.setenv("PALAVER_CORS_ORIGINS", "https://a.example, https://b.example")
     settings = load_settings()
     given = [(key.name, key.key.get_secret_value()) for key in settings.api_keys]
-    assert given == [("agent", "lang-agent-key"), ("operator", "second-fixed-key")]
+    assert given == [("agent", "lang-agent-key"), ("operator", "second-fixed-key"), ("operator", "c2Vjb25k=")]
     assert settings.cors_origins == ["https://a.example", "https://b.example"]
 
 
