@@ -126,16 +126,14 @@ async def test_an_upload_that_is_broken_off_takes_its_claim_along(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Broken off when the row was just committed: neither the row nor the claim stays, and a retry stores the file."""
-    from app.files import service
-
-    real = service.record
+    from app.kit.idempotency import record as real
 
     async def record_and_be_cancelled(*arguments: Any) -> None:
         await real(*arguments)
-        monkeypatch.setattr(service, "record", real)
+        monkeypatch.setattr("app.files.service.record", real)
         raise asyncio.CancelledError
 
-    monkeypatch.setattr(service, "record", record_and_be_cancelled)
+    monkeypatch.setattr("app.files.service.record", record_and_be_cancelled)
     files, headers = {"file": ("a.txt", b"text")}, {"Idempotency-Key": "u1"}
     assert (await client.http.post("/api/v1/file", files=files, headers=headers)).status_code == 500
     response = await client.request("POST", "/api/v1/file", files=files, headers=headers)

@@ -97,7 +97,9 @@ async def test_an_address_in_disguise_is_not_called(receiver: WebhookReceiver, h
     "addresses",
     [("127.0.0.1",), ("10.0.0.1", "127.0.0.1"), ("::1", "127.0.0.1"), ("::ffff:127.0.0.1",), ("64:ff9b::7f00:1",)],
 )
-async def test_a_name_that_leads_inside_is_not_called_defect_26(receiver: WebhookReceiver, addresses: tuple[str, ...]) -> None:
+async def test_a_name_that_leads_inside_is_not_called_defect_26(
+    receiver: WebhookReceiver, addresses: tuple[str, ...]
+) -> None:
     resolver = FixedResolver(*addresses)
     error = await refusal(f"http://hooks.example.com:{receiver.port}/", resolver)
     assert error.message == "The webhook's address is private, and private addresses are not allowed"
