@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from app.auth.service import KeyService
 
 OPENAPI_FILE = Path("openapi.json")
+# There while a restore is being carried out; app.backup is imported only by those who find it.
+RESTORE_JOURNAL = "restore.json"
 
 T = TypeVar("T")
 Command = Callable[..., Any]
@@ -85,7 +87,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, no_auth: bo
     from app import server
     from app.kit.observability import configure_logging
 
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_texts())
     try:
         addresses = server.resolve(settings.host, settings.port)
         if settings.no_auth and not all(address.is_loopback for address in addresses):
@@ -173,6 +175,11 @@ def _prepare(settings: Settings) -> None:
         raise Refusal(f"Cannot use the data folder {settings.data_dir}: it is a file") from None
     except OSError as error:
         raise Refusal(_folder_problem(settings, error)) from error
+    if (settings.data_dir / RESTORE_JOURNAL).exists():
+        from app.backup import finish_restore
+
+        with _hold(settings), _plainly("Cannot finish the restore that was cut off"):
+            finish_restore(settings.data_dir)
 
 
 @contextmanager
@@ -353,6 +360,53 @@ def check_database(data_dir: Path | None) -> None:
     if found:
         raise click.exceptions.Exit(1)
     click.echo(f"The database is sound, and at revision {head()}")
+
+
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@data_dir_option
+def back_up(file: Path, data_dir: Path | None) -> None:
+    """Back the data folder up into FILE, while the server runs or not: the database, attachments, profiles and keys."""
+    settings = _with_own_database(load_settings(data_dir=data_dir))
+    from app.backup import BackupError, back_up
+
+    try:
+        report = back_up(settings.data_dir, file, with_attachments=settings.storage_url is None)
+    except BackupError as error:
+        raise Refusal(str(error)) from error
+    click.echo(f"{file} holds a database of {report.database_bytes} bytes and {report.attachments} attachments")
+    if settings.storage_url is not None:
+        click.echo("It does not hold the attachments, which are not kept in the data folder", err=True)
+    if report.missing:
+        click.echo(f"{report.missing} attachments have no bytes in the data folder", err=True)
+    said = "It holds the master key: keep it like one" if report.has_key else "It does not hold PALAVER_SECRET_KEY"
+    click.echo(said, err=True)
+
+
+@db.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--force", is_flag=True, help="Put it in the place of the data that is there, which is kept aside.")
+@data_dir_option
+def restore(file: Path, force: bool, data_dir: Path | None) -> None:
+    """Put the backup in FILE into the data folder, which no server may be using."""
+    settings = _with_own_database(load_settings(data_dir=data_dir))
+    from app.backup import BackupError, restore
+
+    _prepare(settings)
+    with _hold(settings):
+        try:
+            restored = restore(settings.data_dir, file, force=force)
+        except BackupError as error:
+            raise Refusal(str(error)) from error
+    click.echo(f"{settings.data_dir} is as it was on {restored.manifest.created_at:%Y-%m-%d %H:%M:%S} UTC")
+    if restored.before is not None:
+        click.echo(f"What was there before is in {restored.before}: remove it when it is not needed", err=True)
+
+
+def _with_own_database(settings: Settings) -> Settings:
+    if settings.database_url is not None:
+        raise Refusal("Backups are of the embedded database; PALAVER_DATABASE_URL's has tools of its own")
+    return settings
 
 
 @main.command()
