@@ -135,7 +135,8 @@ def _stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
         yield Finding("doubled", f"{name} is stored {len(stored)} times")
     if accepted and not stored:
         yield Finding("lost", f"{name} was accepted and is not stored")
-    if exchange.refused is not None and stored:
+    # Of several copies one may have been refused before another was taken.
+    if exchange.refused is not None and stored and exchange.errand.copies == 1:
         yield Finding("doubled", f"{name} was refused with {exchange.refused} and is stored")
     if len(exchange.run_ids) > 1:
         yield Finding("doubled", f"{name} was told of the runs {sorted(exchange.run_ids)}")
@@ -206,23 +207,38 @@ def _called_once(calls: Sequence[Call], books: Books) -> Iterator[Finding]:
 
 
 def _shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, Session]) -> Iterator[Finding]:
-    """The model saw the conversation as it is stored: its newest messages, none left out, in their order.
-
-    In an unruly session others wait meanwhile, whose messages come before and are not shown.
-    """
+    """The model saw the conversation as it is stored, the newest of it, none left out, and the question last."""
     for call in calls:
         question = next(iter(books.by_name.get(call.name, ())), None)
         if question is None:
             continue
-        before = [m for m in books.by_session[question.session_id] if m.id <= question.id and m.text]
-        told = [(message.role, message.text) for message in before]
-        if sessions[question.session_id].unruly:
-            rest = iter(told)
-            good = all(each in rest for each in call.shown) and call.shown[-1] == told[-1]
-        else:
-            good = call.shown == told[len(told) - len(call.shown) :]
-        if not good or (len(call.shown) < min(len(told), 2) and not sessions[question.session_id].unruly):
-            yield Finding("out of order", f"for {call.name} the model was shown {call.shown}")
+        session = sessions[question.session_id]
+        told = [m for m in books.by_session[session.id] if m.text]
+        good = call.shown[-1] == (question.role, question.text) and (
+            _is_part_of(call.shown[:-1], told) if session.unruly else _is_newest_of(call.shown[:-1], told, question.id)
+        )
+        if not good:
+            shown, before = _brief(call.shown), _brief([(m.role, m.text) for m in told if m.id <= question.id])
+            yield Finding("out of order", f"for {call.name} in {session.id} the model was shown {shown}, not {before}")
+
+
+def _is_newest_of(shown: Sequence[tuple[str, str]], told: Sequence[Message], question: int) -> bool:
+    """Whether this is all that came before the question, or the newest of it, and then what the bot said meanwhile."""
+    before = [(m.role, m.text) for m in told if m.id < question]
+    meanwhile = [(m.role, m.text) for m in told if m.id > question and m.run_id is None]
+    if not shown:
+        return not before
+    return any(list(shown) == [*before, *meanwhile[:count]][-len(shown) :] for count in range(len(meanwhile) + 1))
+
+
+def _is_part_of(shown: Sequence[tuple[str, str]], told: Sequence[Message]) -> bool:
+    """Whether this is from the conversation, in its order: where messages overtake, those that wait are left out."""
+    rest = iter([(m.role, m.text) for m in told])
+    return all(each in rest for each in shown)
+
+
+def _brief(turns: Sequence[tuple[str, str]]) -> str:
+    return " ".join(f"{role[0]}:{name_of(text.removeprefix('You said: '))}~{len(text)}" for role, text in turns[-12:])
 
 
 async def _replay(http: aiohttp.ClientSession, run_id: str) -> list[Event]:

@@ -88,10 +88,9 @@ class Client:
 
     async def _attempt(self, exchange: Exchange) -> None:
         limit = self._cut_after(exchange)
-        if exchange.events:
-            self._tally.resumes += 1
         try:
             async with self._connection(exchange) as (piece, events):
+                self._tally.resumes += bool(exchange.events)
                 count = 0
                 while count != limit:
                     number, payload = await anext(events)
