@@ -86,14 +86,15 @@ class RunLog:
         encoded once, however many readers keep up. `heartbeat` is sent when there was nothing for that long.
         """
         loop = asyncio.get_running_loop()
-        position = bisect_right(self._numbers, after)
+        # While a run goes on its numbers have no gap, and a reader may name one that has not come yet.
+        position = bisect_right(self._numbers, after) if self._closed else after
         silent_since = loop.time()
         while True:
             start, position = position, self._end_of_piece(position)
             if piece := self._encoded(kind, encode, start, position):
                 yield piece
                 silent_since = loop.time()
-            elif position == len(self._events):
+            elif position >= len(self._events):
                 if self._closed:
                     return
                 if not await self._more(silent_since + heartbeat_seconds):
@@ -102,7 +103,7 @@ class RunLog:
                         yield heartbeat
 
     def _end_of_piece(self, position: int) -> int:
-        return min(len(self._events), position + MAX_PIECE_EVENTS)
+        return max(position, min(len(self._events), position + MAX_PIECE_EVENTS))
 
     def _encoded(self, kind: str, encode: Encode, start: int, end: int) -> bytes:
         """The events from `start` to `end`. Readers who keep up ask for the same ones, which are encoded once."""

@@ -49,7 +49,9 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
     if "message" not in body:
         raise BadRequest("Missing key: message", code="missing_key")
     parts = parse_parts(body["message"], limits)
-    streaming = body.get("enable_streaming", True)
+    streaming = body.get("enable_streaming")
+    if streaming is None:
+        streaming = True
     if not isinstance(streaming, bool):
         raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
     return SendRequest(

@@ -35,7 +35,7 @@ class ChatSendRequest(msgspec.Struct):
     conversation_id: Annotated[str | None, Meta(description="Alias of session_id.")] = None
     selected_provider: str | None = None
     selected_model: str | None = None
-    enable_streaming: bool = True
+    enable_streaming: bool | None = True
     config_id: Annotated[str | None, Meta(description="A profile; `default` puts the session back on it.")] = None
     config_name: Annotated[str | None, Meta(description="A profile's name; read only without config_id.")] = None
     on_busy: Annotated[

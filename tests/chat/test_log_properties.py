@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
@@ -127,7 +126,6 @@ TestRunLog = LogMachine.TestCase
 TestRunLog.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
-@pytest.mark.xfail(strict=True, reason="a position beyond the last event is taken for the last event's")
 async def test_what_is_beyond_the_end_is_not_sent_before_its_number_comes() -> None:
     log = RunLog()
     log.append(TextDelta("1"))
