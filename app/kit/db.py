@@ -82,7 +82,11 @@ class Database:
             self._write_lock = asyncio.Lock()
         else:
             self._reader = self._writer = create_async_engine(
-                url, json_serializer=to_json_text, json_deserializer=from_json_text, pool_pre_ping=True
+                url,
+                json_serializer=to_json_text,
+                json_deserializer=from_json_text,
+                hide_parameters=True,
+                pool_pre_ping=True,
             )
 
     @asynccontextmanager
