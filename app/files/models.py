@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import BigInteger, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kit.db import Base, UtcDateTime
@@ -40,6 +41,25 @@ class AttachmentRow(Base):
     storage_key: Mapped[str] = mapped_column(String(255))
     owner_username: Mapped[str | None] = mapped_column(String(255))
     key_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AttachmentTextRow(Base):
+    """What was made of an attachment that is a document: its text, or the reason why there is none.
+
+    `made_by` names the reader's version and limits: a text of another make counts for nothing. `details` is an
+    ExtractedText without its text when `reason` is None; else `reason` and `text` are a refusal's and its explanation.
+    """
+
+    __tablename__ = "attachment_texts"
+
+    attachment_id: Mapped[str] = mapped_column(
+        String(36), ForeignKey("attachments.id", ondelete="CASCADE"), primary_key=True
+    )
+    made_by: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    text: Mapped[str] = mapped_column(Text)
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -1,0 +1,93 @@
+"""What goes between the server and its workers, and what comes out: a text, or a reason why there is none."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+READER_VERSION: Final = 1
+"""Counted up when the same file would give another text, so that stored texts are made anew."""
+
+
+BROKEN: Final = "it is damaged or incomplete"
+TOO_MUCH_MEMORY: Final = "reading it takes too much memory"
+
+
+class Reason(StrEnum):
+    """Why a file was refused; the word is the end of the error's code."""
+
+    EMPTY = "empty"
+    BROKEN = "broken"
+    ENCRYPTED = "encrypted"
+    BOMB = "bomb"
+    TOO_MANY_PAGES = "too_many_pages"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    MISMATCH = "not_what_it_claims"
+    TOO_SLOW = "took_too_long"
+    TOO_MUCH_MEMORY = "took_too_much_memory"
+
+
+class DocumentLimits(msgspec.Struct, frozen=True):
+    """What reading one document may take; nothing of it depends on what the document says of itself.
+
+    `max_ratio` is unpacked to packed bytes of one member of a package, for members of more than a mebibyte: office
+    software stays below 100. `memory_bytes` is address space of the worker, which needs about 60 MiB to begin with.
+    """
+
+    max_file_bytes: int = 25 * 1024**2
+    max_text_chars: int = 200_000
+    max_pages: int = 2_000
+    max_unpacked_bytes: int = 200 * 1024**2
+    max_members: int = 10_000
+    max_ratio: int = 200
+    timeout_seconds: float = 30.0
+    memory_bytes: int = 512 * 1024**2
+
+
+class ExtractedText(msgspec.Struct, frozen=True, tag="text"):
+    """The text of a document as Markdown: headings, lists, tables, `[page 2]`, `## Sheet: name`, `## Slide 2: title`.
+
+    `format` is `pdf`, `docx`, `xlsx`, `pptx`, `html` or `text`; `pages` counts pages or slides, where there are any.
+    With `truncated`, `text` is the first `max_text_chars` characters and the last of `notes` says where it was cut.
+    """
+
+    text: str
+    format: str
+    truncated: bool = False
+    pages: int | None = None
+    sheets: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def for_model(self, filename: str) -> str:
+        """The text between marks that name the file, with the notes."""
+        notes = "".join(f"\n[{note}]" for note in self.notes)
+        return f"[file: {filename}]\n{self.text}{notes}\n[end of file]"
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """No text: `explanation` follows on `<file name> cannot be read: `; `detail` is for the log only."""
+
+    reason: Reason
+    explanation: str
+    detail: str = ""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a worker is asked; the file's bytes follow it."""
+
+    filename: str
+    media_type: str
+    limits: DocumentLimits
+
+
+Reply = ExtractedText | Refused
+
+
+class Refusal(Exception):
+    """Raised inside a worker: this document is not going to be read."""
+
+    def __init__(self, reason: Reason, explanation: str) -> None:
+        super().__init__(explanation)
+        self.reason = reason
+        self.explanation = explanation

@@ -1,0 +1,77 @@
+"""The text while it is being written: cut at a limit, with a note of the place where that was."""
+
+from collections.abc import Iterable, Sequence
+
+from app.files.extraction.models import ExtractedText
+
+
+class Full(Exception):
+    """The text has reached its limit."""
+
+
+class TextOutput:
+    """Takes lines up to `limit` characters, line ends counted; then raises Full.
+
+    Readers keep `place` (`page 3 of 20`) up to date, and add to `notes` what the model should know.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = limit
+        self._lines: list[str] = []
+        self._has_text = False
+        self.place = ""
+        self.pages: int | None = None
+        self.sheets: list[str] = []
+        self.notes: list[str] = []
+        self.truncated = False
+
+    @property
+    def has_text(self) -> bool:
+        """Whether anything of the document itself has come, beside marks."""
+        return self._has_text
+
+    def mark(self, line: str) -> None:
+        """Add a line that is ours: `[page 2]`, the name of a sheet."""
+        self._add(line)
+
+    def line(self, line: str) -> None:
+        """Add a line, or several, of the document."""
+        self._has_text = self._has_text or (bool(line) and not line.isspace())
+        self._add(line)
+
+    def blank(self) -> None:
+        """An empty line, unless there is one or nothing has come yet."""
+        if self._lines and self._lines[-1]:
+            self._add("")
+
+    def table(self, rows: Iterable[Sequence[str]]) -> None:
+        """Rows as a Markdown table, the first as its head; empty cells at the ends of rows are left out."""
+        first = True
+        for cells in rows:
+            self.line(table_row(cells))
+            if first:
+                self.mark("|" + " --- |" * max(len(cells), 1))
+            first = False
+
+    def finish(self, kind: str) -> ExtractedText:
+        notes = list(self.notes)
+        if self.truncated:
+            where = f", up to {self.place}" if self.place else ""
+            notes.append(f"cut off here: only the first {self._limit:,} characters are shown{where}")
+        text = "\n".join(self._lines).strip("\n").replace("\0", "")
+        # Half characters, which broken files bring, could be neither sent nor stored.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        return ExtractedText(text, kind, self.truncated, self.pages, tuple(self.sheets), tuple(notes))
+
+    def _add(self, line: str) -> None:
+        if len(line) > self._left:
+            self._lines.append(line[: self._left])
+            self.truncated = True
+            raise Full
+        self._lines.append(line)
+        self._left -= len(line) + 1
+
+
+def table_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"

@@ -1,0 +1,59 @@
+"""PDF by pypdf: page after page, with its number; headers and footers are part of their pages."""
+
+import re
+from io import BytesIO
+from typing import Final
+
+from pypdf import PageObject, PasswordType, PdfReader
+from pypdf.generic import DictionaryObject
+
+from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Refusal
+from app.files.extraction.output import TextOutput
+
+MAX_GAP: Final = 40
+_GAPS: Final = re.compile(f" {{{MAX_GAP},}}")
+# Private characters: of symbol fonts, which are used for bullets.
+_SYMBOLS: Final = re.compile("[\ue000-\uf8ff]")
+
+
+def read_pdf(data: bytes, output: TextOutput, limits: DocumentLimits) -> None:
+    reader = PdfReader(BytesIO(data))
+    # Many files are only protected against changes: those open with an empty password.
+    if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
+        raise Refusal(Reason.ENCRYPTED, "it is protected with a password")
+    # What the file says first, because counting its pages means to load them all.
+    if _declared_pages(reader) > limits.max_pages or len(reader.pages) > limits.max_pages:
+        raise Refusal(Reason.TOO_MANY_PAGES, f"it has more than {limits.max_pages:,} pages")
+    count = len(reader.pages)
+    if count == 0:
+        raise Refusal(Reason.BROKEN, f"{BROKEN}: no page was found in it")
+    output.pages = count
+    for number, page in enumerate(reader.pages, 1):
+        output.place = f"page {number:,} of {count:,}"
+        output.blank()
+        output.mark(f"[page {number}]")
+        for line in _text(page).splitlines():
+            output.line(_GAPS.sub(" " * MAX_GAP, _SYMBOLS.sub("•", line.rstrip())))
+
+
+def _text(page: PageObject) -> str:
+    """The text of a page as it stands there, so that columns stay columns; where that fails, in its order in the file.
+
+    The layout is that of upright text only.
+    """
+    if page.rotation:
+        return page.extract_text()
+    try:
+        laid_out = page.extract_text(
+            extraction_mode="layout", layout_mode_space_vertically=False, layout_mode_strip_rotated=False
+        )
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        laid_out = ""
+    return laid_out if laid_out.strip() else page.extract_text()
+
+
+def _declared_pages(reader: PdfReader) -> int:
+    pages = reader.root_object.get("/Pages")
+    pages = pages.get_object() if pages is not None else None
+    count = pages.get("/Count", 0) if isinstance(pages, DictionaryObject) else 0
+    return count if isinstance(count, int) else 0

@@ -1,0 +1,127 @@
+"""XLSX by openpyxl, row by row: each sheet with its name, as a table of the values that were last computed."""
+
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from io import BytesIO
+from itertools import zip_longest
+from typing import Any, Final
+
+from defusedxml import ElementTree
+from openpyxl import load_workbook
+
+from app.files.extraction.output import TextOutput, table_row
+
+_FORMULA: Final = re.compile(rb"<(?:\w+:)?f[\s/>]")
+_MARGINS: Final = re.compile(rb"<(?:(\w+):)?headerFooter\b.*?</(?:\w+:)?headerFooter>", re.DOTALL)
+# &L &C &R begin the left, middle and right parts; &"font", &12, &Kff0000 and &B change the writing.
+_MARGIN_CODES: Final = re.compile(r'&"[^"]*"|&\d+|&K[0-9A-Fa-f]{6}|&[LCRBIUESXYHOG]')
+_MARGIN_FIELDS: Final = {
+    "&P": "(page)",
+    "&N": "(pages)",
+    "&D": "(date)",
+    "&T": "(time)",
+    "&F": "(file)",
+    "&A": "(sheet)",
+}
+BLOCK_BYTES: Final = 1024**2
+TAIL_BYTES: Final = 64 * 1024
+
+
+def read_xlsx(data: bytes, output: TextOutput) -> None:
+    book = load_workbook(BytesIO(data), read_only=True, data_only=True, keep_links=False)
+    formulas = None
+    for sheet in book.worksheets:
+        output.sheets.append(sheet.title)
+        has_formulas, margins = _scan(sheet)
+        if has_formulas and formulas is None:
+            formulas = load_workbook(BytesIO(data), read_only=True, keep_links=False)
+        output.blank()
+        output.mark(f"## Sheet: {sheet.title}" + ("" if sheet.sheet_state == "visible" else " (hidden)"))
+        for margin in margins:
+            output.line(margin)
+        output.blank()
+        _read_sheet(sheet, formulas[sheet.title] if formulas is not None and has_formulas else None, output)
+
+
+def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
+    # The size that a sheet gives of itself is often wrong, and would be filled up with empty cells.
+    sheet.reset_dimensions()
+    rows: Iterator[Any] = sheet.iter_rows(values_only=True)
+    if formulas is not None:
+        formulas.reset_dimensions()
+        rows = (_with_formulas(*pair) for pair in zip(rows, formulas.iter_rows(values_only=True), strict=False))
+    blank, first = False, True
+    for number, values in enumerate(rows, 1):
+        cells = [_as_text(value) for value in values]
+        while cells and not cells[-1]:
+            cells.pop()
+        if not cells:
+            blank = not first
+            continue
+        output.place = f"row {number:,} of the sheet “{sheet.title}”"
+        if blank:
+            # Tables below each other on one sheet stay apart.
+            output.blank()
+        output.line(table_row(cells))
+        if first:
+            output.mark("|" + " --- |" * len(cells))
+        blank, first = False, False
+
+
+def _with_formulas(values: tuple[Any, ...], formulas: tuple[Any, ...]) -> list[Any]:
+    """Values, and where none was computed yet the formula: libraries write workbooks without computing them."""
+    return [formula if value is None else value for value, formula in zip_longest(values, formulas)]
+
+
+def _as_text(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "TRUE" if value else "FALSE"
+        case float():
+            return f"{value:.15g}"
+        case datetime() if value.time() == time():
+            return value.date().isoformat()
+        case datetime():
+            return value.isoformat(" ", "seconds")
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return str(value)
+        case str() | int():
+            return str(value)
+        case _:
+            # Array and table formulas are objects that hold their text.
+            return str(getattr(value, "text", None) or getattr(value, "ref", ""))
+
+
+def _scan(sheet: Any) -> tuple[bool, list[str]]:
+    """Whether a sheet has formulas, and what is printed above and below it; openpyxl tells neither while it streams."""
+    has_formulas, tail = False, b""
+    # There is no public way to a sheet's part.
+    with sheet._get_source() as source:
+        while block := source.read(BLOCK_BYTES):
+            tail = tail[-TAIL_BYTES:] + block
+            has_formulas = has_formulas or _FORMULA.search(tail) is not None
+    return has_formulas, _margins(tail[-TAIL_BYTES:])
+
+
+def _margins(tail: bytes) -> list[str]:
+    found = _MARGINS.search(tail)
+    if found is None:
+        return []
+    prefix = found[1]
+    xml = found[0] if prefix is None else found[0].replace(b"<" + prefix + b":", b"<").replace(
+        b"</" + prefix + b":", b"</"
+    )  # fmt: skip
+    texts: dict[str, None] = {}
+    for element in ElementTree.fromstring(xml):
+        text = element.text or ""
+        for field, shown in _MARGIN_FIELDS.items():
+            text = text.replace(field, shown)
+        text = " ".join(_MARGIN_CODES.sub(" ", text).split())
+        if text:
+            texts[f"[{'header' if element.tag.endswith('Header') else 'footer'}] {text}"] = None
+    return list(texts)
