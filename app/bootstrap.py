@@ -92,6 +92,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     core = open_core(settings)
     app = Quart("app", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
+    app.url_map.merge_slashes = False  # ids may hold two slashes, and no path is answered with a redirect
 
     metrics = Metrics()
     storage = open_storage(settings.storage_url or settings.data_dir / "attachments")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import Update, bindparam, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +30,8 @@ MAX_USERNAME_CHARS = 255
 MAX_EXPIRY_DAYS = 36_500
 # No control characters, which a terminal or a log would act upon, and something besides blanks.
 TEXT_PATTERN = r"^[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+log = structlog.get_logger(__name__)
+
 ANONYMOUS = Principal(key_id="anonymous", name="anonymous", scopes=SEED_SCOPES)
 
 
@@ -260,9 +263,13 @@ class KeyService:
     def _forget(self) -> None:
         """Drop what every process on this data folder remembers of keys."""
         self._cache.clear()
-        # A length, and not a time: the clock that files are stamped with is coarse, and can be set back.
-        with self._change_file.open("ab") as file:
-            file.write(b".")
+        try:
+            # A length, and not a time: the clock that files are stamped with is coarse, and can be set back.
+            with self._change_file.open("ab") as file:
+                file.write(b".")
+        except OSError as error:
+            # The change is made all the same: other processes notice within CACHE_SECONDS.
+            log.warning("key_change_not_announced", exc_info=error)
 
 
 async def _get(connection: AsyncConnection, key_id: str, by: Principal | None) -> ApiKey:

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import UNSET
 from quart import Blueprint, Response, request
+from werkzeug.routing import BaseConverter
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
@@ -25,6 +26,17 @@ from app.kit.http import convert, json_object, ok, page_of, service
 from app.kit.operation import Answer, Body, Param, operation
 
 blueprint = Blueprint("sessions", __name__)
+
+
+class SessionIdConverter(BaseConverter):
+    """`<session:name>`: an id as its client chose it, slashes included, but for one that ends like a longer route."""
+
+    part_isolating = False
+    regex = r".+?(?<!/messages)(?<!/stop)"
+    weight = 200
+
+
+blueprint.record_once(lambda state: state.app.url_map.converters.update(session=SessionIdConverter))
 
 USERNAME = Param(
     "username",
@@ -87,7 +99,7 @@ async def list_sessions() -> Response:
     return ok(ChatSessionPage([ChatSessionItem.of(session) for session in sessions], page, page_size, total))
 
 
-@blueprint.get("/api/v1/chat/sessions/<session_id>")
+@blueprint.get("/api/v1/chat/sessions/<session:session_id>")
 @operation(
     "getSession",
     "Get a session",
@@ -101,7 +113,7 @@ async def get_session(session_id: str) -> Response:
     return ok(ChatSessionItem.of(await service(SessionService).get(caller(), _username(), session_id)))
 
 
-@blueprint.patch("/api/v1/chat/sessions/<session_id>")
+@blueprint.patch("/api/v1/chat/sessions/<session:session_id>")
 @operation(
     "changeSession",
     "Change a session",
@@ -126,7 +138,7 @@ async def change_session(session_id: str) -> Response:
     return ok(ChatSessionItem.of(await service(SessionService).change(caller(), username, session_id, changes=changes)))
 
 
-@blueprint.delete("/api/v1/chat/sessions/<session_id>")
+@blueprint.delete("/api/v1/chat/sessions/<session:session_id>")
 @operation(
     "deleteSession",
     "Delete a session",
@@ -150,7 +162,7 @@ async def delete_session(session_id: str) -> Response:
     return ok({})
 
 
-@blueprint.get("/api/v1/chat/sessions/<session_id>/messages")
+@blueprint.get("/api/v1/chat/sessions/<session:session_id>/messages")
 @operation(
     "listMessages",
     "List a session's messages",
@@ -185,7 +197,7 @@ async def list_messages(session_id: str) -> Response:
     return ok(ChatMessagePage([ChatMessage.of(message) for message in messages], has_more))
 
 
-@blueprint.post("/api/v1/chat/sessions/<session_id>/stop")
+@blueprint.post("/api/v1/chat/sessions/<session:session_id>/stop")
 @operation(
     "stopSession",
     "Stop a session's runs",

@@ -100,15 +100,28 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """The one writer's connection: committed when the block ends, rolled back when it raises.
 
-        Writers are served in the order they came. Raises DatabaseUnavailable.
+        Writers are served in the order they came. Raises DatabaseUnavailable, after twice BUSY_TIMEOUT_SECONDS at the
+        latest when another process holds the database: once for the turn, once for the lock.
         """
         with _faults_as_unavailable():
-            if self._write_lock is None:
-                async with self._writer.begin() as connection:
-                    yield connection
-                return
-            async with self._write_lock, self._writer.begin() as connection:
+            async with self._turn(), self._writer.begin() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """This writer's turn. Raises DatabaseUnavailable when it does not come in time."""
+        if self._write_lock is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(BUSY_TIMEOUT_SECONDS):
+                await self._write_lock.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable from None
+        try:
+            yield
+        finally:
+            self._write_lock.release()
 
     async def close(self) -> None:
         await self._writer.dispose()
