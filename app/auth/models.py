@@ -79,3 +79,8 @@ class Principal:
         """Raises Forbidden when the key is bound to another user."""
         if self.username is not None and self.username != username:
             raise Forbidden("The API key is bound to another username", code="username_not_allowed")
+
+    def check_unbound(self) -> None:
+        """Raises Forbidden when the key is bound to a user, for what is everyone's."""
+        if self.username is not None:
+            raise Forbidden("The API key is bound to a username", code="username_not_allowed")

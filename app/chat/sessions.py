@@ -1,5 +1,6 @@
 """Sessions and their messages: listing, reading, changing, deleting, and who may."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -117,7 +118,7 @@ async def check_quotes(connection: AsyncConnection, session_id: str, message_ids
     wanted: set[int] = set()
     for message_id in message_ids:
         text = str(message_id)
-        if not (text.isascii() and text.isdigit() and int(text) <= MAX_INTEGER):
+        if not (re.fullmatch(r"[0-9]{1,19}", text) and int(text) <= MAX_INTEGER):
             raise BadRequest(f"reply message not found: {text[:64]}", code="reply_not_found")
         wanted.add(int(text))
     query = select(MessageRow.id).where(

@@ -18,7 +18,7 @@ from app.im.umo import MAX_UMO_CHARS, UMO_PATTERN, parse_umo
 from app.kit.clock import iso
 from app.kit.http import convert, json_object, ok, service
 from app.kit.idempotency import claim_of
-from app.kit.operation import Answer, Body, Param, operation
+from app.kit.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 
 blueprint = Blueprint("im", __name__)
 
@@ -109,6 +109,7 @@ BOT_EXAMPLE = {
         "Hands a message to the bot of the umo's platform, and answers when the platform has taken it. "
         "`webchat` adds a bot message to that chat session, which is created if need be."
     ),
+    params=[IDEMPOTENCY_KEY],
     body=Body(
         SendMessageRequest,
         examples={
@@ -169,11 +170,13 @@ async def list_bot_ids() -> Response:
     "listBots",
     "List bots",
     scope=Scope.ADMIN,
-    description="Every bot that was made, enabled or not, without its secrets. The built-in `webchat` is not listed.",
+    description="Every bot that was made, enabled or not, without its secrets. The built-in `webchat` is not listed. "
+    "Bots are everyone's: a key bound to a username manages none.",
     answers={200: Answer("The bots", BotItems, envelope="ApiResponseBots", example={"bots": [BOT_EXAMPLE]})},
     tag="Management",
 )
 async def list_bots() -> Response:
+    caller().check_unbound()
     return ok(BotItems([_item(bot) for bot in await service(BotService).list_bots()]))
 
 
@@ -212,6 +215,7 @@ async def list_bots() -> Response:
     tag="Management",
 )
 async def create_bot() -> Response:
+    caller().check_unbound()
     given = convert(await json_object(), CreateBotRequest)
     bot, generated = await service(BotService).create(
         id=given.id, adapter=given.adapter, config=given.config, name=given.name, enabled=given.enabled
@@ -231,6 +235,7 @@ async def create_bot() -> Response:
     tag="Management",
 )
 async def get_bot(bot_id: str) -> Response:
+    caller().check_unbound()
     return ok(_item(await service(BotService).get(bot_id)))
 
 
@@ -263,6 +268,7 @@ async def get_bot(bot_id: str) -> Response:
     tag="Management",
 )
 async def update_bot(bot_id: str) -> Response:
+    caller().check_unbound()
     given = convert(await json_object(), UpdateBotRequest)
     bot, generated = await service(BotService).update(
         bot_id, name=given.name, enabled=given.enabled, config=given.config
@@ -282,6 +288,7 @@ async def update_bot(bot_id: str) -> Response:
     tag="Management",
 )
 async def delete_bot(bot_id: str) -> Response:
+    caller().check_unbound()
     await service(BotService).delete(bot_id)
     return ok({})
 

@@ -238,6 +238,7 @@ def _check_url(text: str, *, allow_private: bool) -> URL:
     try:
         url = URL(text)
         host, _ = url.host, url.port
+        (url.raw_host or "").encode("idna")  # what cannot be looked up: an empty or overlong label
     except ValueError:
         raise _invalid("url is not a valid URL") from None
     if url.scheme not in ("http", "https") or not host:
