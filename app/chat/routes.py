@@ -90,6 +90,7 @@ RUN_EXAMPLE = {
     errors={
         400: "Missing key: username",
         403: "session_id belongs to another username",
+        404: "Run not found",  # of a repeat whose session was deleted meanwhile
         409: "The session is answering another message",
         413: "The request body is larger than 4194304 bytes",
         415: "Content-Type must be application/json",

@@ -71,7 +71,12 @@ _CONTENT_ERRORS: Final = {
     503: "The storage is not available at the moment",
 }
 _BY_QUERY: Final = [
-    Param("attachment_id", "Attachment ID returned by POST /api/v1/file.", _ATTACHMENT_ID, required=True),
+    Param(
+        "attachment_id",
+        "Attachment ID returned by POST /api/v1/file.",
+        {**_ATTACHMENT_ID, "pattern": r"\S"},
+        required=True,
+    ),
     *_CONDITIONS,
 ]
 _BY_QUERY_ERRORS: Final = {400: "Missing key: attachment_id", **_CONTENT_ERRORS}
@@ -113,6 +118,7 @@ class DeletedAttachment(msgspec.Struct):
     answers={200: Answer("What was stored", UploadData, example=_UPLOADED, envelope="ApiResponseUpload")},
     errors={
         400: "Missing key: file",
+        404: "Attachment not found",  # of a repeat whose attachment was deleted meanwhile
         408: "The request did not arrive in time",
         413: "The file is larger than 104857600 bytes",
         415: "Content-Type must be multipart/form-data",

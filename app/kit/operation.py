@@ -70,7 +70,7 @@ class Operation:
 IDEMPOTENCY_KEY: Final = Param(
     "Idempotency-Key",
     "A repeat with the same key and body, within 24 hours, is answered with what came of the first request.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~¡-¬®-ÿ][ -~¡-¬®-ÿ]*$"},
     where="header",
 )
 
