@@ -10,7 +10,9 @@ from pathlib import Path
 
 from chaos.audit import KINDS
 from chaos.plan import Plan
+from chaos.slow_reader import stop_a_reader
 from chaos.storm import Storm, weather
+from chaos.writers import write
 
 
 def say(line: str) -> None:
@@ -38,30 +40,69 @@ def _report(storm: Storm, seconds: float) -> bool:
     return not storm.findings and not storm.unfinished and storm.reached_its_size
 
 
+def _storm(options: argparse.Namespace, folder: Path) -> bool:
+    seed = options.seed if options.seed is not None else int(time.time())
+    plan = Plan(
+        seed=seed, seconds=options.minutes * 60, kills=options.kills, cuts=options.cuts, clients=options.clients
+    )
+    say(f"The storm, seed {seed}")
+    began = time.monotonic()
+    storm = asyncio.run(weather(plan, folder, say))
+    return _report(storm, time.monotonic() - began)
+
+
+def _writers(options: argparse.Namespace, folder: Path) -> bool:
+    writing = asyncio.run(write(folder, writers=options.writers, messages=options.messages))
+    for problem in writing.problems[:20]:
+        say(problem)
+    say(
+        f"Writers: {writing.writers} with {writing.messages} messages each in {writing.seconds:.0f} s, while the "
+        f"command line made {writing.commands} keys and a third process {writing.keys}: "
+        f"{len(writing.problems)} problems"
+    )
+    return not writing.problems
+
+
+def _reader(_options: argparse.Namespace, folder: Path) -> bool:
+    reading = asyncio.run(stop_a_reader(folder))
+    for problem in reading.problems:
+        say(problem)
+    say(
+        f"A stopped reader: the server's memory grew by {reading.growth / 1024:.0f} KiB, others' replies took "
+        f"{reading.meanwhile * 1000:.0f} ms (before: {reading.before * 1000:.0f}, at worst "
+        f"{reading.worst * 1000:.0f}): {len(reading.problems)} problems"
+    )
+    return not reading.problems
+
+
+TRIALS = {"storm": _storm, "writers": _writers, "reader": _reader}
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="the same seed plans the same messages and kills")
-    parser.add_argument("--minutes", type=float, default=9.0, help="the most that the storm may last")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--cuts", type=int, default=1000)
-    parser.add_argument("--clients", type=int, default=24)
-    parser.add_argument("--folder", type=Path, default=None, help="keep what is left here, an empty folder")
+    parser.add_argument("--only", choices=TRIALS, action="append", help="this trial; can be given again")
+    parser.add_argument("--folder", type=Path, help="an empty folder, in which what is left is kept")
+    storm = parser.add_argument_group("the storm")
+    storm.add_argument("--seed", type=int, help="the same seed plans the same messages, kills and cuts")
+    storm.add_argument("--minutes", type=float, default=8.0, help="the most that it may last")
+    storm.add_argument("--kills", type=int, default=50)
+    storm.add_argument("--cuts", type=int, default=1000)
+    storm.add_argument("--clients", type=int, default=24)
+    writers = parser.add_argument_group("the writers")
+    writers.add_argument("--writers", type=int, default=50)
+    writers.add_argument("--messages", type=int, default=200, help="of each")
     return parser.parse_args()
 
 
 def main() -> int:
     options = _parse()
-    seed = options.seed if options.seed is not None else int(time.time())
-    plan = Plan(
-        seed=seed, seconds=options.minutes * 60, kills=options.kills, cuts=options.cuts, clients=options.clients
-    )
-    say(f"Seed {seed}")
-    began = time.monotonic()
+    good = True
     with tempfile.TemporaryDirectory(prefix="palaver-chaos-", ignore_cleanup_errors=True) as temporary:
-        folder = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        storm = asyncio.run(weather(plan, folder, say))
-    return 0 if _report(storm, time.monotonic() - began) else 1
+        for name in options.only or TRIALS:
+            folder = (options.folder or Path(temporary)) / name
+            folder.mkdir(parents=True)
+            good &= TRIALS[name](options, folder)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from chaos.clients import Tally, _sse_events
+from chaos.clients import Tally, sse_events
 from chaos.model import Call, read_record
 from chaos.plan import Session
 from chaos.script import fault_of, name_of, reply_to
@@ -80,18 +80,18 @@ async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, re
     books = _read_books(server.data_dir / "palaver.db", findings)
     calls = read_record(record)
     for exchange in tally.exchanges:
-        findings += _stored_once(exchange, books)
+        findings += stored_once(exchange, books)
     findings += _news_and_files(tally, books)
     findings += _nothing_else(tally, books)
     for run in books.runs.values():
-        findings += _ended_well(run, books)
-    findings += _called_once(calls, books)
-    findings += _shown_in_order(calls, books, {e.errand.session.id: e.errand.session for e in tally.exchanges})
+        findings += ended_well(run, books)
+    findings += called_once(calls, books)
+    findings += shown_in_order(calls, books, {e.errand.session.id: e.errand.session for e in tally.exchanges})
     async with aiohttp.ClientSession(server.base_url, headers={"X-API-Key": API_KEY}) as http:
         for exchange in tally.exchanges:
             if (known := books.run_named(exchange.errand.name)) is not None:
                 replay = await _replay(http, known.id)
-                findings += _one_story(exchange, known, books.messages[known.reply], replay, deaths)
+                findings += one_story(exchange, known, books.messages[known.reply], replay, deaths)
         for session in {exchange.errand.session for exchange in tally.exchanges}:
             findings += await _told_as_stored(http, session, books)
     return findings
@@ -126,7 +126,7 @@ def _message(id: int, session_id: str, run_id: str | None, role: str, status: st
     return Message(id, session_id, run_id, role, status, text)
 
 
-def _stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
+def stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
     """Each accepted message is there once, as it was said, and has the one run that its client was told of."""
     name = exchange.errand.name
     stored = books.by_name.get(name, [])
@@ -172,7 +172,7 @@ def _nothing_else(tally: Tally, books: Books) -> Iterator[Finding]:
         yield Finding("doubled", f"nobody sent {name or books.by_name[name]}")
 
 
-def _ended_well(run: Run, books: Books) -> Iterator[Finding]:
+def ended_well(run: Run, books: Books) -> Iterator[Finding]:
     """The run is over; its question and its reply are a pair; the reply is what the model said, or its beginning."""
     question, reply = books.messages.get(run.question), books.messages.get(run.reply)
     if question is None or reply is None:
@@ -194,7 +194,7 @@ def _ended_well(run: Run, books: Books) -> Iterator[Finding]:
         yield Finding("altered", f"run {run.id} is completed in spite of {fault}")
 
 
-def _called_once(calls: Sequence[Call], books: Books) -> Iterator[Finding]:
+def called_once(calls: Sequence[Call], books: Books) -> Iterator[Finding]:
     """The model is not asked again for what it has begun to say."""
     begun: set[str] = set()
     for call in calls:
@@ -206,7 +206,7 @@ def _called_once(calls: Sequence[Call], books: Books) -> Iterator[Finding]:
             yield Finding("lost", f"the model was shown {call.name}, which is not stored")
 
 
-def _shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, Session]) -> Iterator[Finding]:
+def shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, Session]) -> Iterator[Finding]:
     """The model saw the conversation as it is stored, the newest of it, none left out, and the question last."""
     for call in calls:
         question = next(iter(books.by_name.get(call.name, ())), None)
@@ -245,10 +245,10 @@ async def _replay(http: aiohttp.ClientSession, run_id: str) -> list[Event]:
     async with http.get(f"/api/v1/chat/runs/{run_id}/stream") as response:
         if response.status != 200:
             return []
-        return [Event(number, payload, 0.0) async for number, payload in _sse_events(response)]
+        return [Event(number, payload, 0.0) async for number, payload in sse_events(response)]
 
 
-def _one_story(
+def one_story(
     exchange: Exchange, run: Run, reply: Message, replay: Sequence[Event], deaths: Sequence[float]
 ) -> Iterator[Finding]:
     """What a client put together from its pieces is the full replay, but for what a crash swallowed."""

@@ -173,7 +173,7 @@ class Client:
         async with self._http.request(method, self._base_url + path, **options) as response:
             await _check(response)
             try:
-                yield _sse_events(response)
+                yield sse_events(response)
             finally:
                 # Leaves the connection in the middle of whatever is on it.
                 response.close()
@@ -251,7 +251,7 @@ async def _check(response: aiohttp.ClientResponse) -> None:
         raise Refused(response.status, await response.text())
 
 
-async def _sse_events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, bytes]]:
+async def sse_events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int, bytes]]:
     buffer = b""
     async for chunk in response.content.iter_any():
         *blocks, buffer = (buffer + chunk).split(b"\n\n")
