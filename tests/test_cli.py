@@ -368,7 +368,7 @@ async def test_a_damaged_database_is_found(data_dir: Path) -> None:
     connection = sqlite3.connect(data_dir / "palaver.db")
     connection.execute("INSERT INTO messages SELECT * FROM messages")
     connection.execute("PRAGMA foreign_keys = OFF")
-    columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)") if row[3]]
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(runs)") if row[3] or row[1] == "session_id"]
     values = ", ".join("'x'" for _ in columns)
     connection.execute(f"INSERT INTO runs ({', '.join(columns)}) VALUES ({values})")
     connection.commit()

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from app.chat.events import (
+    Chunk,
     Completed,
     Ended,
     Event,
@@ -63,10 +64,9 @@ def _payloads(run: Run) -> Callable[[Event], Mapping[str, Any] | None]:
 
     def payload(event: Event) -> Mapping[str, Any] | None:
         match event:
-            case TextDelta():
-                return plain(event.text, None, streaming=True) if run.streaming else None
-            case ReasoningDelta():
-                return plain(event.text, "reasoning", streaming=True) if run.streaming else None
+            case TextDelta() | ReasoningDelta() | Chunk():
+                text, chain_type = _said(event)
+                return plain(text, chain_type, streaming=True) if run.streaming and text else None
             case Started():
                 return {
                     "type": "session_id",
@@ -100,6 +100,13 @@ def _payloads(run: Run) -> Callable[[Event], Mapping[str, Any] | None]:
                 return {"type": "end", "data": "", "streaming": False, "message_id": message_id}
 
     return payload
+
+
+def _said(event: TextDelta | ReasoningDelta | Chunk) -> tuple[str, str | None]:
+    """The text, and what kind of text it is."""
+    if isinstance(event, Chunk):
+        return (event.text, None) if event.text else (event.reasoning, "reasoning")
+    return event.text, "reasoning" if isinstance(event, ReasoningDelta) else None
 
 
 def _stats(event: Stats) -> dict[str, Any]:

@@ -23,9 +23,7 @@ from app.chat.events import (
     Event,
     Failed,
     MessageSaved,
-    ReasoningDelta,
     Stats,
-    TextDelta,
     ToolCall,
     reasoning_of,
     text_of,
@@ -33,21 +31,20 @@ from app.chat.events import (
 from app.chat.log import RunLog
 from app.chat.models import MessageStatus, Run, RunStatus
 from app.chat.queue import SessionQueue, Ticket
+from app.chat.reply import Reply
 from app.chat.store import Checkpoint, Outcome, RunStore
 from app.errors import AppError, Unavailable
 from app.kit.clock import iso, utc_now
 from app.kit.concurrency import Place
 from app.kit.db import DatabaseUnavailable
 from app.providers.client import Provider
-from app.providers.models import Delta, ModelRequest, UpstreamError, Usage
+from app.providers.models import REQUEST_REFUSED, ModelRequest, UpstreamError
 
 CHECKPOINT_SECONDS = 0.5
 LEASE_RENEWAL_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 PURGE_SECONDS = 3600.0
 CLOSE_SECONDS = 10.0
-REQUEST_REFUSED = frozenset({400, 404, 413, 422})
-"""The model server's answers that another model server would give as well."""
 CRASH_GAP = 1_000_000
 """Events that a crashed process sent but did not store keep their numbers: recovery goes on from beyond them."""
 
@@ -95,8 +92,7 @@ class _Active:
     work: asyncio.Task[None] | None = None
     started_at: datetime | None = None
     first_token_at: float | None = None
-    usage: Usage | None = None
-    tool_calls: dict[int, list[str]] = field(default_factory=dict)
+    reply: Reply = field(default_factory=Reply)
     stop_cause: Failed | None = None
     stop_status: RunStatus = RunStatus.STOPPED
     stored: int = 0
@@ -208,11 +204,11 @@ class RunEngine:
             return self._cut_short(active, active.stop_status, MessageStatus.PARTIAL, active.stop_cause)
         except UpstreamError as error:
             log.warning("upstream_failed", status=error.status, detail=error.detail, provider=active.target.provider.id)
-            cause = Failed("upstream_error", error.message)
+            cause = _failed(error)
             return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
         except AppError as error:
             log.warning("run_failed", code=error.code, exc_info=error.__cause__)
-            cause = Failed(error.code, error.message)
+            cause = Failed(error.code, error.message, error.status)
             return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
         except Exception as error:
             log.error("run_crashed", exc_info=error)
@@ -240,20 +236,22 @@ class RunEngine:
 
     async def _ask(self, active: _Active, began: float) -> None:
         request = await active.job.prepare(active.target)
+        active.reply.begin()
         async with aclosing(active.target.provider.stream(request)) as batches:
             async for deltas in batches:
-                events = _merge(active, deltas)
-                if active.first_token_at is None and (events or active.tool_calls):
+                events = active.reply.chunks(deltas) if request.keep_raw else active.reply.merge(deltas)
+                if active.first_token_at is None and active.reply.begun:
                     active.first_token_at = time.monotonic() - began
                     self._observer.first_token(active.first_token_at)
                 if events:
                     active.log.append(*events)
 
     def _completed(self, active: _Active) -> tuple[Outcome, list[Event]]:
-        for call_id, name, arguments in active.tool_calls.values():
-            active.log.append(ToolCall(call_id, name, arguments, time.time()))
+        calls = active.reply.tool_calls
+        for call in calls:
+            active.log.append(ToolCall(call.id, call.name, call.arguments, time.time()))
         text, reasoning = text_of(active.log.events), reasoning_of(active.log.events)
-        usage = active.usage or Usage(0, 0, 0)
+        usage = active.reply.usage
         assert active.started_at is not None
         stats = Stats(
             input_other=usage.prompt_tokens - usage.cached_tokens,
@@ -265,10 +263,12 @@ class RunEngine:
         )
         counted = {"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output}
         now = utc_now()
-        outcome = Outcome(RunStatus.COMPLETED, MessageStatus.COMPLETE, now, text, reasoning, token_usage=counted)
-        saved = MessageSaved(active.job.run.reply_message_id, iso(now))
+        outcome = Outcome(
+            RunStatus.COMPLETED, MessageStatus.COMPLETE, now, text, reasoning, tool_calls=calls, token_usage=counted
+        )
         done = Completed(text, reasoning)
-        tail: list[Event] = [stats, done, saved] if active.job.run.streaming else [done, saved, stats]
+        saved = _saved(active.job.run, now)
+        tail: list[Event] = [stats, done, *saved] if active.job.run.streaming else [done, *saved, stats]
         return outcome, [*tail, Ended()]
 
     def _cut_short(
@@ -298,7 +298,7 @@ class RunEngine:
             cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
             tail = [Failed("session_deleted", cause), Ended()]
         active.log.append(*tail)
-        usage = active.usage or Usage(0, 0, 0)
+        usage = active.reply.usage
         self._observer.run_finished(
             outcome.status, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
         )
@@ -405,39 +405,13 @@ def cut_short(
     outcome = Outcome(
         status, message_status, now, text, reasoning_of(events), error_code=cause.code, error=cause.message
     )
-    saved: list[Event] = [MessageSaved(run.reply_message_id, iso(now))] if text else []
+    saved = _saved(run, now) if text else []
     return outcome, [*saved, cause, Ended()]
 
 
-def _merge(active: _Active, deltas: Sequence[Delta]) -> list[Event]:
-    """The events of what arrived together: neighbouring tokens become one event; tool calls are gathered."""
-    events: list[Event] = []
-    texts: list[str] = []
-    reasonings: list[str] = []
+def _saved(run: Run, now: datetime) -> list[Event]:
+    return [] if run.reply_message_id is None else [MessageSaved(run.reply_message_id, iso(now))]
 
-    def flush() -> None:
-        if reasonings:
-            events.append(ReasoningDelta("".join(reasonings)))
-            reasonings.clear()
-        if texts:
-            events.append(TextDelta("".join(texts)))
-            texts.clear()
 
-    for delta in deltas:
-        if delta.reasoning:
-            if texts:
-                flush()
-            reasonings.append(delta.reasoning)
-        if delta.text:
-            if reasonings:
-                flush()
-            texts.append(delta.text)
-        for call in delta.tool_calls:
-            known = active.tool_calls.setdefault(call.index, ["", "", ""])
-            known[0] = call.id or known[0]
-            known[1] += call.name or ""
-            known[2] += call.arguments
-        if delta.usage is not None:
-            active.usage = delta.usage
-    flush()
-    return events
+def _failed(error: UpstreamError) -> Failed:
+    return Failed("upstream_error", error.message, error.gateway_status, error.retry_after, error.refusal)

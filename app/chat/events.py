@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from app.providers.models import Refusal
+
 
 class Started(Struct, frozen=True, gc=False, array_like=True, tag="s"):
-    session_id: str
+    session_id: str | None
     run_id: str
     message_id: str
 
@@ -28,6 +30,17 @@ class TextDelta(Struct, frozen=True, gc=False, array_like=True, tag="d"):
 
 class ReasoningDelta(Struct, frozen=True, gc=False, array_like=True, tag="r"):
     text: str
+
+
+class Chunk(Struct, frozen=True, gc=False, array_like=True, tag="k"):
+    """A piece of the model server's answer as it came: a chunk's JSON, or a whole completion's.
+
+    `text` and `reasoning` are what the first choice says in it.
+    """
+
+    data: bytes
+    text: str = ""
+    reasoning: str = ""
 
 
 class ToolCall(Struct, frozen=True, gc=False, array_like=True, tag="tc"):
@@ -61,10 +74,17 @@ class MessageSaved(Struct, frozen=True, gc=False, array_like=True, tag="m"):
 
 
 class Failed(Struct, frozen=True, gc=False, array_like=True, tag="f"):
-    """Why there is no `Completed`; `message` is safe to show."""
+    """Why there is no `Completed`; `message` is safe to show.
+
+    `status` is the HTTP status for those who have not been answered yet, `retry_after` is in seconds. `refusal` is the
+    model server's own account of a request that it refused, for those who wrote that request themselves.
+    """
 
     code: str
     message: str
+    status: int | None = None
+    retry_after: float | None = None
+    refusal: Refusal | None = None
 
 
 class Ended(Struct, frozen=True, gc=False, array_like=True, tag="e"):
@@ -76,6 +96,7 @@ Event = (
     | UserMessageSaved
     | TextDelta
     | ReasoningDelta
+    | Chunk
     | ToolCall
     | Stats
     | Completed
@@ -98,8 +119,13 @@ def decode_events(data: bytes) -> list[Event]:
 
 def text_of(events: Sequence[Event]) -> str:
     """The reply's text so far."""
-    return "".join(event.text for event in events if isinstance(event, TextDelta))
+    return "".join(event.text for event in events if isinstance(event, TextDelta | Chunk))
 
 
 def reasoning_of(events: Sequence[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, ReasoningDelta))
+    pieces = (
+        event.text if isinstance(event, ReasoningDelta) else event.reasoning
+        for event in events
+        if isinstance(event, ReasoningDelta | Chunk)
+    )
+    return "".join(pieces)

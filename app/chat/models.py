@@ -12,6 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.kit.db import Base, UtcDateTime
 
 WEBCHAT = "webchat"
+API = "api"
+"""The platforms of sessions: those begun in the Open API, and those begun in the doors that speak OpenAI's API."""
 
 # SQLite numbers rows by itself only in a column that is called INTEGER, which holds 64 bits there.
 BigId = BigInteger().with_variant(Integer, "sqlite")
@@ -82,7 +84,10 @@ class MessageRow(Base):
 
 
 class RunRow(Base):
-    """One reply being made, or made. `owner` is the process that makes it, and holds it until `leased_until`."""
+    """One reply being made, or made. `owner` is the process that makes it, and holds it until `leased_until`.
+
+    A run without a session answers a request that brought its conversation along; it has no messages either.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -91,13 +96,13 @@ class RunRow(Base):
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
-    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    session_id: Mapped[str | None] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     username: Mapped[str] = mapped_column(String(255))
     key_id: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
     streaming: Mapped[bool]
-    user_message_id: Mapped[int] = mapped_column(BigId)
-    reply_message_id: Mapped[int] = mapped_column(BigId)
+    user_message_id: Mapped[int | None] = mapped_column(BigId)
+    reply_message_id: Mapped[int | None] = mapped_column(BigId)
     message_id: Mapped[str] = mapped_column(String(255))
     config_id: Mapped[str] = mapped_column(String(100))
     provider_id: Mapped[str] = mapped_column(String(64))
@@ -151,16 +156,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it was accepted, and as far as it has come."""
+    """A run as it was accepted, and as far as it has come; without a session it has no messages either."""
 
     id: str
-    session_id: str
+    session_id: str | None
     username: str
     key_id: str
     status: RunStatus
     streaming: bool
-    user_message_id: int
-    reply_message_id: int
+    user_message_id: int | None
+    reply_message_id: int | None
     message_id: str
     config_id: str
     provider_id: str

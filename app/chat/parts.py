@@ -41,16 +41,36 @@ class Reply:
     selected_text: str | None = None
 
 
-Part = Text | Media | Reply
+@dataclass(frozen=True, slots=True)
+class ToolCallPart:
+    """A function that the model wants called; `arguments` is the JSON text that it wrote."""
+
+    id: str
+    name: str
+    arguments: str
 
 
-def parse_parts(raw: object, limits: PartLimits) -> tuple[Part, ...]:
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a call; `text` as the caller gave it."""
+
+    tool_call_id: str
+    text: str
+
+
+ClientPart = Text | Media | Reply
+"""What a client of the Open API may send."""
+
+Part = ClientPart | ToolCallPart | ToolResult
+
+
+def parse_parts(raw: object, limits: PartLimits) -> tuple[ClientPart, ...]:
     """The parts of a client's `message`: a string, or a list of part objects. Raises BadRequest.
 
     A part's `path` is never read: files are named by attachment ids only.
     """
     if isinstance(raw, str):
-        parts: tuple[Part, ...] = (Text(raw),) if raw.strip() else ()
+        parts: tuple[ClientPart, ...] = (Text(raw),) if raw.strip() else ()
     elif raw is None:
         parts = ()
     elif isinstance(raw, list):
@@ -66,7 +86,7 @@ def parse_parts(raw: object, limits: PartLimits) -> tuple[Part, ...]:
     return parts
 
 
-def _parse_part(raw: object) -> Part | None:
+def _parse_part(raw: object) -> ClientPart | None:
     if not isinstance(raw, dict):
         raise BadRequest("message part must be an object", code="invalid_message_part")
     kind = raw.get("type")
@@ -111,6 +131,10 @@ def _to_dict(part: Part) -> dict[str, Any]:
     if isinstance(part, Media):
         named = {} if part.filename is None else {"filename": part.filename}
         return {"type": part.kind, "attachment_id": part.attachment_id, **named}
+    if isinstance(part, ToolCallPart):
+        return {"type": "tool_call", "id": part.id, "name": part.name, "arguments": part.arguments}
+    if isinstance(part, ToolResult):
+        return {"type": "tool_result", "tool_call_id": part.tool_call_id, "text": part.text}
     selected = {} if part.selected_text is None else {"selected_text": part.selected_text}
     return {"type": "reply", "message_id": part.message_id, **selected}
 
@@ -124,6 +148,10 @@ def from_stored(stored: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
                 parts.append(Text(raw["text"]))
             case "reply":
                 parts.append(Reply(raw["message_id"], raw.get("selected_text")))
+            case "tool_call":
+                parts.append(ToolCallPart(raw["id"], raw["name"], raw["arguments"]))
+            case "tool_result":
+                parts.append(ToolResult(raw["tool_call_id"], raw["text"]))
             case kind:
                 parts.append(Media(kind, raw["attachment_id"], raw.get("filename")))
     return tuple(parts)

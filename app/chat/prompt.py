@@ -2,12 +2,15 @@
 
 import base64
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
 
 from app.chat.models import MessageRow, MessageStatus, Role, Run
 from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored, plain_text
+from app.chat.requests import ModelTurn
+from app.chat.tools import answered_calls, tool_calls, tool_results
 from app.configs.models import Profile
 from app.files.models import Attachment
 from app.files.service import FileService
@@ -20,6 +23,9 @@ MAX_QUOTE_CHARS = 4_000
 IMAGES_SHOWN = 10
 """Of a long conversation the newest images are shown as images, the others by their names."""
 
+_LENGTH_PARAMS = frozenset({"max_tokens", "max_completion_tokens"})
+_Turn = tuple[str, tuple[Part, ...]]
+
 TEXT_TYPES = frozenset({"application/json", "application/xml", "application/x-yaml", "application/toml"})
 
 
@@ -30,28 +36,47 @@ class PromptBuilder:
         self._database = database
         self._files = files
 
-    async def build(self, run: Run, profile: Profile, model: str, *, unanswered: Collection[str]) -> ModelRequest:
+    async def build(
+        self,
+        run: Run,
+        profile: Profile,
+        model: str,
+        *,
+        unanswered: Collection[str],
+        turn: ModelTurn | None = None,
+    ) -> ModelRequest:
         """The request for a run whose turn it is; the messages of `unanswered` runs are not shown yet.
 
-        Raises DatabaseUnavailable, Unavailable.
+        With `turn`, the run's own message is shown as that has it. Raises DatabaseUnavailable, Unavailable.
         """
         turns = await self._turns(run, profile, unanswered)
+        if turn is None:
+            messages = [*_system(profile), *await self._shown(run, turns)]
+            return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
+        history = await self._shown(run, turns[:-1], followed_by=turn.messages)
+        complete = replace(turn, messages=[*history, *turn.messages], system=turn.system or _system(profile))
+        return as_given(complete, profile, model, stream=run.streaming, params=profile.parameters)
+
+    async def _shown(
+        self, run: Run, turns: Sequence[_Turn], followed_by: Sequence[Mapping[str, Any]] = ()
+    ) -> list[dict[str, Any]]:
+        """Stored turns as the model is shown them, before messages that are not stored in that form."""
         quoted = await self._quoted(run, [part for _, parts in turns for part in parts if isinstance(part, Reply)])
         wanted = {id for _, parts in turns for id in attachment_ids(parts)}
         attachments = await self._files.find_many(wanted, None) if wanted else {}
         as_images = _newest_images(turns, attachments)
+        answered = answered_calls(turns, followed_by)
         messages: list[dict[str, Any]] = []
-        if profile.system_prompt:
-            messages.append({"role": "system", "content": profile.system_prompt})
         for role, parts in turns:
+            messages += tool_results(parts, answered)
             content = [item for part in parts if (item := await self._content(part, quoted, attachments, as_images))]
-            if content:
-                messages.append({"role": role, "content": _simplest(content)})
-        return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
+            calls = tool_calls(parts, answered)
+            if content or calls:
+                message = {"role": role, "content": _simplest(content) if content else None}
+                messages.append({**message, "tool_calls": calls} if calls else message)
+        return messages
 
-    async def _turns(
-        self, run: Run, profile: Profile, unanswered: Collection[str]
-    ) -> list[tuple[str, tuple[Part, ...]]]:
+    async def _turns(self, run: Run, profile: Profile, unanswered: Collection[str]) -> list[_Turn]:
         """The run's own message and, before it, the newest that fit the profile's limits; the oldest first.
 
         A message that went ahead of others has a higher number than theirs, and they are shown its answer all the same.
@@ -69,7 +94,7 @@ class PromptBuilder:
                 rows += await connection.execute(own.where(MessageRow.id == run.user_message_id))
         shown = [row for row in rows if row.run_id not in unanswered]
         shown.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
-        turns: list[tuple[str, tuple[Part, ...]]] = []
+        turns: list[_Turn] = []
         left = profile.history_tokens
         for row in shown[: profile.history_messages + 1]:
             parts = from_stored(row.parts)
@@ -103,6 +128,8 @@ class PromptBuilder:
             quote = part.selected_text or quoted.get(int(part.message_id), "")
             lines = quote[:MAX_QUOTE_CHARS].splitlines()
             return _text("\n".join(f"> {line}" for line in lines)) if lines else None
+        if not isinstance(part, Media):
+            return None  # what has to do with tools stands beside the content
         attachment = attachments.get(part.attachment_id)
         if attachment is None:
             return _text(f"[{part.kind}: {part.filename or part.attachment_id}, no longer available]")
@@ -126,9 +153,7 @@ def is_text(media_type: str) -> bool:
     return media_type.startswith("text/") or media_type in TEXT_TYPES
 
 
-def _newest_images(
-    turns: Sequence[tuple[str, Sequence[Part]]], attachments: Mapping[str, Attachment]
-) -> frozenset[str]:
+def _newest_images(turns: Sequence[_Turn], attachments: Mapping[str, Attachment]) -> frozenset[str]:
     """The attachments that are shown as images. Assistants' turns cannot hold images."""
     ids = [
         part.attachment_id
@@ -138,6 +163,28 @@ def _newest_images(
     ]
     images = [id for id in ids if attachments[id].type == "image" and attachments[id].size <= MAX_IMAGE_BYTES]
     return frozenset(images[:IMAGES_SHOWN])
+
+
+def _system(profile: Profile) -> list[dict[str, Any]]:
+    return [{"role": "system", "content": profile.system_prompt}] if profile.system_prompt else []
+
+
+def as_given(
+    turn: ModelTurn, profile: Profile, model: str, *, stream: bool, params: Mapping[str, Any] | None = None
+) -> ModelRequest:
+    """The request that is made of a caller's own messages and parameters; `params` are defaults for the latter."""
+    defaults = dict(params or {})
+    if _LENGTH_PARAMS & turn.params.keys():  # two names of one thing, which model servers refuse together
+        defaults = {name: value for name, value in defaults.items() if name not in _LENGTH_PARAMS}
+    return ModelRequest(
+        model,
+        [*turn.system, *turn.messages],
+        {**defaults, **turn.params},
+        profile.timeout_seconds,
+        profile.max_retries,
+        stream=stream,
+        keep_raw=True,
+    )
 
 
 def _text(text: str) -> dict[str, Any]:

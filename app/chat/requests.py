@@ -1,11 +1,12 @@
 """A chat request, parsed: the body of `POST /chat` and of a WebSocket's `send`."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from app.chat.models import WEBCHAT
 from app.chat.parts import Part, PartLimits, parse_parts
 from app.errors import BadRequest
 
@@ -25,10 +26,25 @@ class OnBusy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelTurn:
+    """A message in the form in which the model is to be given it: OpenAI's.
+
+    `messages` stand behind the session's history, as they are; `system` ones before it, in the place of the profile's
+    system prompt. `params` are the request's own and win over the profile's.
+    """
+
+    messages: Sequence[Mapping[str, Any]]
+    system: Sequence[Mapping[str, Any]] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class SendRequest:
     """One message to a session; None stands for what the client left open.
 
-    `message_id` is the client's own name for the reply (WebSocket); one is made if it gives none.
+    `message_id` is the client's own name for the reply (WebSocket); one is made if it gives none. With a `turn`,
+    `parts` are only what is kept of the message. A `stateless` one has no session: its turn is all that the model is
+    given.
     """
 
     username: str
@@ -41,6 +57,9 @@ class SendRequest:
     streaming: bool = True
     message_id: str | None = None
     on_busy: OnBusy = OnBusy.QUEUE
+    platform_id: str = WEBCHAT
+    turn: ModelTurn | None = None
+    stateless: bool = False
 
 
 def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
@@ -64,7 +83,7 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
         config_name=_name(body, "config_name"),
         streaming=streaming,
         message_id=_name(body, "message_id"),
-        on_busy=_on_busy(body.get("on_busy")),
+        on_busy=parse_on_busy(body.get("on_busy")),
     )
 
 
@@ -93,7 +112,8 @@ def _name(body: Mapping[str, Any], field: str) -> str | None:
     return value or None
 
 
-def _on_busy(value: object) -> OnBusy:
+def parse_on_busy(value: object) -> OnBusy:
+    """Raises BadRequest."""
     if value is None:
         return OnBusy.QUEUE
     try:

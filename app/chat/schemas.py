@@ -119,13 +119,16 @@ class ChatMessagePage(msgspec.Struct):
 
 
 class ChatRun(msgspec.Struct):
-    """A run; `message_id` is the reply's id in its events, `reply_id` its number in the history once it is over."""
+    """A run; `message_id` is the reply's id in its events, `reply_id` its number in the history once it is over.
+
+    A run without a session answers a request that brought its conversation along (`/v1/chat/completions`).
+    """
 
     run_id: str
-    session_id: str
+    session_id: str | None
     status: RunStatus
     message_id: str
-    user_message_id: int
+    user_message_id: int | None
     reply_id: int | None
     provider: str
     model: str
@@ -173,6 +176,7 @@ def _event(kind: str, properties: Mapping[str, Any], description: str) -> dict[s
 
 
 _TEXT = {"type": "string"}
+_TEXT_OR_NULL = {"type": ["string", "null"]}
 _SAVED = {
     "type": "object",
     "required": ["id", "created_at"],
@@ -186,8 +190,8 @@ CHAT_EVENT: Mapping[str, Any] = {
     "oneOf": [
         _event(
             "session_id",
-            {"data": {"type": "null"}, "session_id": _TEXT, "run_id": _TEXT, "message_id": _TEXT},
-            "Comes first: where the message went, and the run that answers it.",
+            {"data": {"type": "null"}, "session_id": _TEXT_OR_NULL, "run_id": _TEXT, "message_id": _TEXT},
+            "Comes first: where the message went, if to a session, and the run that answers it.",
         ),
         _event("user_message_saved", {"data": _SAVED}, "The user's message is stored."),
         _event(

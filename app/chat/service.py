@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,7 +15,6 @@ from app.chat.events import Completed, Ended, Event, Failed, MessageSaved, Start
 from app.chat.log import RunLog
 from app.chat.models import (
     OPEN_STATUSES,
-    WEBCHAT,
     MessageRow,
     MessageStatus,
     Role,
@@ -25,10 +23,11 @@ from app.chat.models import (
     Session,
     SessionRow,
 )
-from app.chat.parts import Media, Part, Reply, attachment_ids, check_attachments, from_stored, plain_text, to_stored
-from app.chat.prompt import PromptBuilder
+from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
+from app.chat.prompt import PromptBuilder, as_given
 from app.chat.queue import Ticket
-from app.chat.requests import OnBusy, SendRequest, check_name
+from app.chat.requests import ModelTurn, OnBusy, SendRequest, check_name
+from app.chat.rows import add_session, message_values
 from app.chat.sessions import check_quotes, find_session, get_session
 from app.chat.store import RunStore
 from app.configs.models import Profile
@@ -44,15 +43,14 @@ from app.providers.client import Provider
 from app.providers.models import ModelRequest
 from app.providers.service import ProviderRegistry
 
-TITLE_CHARS = 60
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A run that was committed, and its log."""
+    """A run that was committed, and its log; with `repeated`, it is what came of an earlier request."""
 
     run: Run
     log: RunLog
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +101,19 @@ class ChatService:
         """
         principal.check_user(request.username)
         while True:
-            if claim is not None and (first := await self._idempotency.find(claim)) is not None:
-                run = await self.get_run(principal, first["run_id"])
-                return Accepted(run, await self.run_log(run, after=0))
+            if (first := await self.find_first(principal, claim)) is not None:
+                return first
             try:
                 return await self._send(principal, request, claim)
             except AlreadyClaimed:
                 continue
+
+    async def find_first(self, principal: Principal, claim: Claim | None) -> Accepted | None:
+        """The run that an earlier request with this claim started. Raises Unprocessable, NotFound."""
+        if claim is None or (first := await self._idempotency.find(claim)) is None:
+            return None
+        run = await self.get_run(principal, first["run_id"])
+        return Accepted(run, await self.run_log(run, after=0), repeated=True)
 
     async def _send(self, principal: Principal, request: SendRequest, claim: Claim | None) -> Accepted:
         self._engine.check_open()
@@ -119,33 +123,35 @@ class ChatService:
         return await asyncio.shield(asyncio.create_task(self._accept(principal, request, claim)))
 
     async def _accept(self, principal: Principal, request: SendRequest, claim: Claim | None) -> Accepted:
-        session_id = request.session_id or new_id()
+        session_id = None if request.stateless else request.session_id or new_id()
         place = self._runs.take(principal.key_id)
         ticket: Ticket | None = None
         try:
             async with self._database.write() as connection:
-                session = await find_session(connection, session_id, request.username)
+                session = None
+                if session_id is not None:
+                    session = await find_session(connection, session_id, request.username)
+                    quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
+                    await check_quotes(connection, session_id, quotes)
                 choice = self._choose(request, session)
-                quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
-                await check_quotes(connection, session_id, quotes)
                 run_id = new_id()
                 await record(connection, claim, {"run_id": run_id})
-                # Inside the transaction: places in the queue are in the order of the messages.
-                ticket = self._enter(session_id, request.on_busy)
-                run = await self._write(connection, principal, request, session, session_id, run_id, choice)
-                opening: list[Event] = [
-                    Started(run.session_id, run.id, run.message_id),
-                    UserMessageSaved(run.user_message_id, iso(run.created_at)),
-                ]
+                # Inside the transaction: places in the queue are in the order of the messages. A run without a
+                # session has a queue to itself.
+                ticket = self._enter(session_id or run_id, request.on_busy)
+                run = _new_run(principal, request, session_id, run_id, choice)
+                if session_id is not None:
+                    run = await _write_turn(connection, request, session, session_id, run)
+                opening = _opening(run)
                 await self._store.open(connection, run, list(enumerate(opening, 1)))
         except BaseException:
             place.release()
             if ticket is not None:
                 self._engine.queue.leave(ticket)
             raise
-        job = Job(run, ticket, place, choice.targets, partial(self._prepare, run, choice.profile), opening)
-        log = self._engine.start(job)
-        if request.on_busy is OnBusy.INTERRUPT and not ticket.turn.is_set():
+        prepare = partial(self._prepare, run, choice.profile, request.turn)
+        log = self._engine.start(Job(run, ticket, place, choice.targets, prepare, opening))
+        if request.on_busy is OnBusy.INTERRUPT and session_id is not None and not ticket.turn.is_set():
             self._engine.interrupt(session_id, Failed("stopped", "The reply was interrupted by another message"))
         return Accepted(run, log)
 
@@ -155,9 +161,12 @@ class ChatService:
             raise Conflict("The session is answering another message", code="session_busy")
         return queue.enter(session_id, next_in_line=on_busy is OnBusy.INTERRUPT)
 
-    async def _prepare(self, run: Run, profile: Profile, target: Target) -> ModelRequest:
+    async def _prepare(self, run: Run, profile: Profile, turn: ModelTurn | None, target: Target) -> ModelRequest:
+        if run.session_id is None:
+            assert turn is not None
+            return as_given(turn, profile, target.model, stream=run.streaming)
         waiting = [id for id in self._engine.open_runs(run.session_id) if id != run.id]
-        return await self._prompts.build(run, profile, target.model, unanswered=waiting)
+        return await self._prompts.build(run, profile, target.model, unanswered=waiting, turn=turn)
 
     def _choose(self, request: SendRequest, session: Session | None) -> _Choice:
         if request.config_id is not None:
@@ -189,53 +198,6 @@ class ChatService:
             field = "selected_provider" if by_request else "the profile's provider"
             raise BadRequest(f"{field} not found: {provider_id}", code="provider_not_found") from None
 
-    async def _write(
-        self,
-        connection: AsyncConnection,
-        principal: Principal,
-        request: SendRequest,
-        session: Session | None,
-        session_id: str,
-        run_id: str,
-        choice: _Choice,
-    ) -> Run:
-        """The session, the message, the place of its reply; the run that is to be."""
-        now = utc_now()
-        profile_id = choice.profile.id
-        config_id = None if profile_id == DEFAULT_ID else profile_id
-        if session is None:
-            await _add_session(connection, session_id, request.username, request.parts, config_id, now)
-        else:
-            chose = request.config_id is not None or request.config_name is not None
-            await connection.execute(
-                update(SessionRow)
-                .where(SessionRow.id == session_id)
-                .values(updated_at=now, **({"config_id": config_id} if chose else {}))
-            )
-        question = _message(session_id, run_id, Role.USER, MessageStatus.COMPLETE, request.parts, now)
-        reply = _message(session_id, run_id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
-        returning = insert(MessageRow).returning(MessageRow.id, sort_by_parameter_order=True)
-        user_id, reply_id = (await connection.execute(returning, [question, reply])).scalars()
-        return Run(
-            id=run_id,
-            session_id=session_id,
-            username=request.username,
-            key_id=principal.key_id,
-            status=RunStatus.QUEUED,
-            streaming=request.streaming,
-            user_message_id=user_id,
-            reply_message_id=reply_id,
-            message_id=request.message_id or new_id(),
-            config_id=profile_id,
-            provider_id=choice.targets[0].provider.id,
-            model=choice.targets[0].model,
-            error_code=None,
-            error=None,
-            created_at=now,
-            started_at=None,
-            finished_at=None,
-        )
-
     # Runs
 
     async def get_run(self, principal: Principal, run_id: str) -> Run:
@@ -265,14 +227,13 @@ class ChatService:
         events: list[Event] = []
         if after == 0:
             events += [
-                Started(run.session_id, run.id, run.message_id),
-                UserMessageSaved(run.user_message_id, iso(run.created_at)),
+                *_opening(run),
+                *([TextDelta(text)] if text else []),
             ]
-            events += [TextDelta(text)] if text else []
         if run.status == RunStatus.COMPLETED:
             events.append(Completed(text, "" if reply is None else reply.reasoning))
         if text and reply is not None:
-            events.append(MessageSaved(run.reply_message_id, iso(reply.created_at)))
+            events.append(MessageSaved(reply.id, iso(reply.created_at)))
         if run.status not in (RunStatus.COMPLETED, *OPEN_STATUSES):
             events.append(Failed(run.error_code or "interrupted", run.error or "The reply was not completed"))
         return list(enumerate([*events, Ended()], after + 1))
@@ -322,8 +283,8 @@ class ChatService:
                 update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now)
             )
             if touched.rowcount == 0:
-                await _add_session(connection, session_id, creator_if_new, parts, None, now)
-            values = _message(session_id, None, Role.ASSISTANT, MessageStatus.COMPLETE, parts, now)
+                await add_session(connection, session_id, creator_if_new, parts, None, now)
+            values = message_values(session_id, None, Role.ASSISTANT, MessageStatus.COMPLETE, parts, now)
             values["dedupe_key"] = dedupe_key
             message_id = (
                 await connection.execute(insert(MessageRow).values(values).returning(MessageRow.id))
@@ -337,50 +298,56 @@ async def _find_deduped(connection: AsyncConnection, dedupe_key: str) -> SavedMe
     return None if row is None else SavedMessage(row.id, row.session_id, row.created_at)
 
 
-async def _add_session(
-    connection: AsyncConnection,
-    session_id: str,
-    creator: str,
-    parts: Sequence[Part],
-    config_id: str | None,
-    now: datetime,
-) -> None:
-    await connection.execute(
-        insert(SessionRow).values(
-            id=session_id,
-            platform_id=WEBCHAT,
-            creator=creator,
-            display_name=title_of(parts),
-            is_group=0,
-            config_id=config_id,
-            created_at=now,
-            updated_at=now,
-        )
+def _new_run(principal: Principal, request: SendRequest, session_id: str | None, run_id: str, choice: _Choice) -> Run:
+    return Run(
+        id=run_id,
+        session_id=session_id,
+        username=request.username,
+        key_id=principal.key_id,
+        status=RunStatus.QUEUED,
+        streaming=request.streaming,
+        user_message_id=None,
+        reply_message_id=None,
+        message_id=request.message_id or new_id(),
+        config_id=choice.profile.id,
+        provider_id=choice.targets[0].provider.id,
+        model=choice.targets[0].model,
+        error_code=None,
+        error=None,
+        created_at=utc_now(),
+        started_at=None,
+        finished_at=None,
     )
 
 
-def _message(
-    session_id: str, run_id: str | None, role: Role, status: MessageStatus, parts: Sequence[Part], now: datetime
-) -> dict[str, Any]:
-    return {
-        "session_id": session_id,
-        "run_id": run_id,
-        "role": role.value,
-        "status": status.value,
-        "parts": to_stored(parts),
-        "reasoning": "",
-        "created_at": now,
-    }
+async def _write_turn(
+    connection: AsyncConnection, request: SendRequest, session: Session | None, session_id: str, run: Run
+) -> Run:
+    """The session, the message and the place of its reply; the run, which now knows them."""
+    now = run.created_at
+    # A request of a door where each names its model says nothing of the next one.
+    chose = request.turn is None and (request.config_id is not None or request.config_name is not None)
+    config_id = None if run.config_id == DEFAULT_ID or request.turn is not None else run.config_id
+    if session is None:
+        await add_session(
+            connection, session_id, request.username, request.parts, config_id, now, platform_id=request.platform_id
+        )
+    else:
+        await connection.execute(
+            update(SessionRow)
+            .where(SessionRow.id == session_id)
+            .values(updated_at=now, **({"config_id": config_id} if chose else {}))
+        )
+    question = message_values(session_id, run.id, Role.USER, MessageStatus.COMPLETE, request.parts, now)
+    reply = message_values(session_id, run.id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
+    returning = insert(MessageRow).returning(MessageRow.id, sort_by_parameter_order=True)
+    user_id, reply_id = (await connection.execute(returning, [question, reply])).scalars()
+    return replace(run, user_message_id=user_id, reply_message_id=reply_id)
 
 
-def title_of(parts: Sequence[Part]) -> str | None:
-    """A session's first name: the beginning of its first message, or of its first file's name."""
-    text = " ".join(plain_text(parts)[: 4 * TITLE_CHARS].split())
-    if not text:
-        text = next((part.filename for part in parts if isinstance(part, Media) and part.filename), "")
-    if len(text) <= TITLE_CHARS:
-        return text or None
-    shortened = text[: TITLE_CHARS - 1]
-    # Cut between words where there are words, which not every script parts by spaces.
-    head, space, _ = shortened.rpartition(" ")
-    return (head if space and len(head) > TITLE_CHARS // 2 else shortened) + "…"
+def _opening(run: Run) -> list[Event]:
+    """What every run's log begins with."""
+    opening: list[Event] = [Started(run.session_id, run.id, run.message_id)]
+    if run.user_message_id is not None:
+        opening.append(UserMessageSaved(run.user_message_id, iso(run.created_at)))
+    return opening

@@ -20,6 +20,7 @@ from app.chat.models import (
     SessionRow,
     run_of,
 )
+from app.chat.parts import Text, ToolCallPart, to_stored
 from app.kit.db import Database
 
 LEASE = timedelta(seconds=15)
@@ -37,6 +38,7 @@ class Outcome:
     ended_at: datetime
     text: str
     reasoning: str = ""
+    tool_calls: Sequence[ToolCallPart] = ()
     error_code: str | None = None
     error: str | None = None
     token_usage: Mapping[str, int] | None = None
@@ -121,21 +123,9 @@ class RunStore:
             )
             if ended.rowcount == 0:
                 return False
-            await connection.execute(
-                update(MessageRow)
-                .where(MessageRow.id == run.reply_message_id)
-                .values(
-                    status=outcome.message_status,
-                    parts=[{"type": "plain", "text": outcome.text}] if outcome.text else [],
-                    reasoning=outcome.reasoning,
-                    token_usage=outcome.token_usage,
-                    created_at=outcome.ended_at,
-                )
-            )
             await _add_events(connection, run.id, events, outcome.ended_at)
-            await connection.execute(
-                update(SessionRow).where(SessionRow.id == run.session_id).values(updated_at=outcome.ended_at)
-            )
+            if run.session_id is not None:
+                await _keep_reply(connection, run, outcome)
         return True
 
     async def left_behind(self, now: datetime, *, sole_owner: bool) -> list[Run]:
@@ -172,6 +162,24 @@ class RunStore:
             await connection.execute(
                 delete(RunEventsRow).where(RunEventsRow.created_at < now - EVENTS_KEPT, RunEventsRow.run_id.in_(over))
             )
+
+
+async def _keep_reply(connection: AsyncConnection, run: Run, outcome: Outcome) -> None:
+    said = [Text(outcome.text)] if outcome.text else []
+    await connection.execute(
+        update(MessageRow)
+        .where(MessageRow.id == run.reply_message_id)
+        .values(
+            status=outcome.message_status,
+            parts=to_stored([*said, *outcome.tool_calls]),
+            reasoning=outcome.reasoning,
+            token_usage=outcome.token_usage,
+            created_at=outcome.ended_at,
+        )
+    )
+    await connection.execute(
+        update(SessionRow).where(SessionRow.id == run.session_id).values(updated_at=outcome.ended_at)
+    )
 
 
 async def _add_events(connection: AsyncConnection, run_id: str, events: Numbered, now: datetime) -> None:

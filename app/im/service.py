@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
-from app.chat.parts import Media, Part, Reply, Text, attachment_ids, check_attachments
+from app.chat.parts import ClientPart, Media, Reply, Text, attachment_ids, check_attachments
 from app.chat.requests import NAME_PATTERN
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
 from app.files.models import Attachment
@@ -179,7 +179,9 @@ class BotService:
             raise _not_found()
         await self._forget(bot_id)
 
-    async def send(self, umo: Umo, parts: Sequence[Part], principal: Principal, claim: Claim | None = None) -> Sent:
+    async def send(
+        self, umo: Umo, parts: Sequence[ClientPart], principal: Principal, claim: Claim | None = None
+    ) -> Sent:
         """Hand a message to a bot's platform; back when the platform has taken it. With a claim, once.
 
         A platform cannot take part in a transaction: the claim is written when it has taken the message. What a crash
@@ -200,7 +202,7 @@ class BotService:
                     await record(connection, claim, {"message_id": sent.message_id})
             return sent
 
-    async def _send(self, umo: Umo, parts: Sequence[Part], principal: Principal, message_key: str) -> Sent:
+    async def _send(self, umo: Umo, parts: Sequence[ClientPart], principal: Principal, message_key: str) -> Sent:
         if principal.username is not None and umo.platform_id != WEBCHAT:
             raise Forbidden(
                 "The API key is bound to a username and may write to its webchat sessions only",
@@ -306,7 +308,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _check_fits(parts: Sequence[Part], takes: Capabilities, platform_id: str) -> None:
+def _check_fits(parts: Sequence[ClientPart], takes: Capabilities, platform_id: str) -> None:
     """Raises BadRequest for a message that the platform cannot show."""
     for part in parts:
         kind = "plain" if isinstance(part, Text) else part.kind if isinstance(part, Media) else None
@@ -317,7 +319,7 @@ def _check_fits(parts: Sequence[Part], takes: Capabilities, platform_id: str) ->
         raise BadRequest(f"{platform_id} takes at most {takes.max_text_chars} characters", code="message_too_long")
 
 
-def _outgoing(part: Part, found: Mapping[str, Attachment]) -> OutgoingPart:
+def _outgoing(part: ClientPart, found: Mapping[str, Attachment]) -> OutgoingPart:
     if isinstance(part, (Text, Reply)):
         return part
     return Attached(part, found[part.attachment_id])

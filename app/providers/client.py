@@ -4,21 +4,25 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 import httpx2
+import msgspec
 from openai import APIError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit, omit
 
-from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder
-from app.providers.models import Delta, ModelRequest, ProviderSpec, UpstreamError
+from app.providers.chunks import chunks_of
+from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder, refusal_in
+from app.providers.listing import Remembered
+from app.providers.models import REQUEST_REFUSED, Delta, ModelRequest, ProviderSpec, UpstreamError
 
 # One stream is one connection: the openai client's own limit would make the thousandth wait, aiohttp's the hundredth.
 LIMITS = httpx2.Limits(max_connections=10_000, keepalive_expiry=60.0)
 MAX_REPLY_BYTES = 8 * 1024**2
+LISTING_TIMEOUT_SECONDS = 5.0
 MAX_RETRY_WAIT_SECONDS = 10.0
 DRAIN_SECONDS = 0.05
 
@@ -75,6 +79,7 @@ class Provider:
             max_retries=spec.max_retries,
             http_client=http_client or _HttpClient(limits=LIMITS),
         )
+        self._listing = Remembered(self._ask_for_models)
 
     def accepts(self, model: str) -> bool:
         """Whether a request may name that model."""
@@ -85,13 +90,18 @@ class Provider:
 
         Closing the generator closes the connection, which tells the model server to stop.
         """
-        decoder = ReplyDecoder(self._max_reply_bytes)
+        decoder = ReplyDecoder(self._max_reply_bytes, keep_raw=request.keep_raw)
         async with AsyncExitStack() as stack:
             response = await self._open(request, stack)
             chunks = await stack.enter_async_context(aclosing(response.aiter_bytes()))
             try:
                 if _content_type(response) == "application/json":
-                    yield decoder.take_whole(await self._read_whole(chunks))
+                    whole = await self._read_whole(chunks)
+                    if request.keep_raw and request.stream and (pieces := chunks_of(whole)):
+                        yield decoder.feed(pieces)
+                        yield decoder.end()
+                    else:
+                        yield decoder.take_whole(whole)
                 else:
                     async for data in chunks:
                         if deltas := decoder.feed(data):
@@ -107,6 +117,34 @@ class Provider:
         if decoder.failure is not None:
             raise self._safe(decoder.failure)
 
+    async def model_ids(self) -> Sequence[str] | None:
+        """The models that the model server says it has; None when it does not say. Asked at most every few minutes."""
+        return await self._listing.get()
+
+    async def call(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """What the model server answers, as it comes, to a POST of JSON at `path` below its address.
+
+        Raises UpstreamError.
+        """
+        try:
+            response = await self._client.post(
+                path,
+                cast_to=httpx2.Response,
+                body=body,
+                options={"headers": self._headers, "timeout": self._spec.timeout_seconds},
+            )
+        except APIStatusError as error:
+            raise self._safe(_refusal(error)) from None
+        except (APIError, ValueError, *_TRANSPORT_ERRORS) as error:
+            raise self._unreachable(error) from None
+        if _content_type(response) != "application/json":
+            raise UpstreamError("The model server answered with something that is not JSON")
+        return response.content
+
+    async def _ask_for_models(self) -> Sequence[str]:
+        client = self._client.with_options(max_retries=0, timeout=LISTING_TIMEOUT_SECONDS)
+        return [model.id async for model in client.models.list(extra_headers=self._headers)]
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -119,12 +157,15 @@ class Provider:
         except (APIError, ValueError, *_TRANSPORT_ERRORS) as error:  # ValueError: a header that cannot be sent
             raise self._unreachable(error) from None
         content_type = _content_type(response)
-        if content_type not in ("text/event-stream", "application/json"):
+        expected = ("text/event-stream", "application/json") if request.stream else ("application/json",)
+        if content_type not in expected:
             detail = f"status {response.status_code}, content type {content_type or 'missing'}"
             raise UpstreamError("The model server answered with something that is not a reply", detail=detail)
         return response
 
     async def _send(self, request: ModelRequest, stack: AsyncExitStack) -> httpx2.Response:
+        if not request.stream:
+            return await self._post(request, stack, asks_for_usage=False)
         if self._asks_for_usage:
             try:
                 return await self._post(request, stack, asks_for_usage=True)
@@ -141,14 +182,14 @@ class Provider:
         body = {**request.params, "messages": request.messages}
         if asks_for_usage:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        else:
+        elif request.stream:
             body.pop("stream_options", None)
         answer = await stack.enter_async_context(
             self._client_for(request).chat.completions.with_streaming_response.create(
                 model=request.model,
                 # What is in `extra_body` is sent as it is; arguments are walked through at 0.1 ms a message.
                 messages=[],
-                extra_body={**body, "model": request.model, "stream": True},
+                extra_body={**body, "model": request.model, "stream": request.stream},
                 stream=True,
                 extra_headers=self._headers,
                 timeout=httpx2.Timeout(silence, connect=self._spec.connect_timeout_seconds),
@@ -171,17 +212,26 @@ class Provider:
         return bytes(body)
 
     def _unreachable(self, error: Exception) -> UpstreamError:
-        message = _SILENT if _is_silence(error.__cause__) or _is_silence(error) else _UNREACHABLE
-        return self._safe(UpstreamError(message, detail=_chain(error)))
+        silent = _is_silence(error.__cause__) or _is_silence(error)
+        return self._safe(UpstreamError(_SILENT if silent else _UNREACHABLE, detail=_chain(error), silent=silent))
 
     def _broken(self, error: Exception) -> UpstreamError:
-        return self._safe(UpstreamError(_SILENT_MIDWAY if _is_silence(error) else BROKEN_OFF, detail=_chain(error)))
+        silent = _is_silence(error)
+        message = _SILENT_MIDWAY if silent else BROKEN_OFF
+        return self._safe(UpstreamError(message, detail=_chain(error), silent=silent))
 
     def _safe(self, error: UpstreamError) -> UpstreamError:
         """The same error, its detail without the provider's secrets: some servers repeat the key they refuse."""
-        for secret in self._secrets:
-            error.detail = error.detail.replace(secret, "[secret]")
+        error.detail = self._without_secrets(error.detail)
+        if error.refusal is not None:
+            message = self._without_secrets(error.refusal.message)
+            error.refusal = msgspec.structs.replace(error.refusal, message=message)
         return error
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[secret]")
+        return text
 
 
 class _HttpClient(DefaultAioHttpClient):
@@ -216,7 +266,9 @@ def _refusal(error: APIStatusError) -> UpstreamError:
     status = error.status_code
     message = _REFUSALS.get(status) or (_REJECTED if status < 500 else _FAILED)
     detail = f"status {status}: {_body_of(error)[:DETAIL_CHARS]}"
-    return UpstreamError(message, status=status, detail=detail, retry_after=_retry_after(error.response))
+    refusal = refusal_in(error.response.content) if status in REQUEST_REFUSED else None
+    retry_after = _retry_after(error.response)
+    return UpstreamError(message, status=status, detail=detail, retry_after=retry_after, refusal=refusal)
 
 
 def _body_of(error: APIStatusError) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
-from app.providers.models import Delta, ToolCallDelta, UpstreamError, Usage
+from app.providers.models import Delta, Refusal, ToolCallDelta, UpstreamError, Usage
 
 MAX_EVENT_BYTES = 1024**2
 DETAIL_CHARS = 2000
+RAW_RATIO = 8
+"""Bytes of events that are kept for each byte that a reply may say."""
 BROKEN_OFF = "The model server broke off its reply"
 
 _CR, _LF = 0x0D, 0x0A
@@ -69,12 +71,16 @@ class ReplyDecoder:
 
     `feed` it what was read, in pieces of any size; call `end` when the body has ended. Neither raises: what was right
     before a fault is returned, then `failure` says what the fault was. `done` means that nothing more is to be read.
+    With `keep_raw` every event makes a delta, which holds it, and a reply that says nothing but its end is no fault.
     """
 
-    def __init__(self, max_reply_bytes: int) -> None:
+    def __init__(self, max_reply_bytes: int, *, keep_raw: bool = False) -> None:
         self.done = False
         self.failure: UpstreamError | None = None
         self._max_reply_bytes = max_reply_bytes
+        self._keep_raw = keep_raw
+        self._raw_bytes = 0
+        self._says_finished = False
         self._reply_bytes = 0
         self._finish_reason: str | None = None
         self._tail = bytearray()  # a line that has begun
@@ -114,7 +120,7 @@ class ReplyDecoder:
         if not self.done and self._finish_reason is None:
             self._fail(BROKEN_OFF, "the stream ended without finish_reason and [DONE]")
         self.done = True
-        if self.failure is None and not self._reply_bytes:
+        if self.failure is None and not self._reply_bytes and not self._says_finished:
             self._fail(
                 _EMPTY.get(self._finish_reason, _EMPTY[None]), f"finish_reason {self._finish_reason}, no content"
             )
@@ -158,10 +164,14 @@ class ReplyDecoder:
             self._fail_on_error(chunk.error, data)
             return
         delta = _to_delta(chunk)
+        if self._keep_raw:
+            delta = self._with_raw(delta or Delta(), data)
         if delta is None:
             return
         self._reply_bytes += _size(delta)
-        if self._reply_bytes > self._max_reply_bytes:
+        # What stands around the text, and further choices, are many times as long; they too have an end.
+        too_much_raw = self._raw_bytes > self._max_reply_bytes * RAW_RATIO + MAX_EVENT_BYTES
+        if self._reply_bytes > self._max_reply_bytes or too_much_raw:
             self._fail(
                 f"The model server's reply is longer than {self._max_reply_bytes} bytes",
                 "the reply was cut at PALAVER_MAX_REPLY_BYTES",
@@ -169,6 +179,11 @@ class ReplyDecoder:
             return
         self._finish_reason = delta.finish_reason or self._finish_reason
         deltas.append(delta)
+
+    def _with_raw(self, delta: Delta, data: bytes) -> Delta:
+        self._raw_bytes += len(data)
+        self._says_finished = self._says_finished or delta.finish_reason is not None
+        return msgspec.structs.replace(delta, raw=data)
 
     def _take_other(self, data: bytes, error: Exception) -> None:
         word = data.strip()
@@ -187,14 +202,35 @@ class ReplyDecoder:
             "The model server failed while it was replying",
             data[:DETAIL_CHARS].decode(errors="replace"),
             status=code if isinstance(code, int) and 400 <= code < 600 else None,
+            refusal=refusal_in(data),
         )
 
     def _fail_on_size(self) -> None:
         self._fail("The model server sent an event that is too large", f"more than {MAX_EVENT_BYTES} bytes")
 
-    def _fail(self, message: str, detail: str, status: int | None = None) -> None:
-        self.failure = UpstreamError(message, status=status, detail=detail)
+    def _fail(self, message: str, detail: str, status: int | None = None, refusal: Refusal | None = None) -> None:
+        self.failure = UpstreamError(message, status=status, detail=detail, refusal=refusal)
         self.done = True
+
+
+def refusal_in(body: bytes) -> Refusal | None:
+    """The error object in a model server's answer; servers put it at the top, or below `error`."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    error = value.get("error", value) if isinstance(value, dict) else None
+    if isinstance(error, str):
+        error = {"message": error}
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return None
+    kind, param, code = (error.get(name) for name in ("type", "param", "code"))
+    return Refusal(
+        error["message"][:DETAIL_CHARS],
+        kind if isinstance(kind, str) else None,
+        param if isinstance(param, str) else None,
+        code if isinstance(code, str) else None,
+    )
 
 
 _EMPTY: dict[str | None, str] = {

@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+REQUEST_REFUSED = frozenset({400, 404, 413, 422})
+"""A model server's answers that are about the request itself: another model server would give them as well."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
@@ -30,7 +33,8 @@ class ProviderSpec:
 class ModelRequest:
     """One call. `messages` and `params` are in OpenAI's shape and reach the model server as they are.
 
-    `timeout_seconds` and `max_retries` take the place of the provider's.
+    `timeout_seconds` and `max_retries` take the place of the provider's. With `keep_raw` each delta holds the event
+    that it was made of; without `stream` the reply is asked for in one piece.
     """
 
     model: str
@@ -38,6 +42,8 @@ class ModelRequest:
     params: Mapping[str, Any] = field(default_factory=dict)
     timeout_seconds: float | None = None
     max_retries: int | None = None
+    stream: bool = True
+    keep_raw: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -65,6 +71,21 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     tool_calls: tuple[ToolCallDelta, ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
+    raw: bytes | None = None
+
+    @property
+    def says_something(self) -> bool:
+        """Whether the reply has begun with it; an empty beginning, usage and the like can still be taken back."""
+        return bool(self.text or self.reasoning or self.tool_calls or self.finish_reason)
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """OpenAI's error object."""
+
+    message: str
+    type: str | None = None
+    param: str | None = None
+    code: str | None = None
 
 
 class UpstreamError(Exception):
@@ -72,14 +93,33 @@ class UpstreamError(Exception):
 
     `message` may be shown to anyone. `detail` is what really happened, with the server's own words but without its
     key: for the log only. `status` is the server's HTTP status, if it sent one, and `retry_after` the seconds after
-    which it wants to be asked again.
+    which it wants to be asked again; `silent` says that it did not answer in time. `refusal` is its own account of a
+    request that it does not accept, in OpenAI's shape, for callers who wrote that request themselves.
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, detail: str = "", retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        detail: str = "",
+        retry_after: float | None = None,
+        silent: bool = False,
+        refusal: "Refusal | None" = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.detail = detail
         self.retry_after = retry_after
+        self.silent = silent
+        self.refusal = refusal
+
+    @property
+    def gateway_status(self) -> int:
+        """The HTTP status that tells a caller of Palaver whose fault it was."""
+        if self.status in REQUEST_REFUSED or self.status == 429:
+            return self.status
+        if self.silent or self.status in (408, 504):
+            return 504
+        return 503 if self.status == 503 else 502
