@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 
@@ -111,6 +112,26 @@ def pdf(pages: int, *, declared: int | None = None, kids: bool = True) -> bytes:
     out.extend("".join(f"{offset:010} 00000 n \n" for offset in offsets).encode())
     out.extend(f"trailer <</Size {len(offsets) + 1}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF".encode())
     return bytes(out)
+
+
+def pdf_with_content(content: bytes) -> bytes:
+    """A PDF of one page that shows what the packed stream `content` draws."""
+    packed = zlib.compress(content)
+    font = b"<</Font<</F1<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>"
+    out = bytearray(b"%PDF-1.4\n")
+    offsets = []
+    for text in (
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]/Contents 4 0 R/Resources%b>>" % font,
+        b"<</Length %d/Filter/FlateDecode>>stream\n%b\nendstream" % (len(packed), packed),
+    ):
+        offsets.append(len(out))
+        out.extend(b"%d 0 obj %b endobj\n" % (len(offsets), text))
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    start = len(out)
+    out.extend(b"xref\n0 5\n0000000000 65535 f \n%btrailer <</Size 5/Root 1 0 R>>\nstartxref\n%d\n" % (table, start))
+    return bytes(out) + b"%%EOF"
 
 
 def exe() -> bytes:

@@ -207,3 +207,20 @@ async def test_deep_nesting_wide_rows_and_far_cells_do_no_harm(reader: DocumentR
     )
     sheet = await reader.read(hostile.workbook(far.encode()), "far.xlsx")
     assert sheet.text.splitlines()[-3:] == ["| --- |", "", "|  |  | 2 |"]
+    farther = hostile.workbook(far.replace('r="1048576"', 'r="99999999999"').encode())
+    assert (await refusal(reader, farther, "farther.xlsx")).reason is Reason.BROKEN
+
+
+async def test_streams_of_a_pdf_that_unpack_too_far_are_a_bomb(reader: DocumentReader) -> None:
+    refused = await refusal(reader, hostile.pdf_with_content(bytes(100 * MIB)), "bomb.pdf")
+    assert refused.reason is Reason.BOMB
+    assert "xx" in (await reader.read(hostile.pdf_with_content(b"BT /F1 12 Tf (xx) Tj ET"), "small.pdf")).text
+
+
+async def test_of_a_large_page_the_beginning_is_read(reader: DocumentReader) -> None:
+    script = b"<script>" + b"x();" * MIB + b"</script>"
+    page = b"<!DOCTYPE html><style>p{}</style>" + script + b"<p>words \0\x01 here</p>"
+    assert (await reader.read(page, "scripts.html")).text == "words here"
+    cut = await reader.read(page + b"<br>\n" * MIB, "long.html")
+    assert cut.truncated
+    assert "only the first 1 MiB of the page were read" in cut.notes[-1]

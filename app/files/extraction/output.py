@@ -24,7 +24,8 @@ class TextOutput:
         self.pages: int | None = None
         self.sheets: list[str] = []
         self.notes: list[str] = []
-        self.truncated = False
+        self._full = False
+        self._cut = False
 
     @property
     def has_text(self) -> bool:
@@ -54,20 +55,25 @@ class TextOutput:
                 self.mark("|" + " --- |" * max(len(cells), 1))
             first = False
 
+    def cut(self, note: str) -> None:
+        """Tell that the rest of the document was left out, for another reason than the limit."""
+        self._cut = True
+        self.notes.append(note)
+
     def finish(self, kind: str) -> ExtractedText:
         notes = list(self.notes)
-        if self.truncated:
+        if self._full:
             where = f", up to {self.place}" if self.place else ""
             notes.append(f"cut off here: only the first {self._limit:,} characters are shown{where}")
         text = "\n".join(self._lines).strip("\n").replace("\0", "")
         # Half characters, which broken files bring, could be neither sent nor stored.
         text = text.encode("utf-8", "replace").decode("utf-8")
-        return ExtractedText(text, kind, self.truncated, self.pages, tuple(self.sheets), tuple(notes))
+        return ExtractedText(text, kind, self._full or self._cut, self.pages, tuple(self.sheets), tuple(notes))
 
     def _add(self, line: str) -> None:
         if len(line) > self._left:
             self._lines.append(line[: self._left])
-            self.truncated = True
+            self._full = True
             raise Full
         self._lines.append(line)
         self._left -= len(line) + 1

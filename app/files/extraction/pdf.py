@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Final
 
 from pypdf import PageObject, PasswordType, PdfReader
+from pypdf.errors import FileNotDecryptedError, LimitReachedError
 from pypdf.generic import DictionaryObject
 
 from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Refusal
@@ -17,7 +18,15 @@ _SYMBOLS: Final = re.compile("[\ue000-\uf8ff]")
 
 
 def read_pdf(data: bytes, output: TextOutput, limits: DocumentLimits) -> None:
-    reader = PdfReader(BytesIO(data))
+    try:
+        _read(PdfReader(BytesIO(data)), output, limits)
+    except LimitReachedError:
+        raise Refusal(Reason.BOMB, "it unpacks to more than can be read") from None
+    except FileNotDecryptedError:
+        raise Refusal(Reason.ENCRYPTED, "it is protected with a password") from None
+
+
+def _read(reader: PdfReader, output: TextOutput, limits: DocumentLimits) -> None:
     # Many files are only protected against changes: those open with an empty password.
     if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
         raise Refusal(Reason.ENCRYPTED, "it is protected with a password")

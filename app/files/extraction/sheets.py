@@ -10,6 +10,7 @@ from typing import Any, Final
 from defusedxml import ElementTree
 from openpyxl import load_workbook
 
+from app.files.extraction.models import BROKEN, Reason, Refusal
 from app.files.extraction.output import TextOutput, table_row
 
 _FORMULA: Final = re.compile(rb"<(?:\w+:)?f[\s/>]")
@@ -24,6 +25,8 @@ _MARGIN_FIELDS: Final = {
     "&F": "(file)",
     "&A": "(sheet)",
 }
+MAX_ROWS: Final = 1_048_576
+"""As many as the format admits."""
 BLOCK_BYTES: Final = 1024**2
 TAIL_BYTES: Final = 64 * 1024
 
@@ -53,6 +56,9 @@ def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
         rows = (_with_formulas(*pair) for pair in zip(rows, formulas.iter_rows(values_only=True), strict=False))
     blank, first = False, True
     for number, values in enumerate(rows, 1):
+        if number > MAX_ROWS:
+            # Gaps between rows are filled up, so that a number in a file could keep us for ever.
+            raise Refusal(Reason.BROKEN, f"{BROKEN}: a sheet has more than {MAX_ROWS:,} rows")
         cells = [_as_text(value) for value in values]
         while cells and not cells[-1]:
             cells.pop()
