@@ -1,6 +1,7 @@
 """The one gate: every HTTP request passes it, and a route that declares no scope is closed."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from app.auth.service import ANONYMOUS, KeyService
 from app.errors import Forbidden, Unauthorized
 from app.kit.http import service
 from app.kit.operation import PUBLIC, operation_of
+
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,17 @@ async def authorize(headers: Headers, args: Mapping[str, str], scope: Scope) -> 
     if scope not in principal.scopes:
         raise Forbidden("Insufficient API key scope", code="insufficient_scope")
     return principal
+
+
+async def while_admitted(frames: AsyncIterator[bytes], keys: KeyService, principal: Principal) -> AsyncIterator[bytes]:
+    """The frames of a stream, until its caller's key is ended; looked at every LOOK_SECONDS at most."""
+    looked = time.monotonic()
+    async for frame in frames:
+        if time.monotonic() - looked > LOOK_SECONDS:
+            if not await keys.is_live(principal):
+                return
+            looked = time.monotonic()
+        yield frame
 
 
 def caller() -> Principal:

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 from quart import Blueprint, Response, request
 
-from app.auth.guards import caller
+from app.auth.guards import caller, while_admitted
 from app.auth.scopes import Scope
+from app.auth.service import KeyService
 from app.chat.encoding import sse_encoder
 from app.chat.log import RunLog
 from app.chat.models import Run
@@ -181,7 +182,7 @@ def _stream(run: Run, log: RunLog, after: int, place: Place) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
-    return sse.stream_response(_counted(frames, service(Metrics), place))
+    return sse.stream_response(_counted(while_admitted(frames, service(KeyService), caller()), service(Metrics), place))
 
 
 async def _counted(frames: AsyncIterator[bytes], metrics: Metrics, place: Place) -> AsyncIterator[bytes]:

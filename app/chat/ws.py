@@ -7,9 +7,10 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, websocket
 
-from app.auth.guards import authorize
+from app.auth.guards import authorize, while_admitted
 from app.auth.models import Principal
 from app.auth.scopes import Scope
+from app.auth.service import KeyService
 from app.chat.encoding import websocket_encoder
 from app.chat.parts import PartLimits
 from app.chat.requests import parse_send
@@ -107,7 +108,7 @@ async def _answer(frame: str | bytes, streams: set[asyncio.Task[None]], sending:
         accepted, after = await _resume(principal, convert(body, ResumeFrame))
     else:
         accepted = await _send(principal, body)
-    stream = asyncio.create_task(_relay(accepted, after, sending, place))
+    stream = asyncio.create_task(_relay(accepted, after, sending, place, principal))
     streams.add(stream)
     stream.add_done_callback(streams.discard)
 
@@ -124,11 +125,12 @@ async def _resume(principal: Principal, wanted: ResumeFrame) -> tuple[Accepted, 
     return Accepted(run, await chat.run_log(run, wanted.after)), wanted.after
 
 
-async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, place: Place) -> None:
+async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, place: Place, principal: Principal) -> None:
     metrics = service(Metrics)
     metrics.stream_opened()
     try:
-        async for piece in accepted.log.follow("ws", websocket_encoder(accepted.run), after=after):
+        pieces = accepted.log.follow("ws", websocket_encoder(accepted.run), after=after)
+        async for piece in while_admitted(pieces, service(KeyService), principal):
             async with sending:
                 for line in piece.splitlines():
                     await websocket.send(line.decode())
