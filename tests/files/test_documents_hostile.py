@@ -221,6 +221,6 @@ async def test_of_a_large_page_the_beginning_is_read(reader: DocumentReader) -> 
     script = b"<script>" + b"x();" * MIB + b"</script>"
     page = b"<!DOCTYPE html><style>p{}</style>" + script + b"<p>words \0\x01 here</p>"
     assert (await reader.read(page, "scripts.html")).text == "words here"
-    cut = await reader.read(page + b"<i>words and more</i>\n" * (MIB // 20), "long.html")
+    cut = await reader.read(page + (b"<p title='" + b"x" * 1000 + b"'>more</p>") * 1100, "long.html")
     assert cut.truncated
     assert "only the first 1 MiB of the page were read" in cut.notes[-1]

@@ -12,7 +12,7 @@ from app.files.extraction.packages import megabytes
 
 _INVISIBLE: Final = ("script", "style", "template", "noscript", "svg", "head")
 MAX_BYTES: Final = 1024**2
-"""The most that is parsed of a page, scripts and styles left out: one that is all tags takes 300 times that in memory."""
+"""The most that is parsed of a page, scripts and styles left out: one all of tags takes 300 times that in memory."""
 # What makes most pages large, and would only be thrown away.
 _CODE: Final = re.compile(rb"<(script|style|svg)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\r\f"))
