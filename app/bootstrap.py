@@ -142,6 +142,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         providers,
         engine,
         chat,
+        ws.Sockets(),
         SessionService(core.database, profiles),
         bots,
         ops.OpsPolicy(metrics_public=settings.metrics_public),

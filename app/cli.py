@@ -143,12 +143,14 @@ def _hold(settings: Settings) -> AbstractContextManager[object]:
 async def _say_goodbye(app: "Quart", drain_seconds: float) -> None:
     """Let the replies that are being made come to their end, and with them the streams that show them."""
     from app.chat.engine import RunEngine
+    from app.chat.ws import Sockets
     from app.kit.http import service
 
     click.echo("Stopping ...", err=True)
     async with app.app_context():
-        engine = service(RunEngine)
+        engine, sockets = service(RunEngine), service(Sockets)
     await engine.close(drain_seconds)
+    sockets.go_down()
 
 
 def _command(settings: Settings) -> str:

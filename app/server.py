@@ -24,7 +24,6 @@ KEEP_ALIVE_REQUESTS = 100_000
 MAX_HEADER_BYTES = 64 * 1024
 # What is still open when the runs have ended gets this long to finish.
 GRACEFUL_SECONDS = 5.0
-WEBSOCKET_PING_SECONDS = 20.0
 
 
 class CannotServe(Exception):
@@ -166,7 +165,6 @@ def _config(sockets: Sequence[socket.socket], max_websocket_bytes: int) -> Confi
     config.graceful_timeout = GRACEFUL_SECONDS
     config.h11_max_incomplete_size = MAX_HEADER_BYTES
     config.websocket_max_message_size = max_websocket_bytes
-    config.websocket_ping_interval = WEBSOCKET_PING_SECONDS
     config.include_server_header = False
     # Palaver logs requests itself, without query strings; what goes wrong in the server goes where all lines go.
     config.accesslog = None

@@ -26,6 +26,9 @@ blueprint = Blueprint("chat_ws", __name__)
 
 STREAMS_PER_SOCKET = 32
 POLICY_VIOLATION = 1008
+GOING_AWAY = 1001
+IDLE_SECONDS = 15.0
+PONG = '{"type":"pong"}'
 
 # The contract's words for what went wrong, by what the error's code begins with.
 _CODES = (
@@ -37,6 +40,35 @@ _CODES = (
         "INVALID_MESSAGE",
     ),
 )
+
+
+class Sockets:
+    """The open WebSockets, which are closed when the server goes down: it would wait for them in vain."""
+
+    def __init__(self) -> None:
+        self._going_down = asyncio.Event()
+
+    def go_down(self) -> None:
+        self._going_down.set()
+
+    async def next_frame(self) -> str | bytes | None:
+        """The client's next frame; None when the server goes down.
+
+        An idle socket is kept open with a pong nobody asked for. Hypercorn's own pings would do, but the task that
+        sends them outlives its socket, and a server that goes down would wait for it.
+        """
+        receiving = asyncio.ensure_future(websocket.receive())
+        leaving = asyncio.ensure_future(self._going_down.wait())
+        try:
+            while not receiving.done() and not leaving.done():
+                both = (receiving, leaving)
+                done, _ = await asyncio.wait(both, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    await websocket.send(PONG)
+            return receiving.result() if receiving.done() else None
+        finally:
+            receiving.cancel()
+            leaving.cancel()
 
 
 class ResumeFrame(msgspec.Struct):
@@ -52,7 +84,8 @@ class ResumeFrame(msgspec.Struct):
     "Chat over a WebSocket",
     scope=Scope.CHAT,
     description=(
-        'Text frames of JSON. `{"t":"ping"}` is answered with `{"type":"pong"}`; `{"t":"send", ...}` has the body of '
+        'Text frames of JSON. `{"t":"ping"}` is answered with `{"type":"pong"}`, which also comes unasked in a long '
+        'silence; `{"t":"send", ...}` has the body of '
         "`POST /api/v1/chat` and an optional `message_id`; the same events come back, each with `session_id`, "
         "`run_id` and `seq`, the event's id. A repeat of a frame with the same `message_id`, within 24 hours, joins "
         'the run of the first one. `{"t":"resume","run_id":"...","after":7}` reads a run from beyond its event 7. A '
@@ -71,8 +104,7 @@ async def chat() -> None:
     streams: set[asyncio.Task[None]] = set()
     sending = asyncio.Lock()
     try:
-        while True:
-            frame = await websocket.receive()
+        while (frame := await service(Sockets).next_frame()) is not None:
             try:
                 await _answer(frame, streams, sending)
             except Unauthorized as error:  # the key was revoked meanwhile
@@ -82,6 +114,8 @@ async def chat() -> None:
             except AppError as error:
                 async with sending:
                     await _send_error(_code(error), error.message)
+        await asyncio.gather(*streams)  # the runs are over by now, and their last events on their way
+        await websocket.close(GOING_AWAY)
     finally:
         for stream in streams:
             stream.cancel()
@@ -95,7 +129,7 @@ async def _answer(frame: str | bytes, streams: set[asyncio.Task[None]], sending:
     kind = body.pop("t", "send")
     if kind == "ping":
         async with sending:
-            await websocket.send('{"type":"pong"}')
+            await websocket.send(PONG)
         return
     if kind not in ("send", "resume"):
         raise BadRequest('t must be "send", "resume" or "ping"', code="invalid_frame")
