@@ -18,10 +18,10 @@ PROJECT := .venv/.project
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test lint chaos openapi docs lock clean
+.PHONY: help install run test lint chaos bench bench-smoke bench-peers openapi docs lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 install: $(PROJECT) ## Build .venv: what Palaver needs to run, and the command .venv/bin/palaver
 	@echo "Ready: $(BIN)/palaver --help"
@@ -41,6 +41,17 @@ lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and tha
 
 chaos: $(PROJECT) $(DEV) ## Kill, cut and flood a real server, and audit what it kept (make chaos ARGS="--seed 7 --kills 10")
 	$(BIN)/python -m chaos $(ARGS)
+
+bench: $(PROJECT) $(DEV) ## Measure Palaver, and the peers that are there, against the targets (about 12 minutes)
+	$(BIN)/python -m bench $(ARGS)
+
+bench-smoke: $(PROJECT) $(DEV) ## Run every scenario of the benchmark, tiny: for crashes, not for figures
+	$(BIN)/python -m bench --smoke $(ARGS)
+
+bench-peers: ## Install LiteLLM and Portkey for the benchmark to run, into bench/.peers
+	$(PYTHON) -m venv bench/.peers/litellm
+	bench/.peers/litellm/bin/python -m pip --disable-pip-version-check --no-input --quiet install 'litellm[proxy]'
+	npm install --no-audit --no-fund --prefix bench/.peers/portkey @portkey-ai/gateway
 
 openapi: $(PROJECT) ## Write openapi.json from the routes
 	$(BIN)/palaver openapi > openapi.json.new

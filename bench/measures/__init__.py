@@ -1,0 +1,1 @@
+"""The measurements: each starts what it needs, and leaves nothing running."""

@@ -1,0 +1,148 @@
+"""The scenarios, as data: what is measured, and what issue 6 of the project asks of it."""
+
+from collections.abc import Sequence
+
+from bench.measures import conversations, memory, requests, streams, transfers
+from bench.scenario import Row, Scenario, Target
+
+_SYSTEMS = {
+    "chat": "/api/v1/chat",
+    "v1": "/v1, stateless",
+    "model": "the model server itself",
+    "portkey": "Portkey",
+    "litellm": "LiteLLM",
+}
+
+
+def _rates(clients: int, systems: Sequence[str]) -> tuple[Row, ...]:
+    said = "client" if clients == 1 else "clients"
+    rows: list[Row] = []
+    for system in systems:
+        name = f"{_SYSTEMS[system]}, {clients} {said}"
+        rows += [
+            Row(f"{system}_rate", f"{name}: tokens", "tokens/s"),
+            Row(f"{system}_cpu", f"{name}: CPU", "ms/request"),
+            Row(f"{system}_first", f"{name}: first token, p50", "ms"),
+        ]
+    return tuple(rows)
+
+
+def _unpaced(clients: int) -> Scenario:
+    return Scenario(f"streams-{clients}", streams.unpaced(clients), _rates(clients, ("model", "chat", "v1")))
+
+
+SCENARIOS: Sequence[Scenario] = (
+    Scenario(
+        "streams-16",
+        streams.unpaced(16),
+        (
+            Row("v1_to_portkey", "/v1, stateless, against Portkey: tokens/s", "x", Target(">=", 1.0)),
+            Row("chat_to_portkey", "/api/v1/chat, stored, against Portkey: tokens/s", "x", Target(">=", 0.7)),
+            Row("chat_to_litellm", "/api/v1/chat, stored, against LiteLLM: tokens/s", "x", Target(">=", 15)),
+            *_rates(16, tuple(_SYSTEMS)),
+            *(Row(f"{system}_rss", f"{_SYSTEMS[system]}: memory", "MB") for system in _SYSTEMS),
+        ),
+    ),
+    _unpaced(1),
+    _unpaced(64),
+    _unpaced(256),
+    Scenario(
+        "first-token",
+        streams.first_token,
+        (
+            Row("chat_p50", "/api/v1/chat: first token added over the model server, p50", "ms", Target("<", 4)),
+            Row("chat_p99", "/api/v1/chat: the same, p99", "ms", Target("<", 10)),
+            Row("chat_cpu", "/api/v1/chat: CPU, one client", "ms/request"),
+            Row("v1_p50", "/v1, stateless: first token added, p50", "ms", Target("<", 2.5)),
+            Row("v1_p99", "/v1, stateless: the same, p99", "ms", Target("<", 6)),
+            Row("v1_cpu", "/v1, stateless: CPU, one client", "ms/request"),
+        ),
+    ),
+    Scenario(
+        "long-replies",
+        streams.long_replies,
+        (
+            Row("chat_token", "/api/v1/chat, 2,000 tokens: CPU per token more", "us", Target("<", 15)),
+            Row("chat_rate", "/api/v1/chat, 2,000 tokens: tokens", "tokens/s"),
+            Row("v1_token", "/v1, 2,000 tokens: CPU per token more", "us", Target("<", 15)),
+            Row("v1_rate", "/v1, 2,000 tokens: tokens", "tokens/s"),
+        ),
+    ),
+    Scenario(
+        "paced",
+        streams.paced,
+        (
+            Row("chat_gap", "/api/v1/chat, 256 streams of 50 tokens/s: gap added, p99", "ms", Target("<", 50)),
+            Row("chat_pace", "/api/v1/chat, the same: time of a reply over its nominal, p99", "x", Target("<=", 1.05)),
+            Row("chat_cores", "/api/v1/chat, the same: CPU", "cores"),
+            Row("chat_token", "/api/v1/chat, the same: CPU per token", "us"),
+            Row("v1_gap", "/v1, 256 streams of 50 tokens/s: gap added, p99", "ms", Target("<", 50)),
+            Row("v1_pace", "/v1, the same: time of a reply over its nominal, p99", "x", Target("<=", 1.05)),
+            Row("v1_cores", "/v1, the same: CPU", "cores"),
+            Row("v1_token", "/v1, the same: CPU per token", "us"),
+        ),
+    ),
+    Scenario(
+        "idle-streams",
+        memory.idle_streams,
+        (
+            Row("stream", "memory of an open, idle stream", "KB", Target("<", 60)),
+            Row("rss", "memory with all of them open", "MB"),
+        ),
+    ),
+    Scenario(
+        "stopped-reader",
+        memory.stopped_reader,
+        (
+            Row("growth", "a stopped reader of 5,000 tokens: memory", "MB", Target("<", 2)),
+            Row("others", "others' first token meanwhile, p50, over before", "x"),
+        ),
+    ),
+    Scenario(
+        "long-sessions",
+        conversations.long_sessions,
+        (
+            Row("cpu_ratio", "a turn at 10,000 messages over one at 10: CPU", "x", Target("<=", 1.2)),
+            Row("wall_ratio", "the same: time, p50", "x", Target("<=", 1.2)),
+            Row("medium_ratio", "over one at 100 messages (as long a prompt): CPU", "x"),
+            Row("wall", "a turn at 10,000 messages, p50", "ms"),
+        ),
+    ),
+    Scenario(
+        "session-list",
+        conversations.session_list,
+        (
+            Row("usual", "page 1 of 1,000 sessions of a user among 1,000,000, p50", "ms", Target("<", 5)),
+            Row("usual_p99", "the same, p99", "ms"),
+            Row("busiest", "page 1 of 500,000 sessions of a user, p50", "ms", Target("<", 5)),
+        ),
+    ),
+    Scenario(
+        "json-request",
+        requests.json_request,
+        (
+            Row("ratio", "a request with a key over bare Quart: CPU", "x", Target("<=", 1.3)),
+            Row("wall_ratio", "the same: time", "x"),
+            Row("cpu", "a request with a key: CPU", "ms"),
+            Row("bare_cpu", "bare Quart: CPU", "ms"),
+        ),
+    ),
+    Scenario(
+        "transfers",
+        transfers.files,
+        (
+            Row("up_to_cp", "upload of 1 GB against cp (no proxy): speed", "x", Target(">=", 0.5)),
+            Row("down_to_cp", "download of 1 GB against cp (no proxy): speed", "x", Target(">=", 0.5)),
+            Row("up_growth", "upload of 1 GB: memory", "MB", Target("<", 32)),
+            Row("down_growth", "download of 1 GB: memory", "MB", Target("<", 32)),
+            Row("up_speed", "upload", "MB/s"),
+            Row("down_speed", "download", "MB/s"),
+            Row("cp_speed", "cp", "MB/s"),
+        ),
+    ),
+    Scenario(
+        "start",
+        requests.starting,
+        (Row("seconds", "start to first answer, empty data folder", "s", Target("<", 1.5)),),
+    ),
+)
