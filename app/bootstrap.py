@@ -25,6 +25,9 @@ from app.configs import routes as config_routes
 from app.configs.service import ProfileService
 from app.core import Core, data_dir_lock, open_core, prepare_data_dir
 from app.files import routes as file_routes
+from app.files.documents import DocumentService
+from app.files.extraction.reader import DocumentReader
+from app.files.images import ImageReader
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
 from app.im import routes as im_routes
@@ -40,6 +43,11 @@ from app.kit.http import BodyLimit, install_errors, open_api_error, provide
 from app.kit.idempotency import Idempotency
 from app.kit.ids import new_id
 from app.kit.observability import Metrics, install_observability
+from app.openai_api import routes as openai_routes
+from app.openai_api.catalog import ModelCatalog
+from app.openai_api.errors import openai_error
+from app.openai_api.requests import SessionPolicy
+from app.openai_api.service import CompletionService
 from app.providers.models import ProviderSpec
 from app.providers.service import ProviderRegistry
 from app.settings import Settings, load_settings
@@ -98,6 +106,8 @@ def create_app(settings: Settings | None = None) -> Quart:
     storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
     idempotency = Idempotency(core.database)
     files = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
+    reader = DocumentReader()
+    documents = DocumentService(core.database, files, reader)
     profiles = ProfileService(settings.data_dir / "configs")
     providers = ProviderRegistry(
         provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
@@ -107,6 +117,9 @@ def create_app(settings: Settings | None = None) -> Quart:
     engine = RunEngine(
         store, SessionQueue(settings.max_waiting_per_session, settings.max_waiting), metrics, sole_owner=embedded
     )
+    runs = RunPlaces("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
+    parts = PartLimits(chars=settings.max_message_chars, parts=settings.max_parts)
+    catalog = ModelCatalog(profiles, providers)
     chat = ChatService(
         core.database,
         store,
@@ -114,9 +127,10 @@ def create_app(settings: Settings | None = None) -> Quart:
         profiles,
         providers,
         files,
-        PromptBuilder(core.database, files),
+        PromptBuilder(core.database, files, documents),
+        documents,
         idempotency,
-        RunPlaces("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs)),
+        runs,
     )
     bots = BotService(
         core.database,
@@ -136,7 +150,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         ),
         BodyLimit(settings.max_body_bytes),
         StreamPlaces("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams)),
-        PartLimits(chars=settings.max_message_chars, parts=settings.max_parts),
+        parts,
         files,
         profiles,
         providers,
@@ -144,6 +158,10 @@ def create_app(settings: Settings | None = None) -> Quart:
         chat,
         ws.Sockets(),
         SessionService(core.database, profiles),
+        catalog,
+        CompletionService(chat, catalog, files, documents, reader, ImageReader(), parts, runs),
+        SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
+        openai_routes.OpenAILimits(settings.openai_max_body_bytes),
         bots,
         ops.OpsPolicy(metrics_public=settings.metrics_public),
         ops.ReadyChecks({"database": ops.database_check(core.database), "storage": storage.check}),
@@ -152,12 +170,22 @@ def create_app(settings: Settings | None = None) -> Quart:
         provide(app, each)
     install_observability(app)
     install_cors(app, settings.cors_origins)
-    install_errors(app, [("/", open_api_error)])
+    install_errors(app, [("/v1", openai_error), ("/", open_api_error)])
     install_guard(app)
-    for routes in (key_routes, chat_routes, session_routes, ws, config_routes, file_routes, im_routes, ops):
+    for routes in (
+        key_routes,
+        chat_routes,
+        session_routes,
+        ws,
+        config_routes,
+        file_routes,
+        im_routes,
+        openai_routes,
+        ops,
+    ):
         app.register_blueprint(routes.blueprint)
     provide(app, ops.publish(app, EVENT_SCHEMAS))
-    _install_lifespan(app, core, storage, engine, providers, bots, alone=embedded)
+    _install_lifespan(app, core, storage, engine, providers, bots, documents, alone=embedded)
     return app
 
 
@@ -168,6 +196,7 @@ def _install_lifespan(
     engine: RunEngine,
     providers: ProviderRegistry,
     bots: BotService,
+    documents: DocumentService,
     *,
     alone: bool,
 ) -> None:
@@ -192,6 +221,7 @@ def _install_lifespan(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await bots.close()
+        await documents.close()
         await providers.close()
         with suppress(DatabaseUnavailable):  # the server goes down either way
             await core.keys.write_last_used()

@@ -11,7 +11,7 @@ from apispec import APISpec
 from quart import Quart
 
 from app import __version__, errors
-from app.kit.operation import PUBLIC, Answer, Body, Operation, Param
+from app.kit.operation import PUBLIC, Answer, Body, ErrorShape, Operation, Param
 from app.kit.routes import CONVERTER, Route, routes
 
 JsonSchema = dict[str, Any]
@@ -156,6 +156,11 @@ class _Schemas:
             if described != _reference(name):
                 self._add(name, described)
 
+    def error_of(self, shape: ErrorShape) -> JsonSchema:
+        """A reference to a door's own errors, which become a component."""
+        self._add(shape.name, dict(shape.schema))
+        return _reference(shape.name)
+
     def of(self, schema: Any) -> JsonSchema:
         """The JSON Schema of a type (as a rule a reference), or that which is one already."""
         return dict(schema) if isinstance(schema, Mapping) else dict(self._references[schema])
@@ -204,8 +209,9 @@ def _schemas_of(operations: Iterable[Operation]) -> Iterator[Any]:
         if operation.body is not None:
             yield operation.body.schema
         for answer in operation.answers.values():
-            if answer.schema is not None:
-                yield answer.schema
+            for each in (answer, answer.stream):
+                if each is not None and each.schema is not None:
+                    yield each.schema
 
 
 class _Writer:
@@ -229,7 +235,10 @@ class _Writer:
         if declared.body is not None:
             written["requestBody"] = {
                 "required": declared.body.required,
-                "content": {declared.body.media_type: self._body(declared.body)},
+                "content": {
+                    declared.body.media_type: self._body(declared.body),
+                    **{name: {"schema": dict(schema)} for name, schema in declared.body.other_media_types.items()},
+                },
             }
         responses = {status: self._answer(answer) for status, answer in declared.answers.items()}
         responses |= self._errors(declared)
@@ -266,6 +275,8 @@ class _Writer:
             written["headers"][name] = {"description": description, "schema": {"type": "string"}}
         if content := self._content(answer):
             written["content"] = dict.fromkeys((answer.media_type, *answer.other_media_types), content)
+        if answer.stream is not None:
+            written["content"][answer.stream.media_type] = self._content(answer.stream)
         return written
 
     def _content(self, answer: Answer) -> dict[str, Any]:
@@ -295,12 +306,25 @@ class _Writer:
         expected: tuple[int, ...] = () if declared.scope == PUBLIC else _OF_EVERY_KEY
         if declared.body is not None and declared.body.media_type == "application/json":
             expected += _OF_EVERY_JSON_BODY
+        if declared.error_shape is not None:
+            return self._own_errors(declared.error_shape, expected, declared.errors)
         written = {status: self._shared_error(status, None) for status in expected if status not in declared.errors}
         for status, message in declared.errors.items():
             # These two are references in the seed's document, and stay so.
             shared = status in _OF_EVERY_KEY
             written[status] = self._shared_error(status, message) if shared else _error(status, {"": message})
         return written
+
+    def _own_errors(
+        self, shape: ErrorShape, expected: Iterable[int], errors: Mapping[int, str]
+    ) -> dict[int, dict[str, Any]]:
+        """Errors in a door's own shape, which shares none of the Open API's answers."""
+        told = {status: next(iter(_SHARED[status][1].values())) for status in expected} | dict(errors)
+        reference = self._schemas.error_of(shape)
+        return {
+            status: _with_headers(status, {"schema": reference, "example": dict(shape.example(status, message))})
+            for status, message in told.items()
+        }
 
     def _shared_error(self, status: int, message: str | None) -> dict[str, Any]:
         self.shared_errors[status] = None
@@ -317,6 +341,10 @@ def _error(status: int, messages: Mapping[str, str]) -> dict[str, Any]:
         (content["example"],) = examples.values()
     else:
         content["examples"] = {name: {"value": value} for name, value in examples.items()}
+    return _with_headers(status, content)
+
+
+def _with_headers(status: int, content: dict[str, Any]) -> dict[str, Any]:
     return {
         "description": HTTPStatus(status).phrase,
         "headers": _header_references("RequestId", *_ERROR_HEADERS.get(status, ())),

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -106,6 +107,15 @@ class Settings(BaseSettings):
     max_runs: int = Field(4_000, ge=1, description="The same for all keys together.")
     max_streams_per_key: int = Field(2_000, ge=1, description="The most open streams for a key.")
     max_streams: int = Field(8_000, ge=1, description="The same for all keys together.")
+    openai_default_session: str = Field(
+        "api:default",
+        max_length=200,
+        description="The session of requests to `/v1` that name none; empty makes them stateless.",
+    )
+    require_session_key: bool = Field(False, description="Refuse requests to `/v1` without the header x-session-key.")
+    openai_max_body_bytes: int = Field(
+        64 * 1024**2, ge=1024, description="The largest request to `/v1`, its files included."
+    )
     drain_seconds: float = Field(20.0, ge=0, description="How long open replies may go on after SIGTERM.")
     webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
 
@@ -139,7 +149,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = _settings_file(init_settings().get("data_dir"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        # Empty variables count as unset, but for the one whose emptiness has a meaning.
+        emptied = {"openai_default_session": ""} if os.environ.get("PALAVER_OPENAI_DEFAULT_SESSION") == "" else {}
+        told = InitSettingsSource(settings_cls, emptied)
+        return init_settings, env_settings, told, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
 class WrongSettings(Exception):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from app.chat.events import Event
 
 MAX_PIECE_EVENTS = 256
+LONG_SECONDS = 3600.0
 
 Encode = Callable[[int, Event], bytes]
 """Makes the bytes of one numbered event for one kind of reader; empty bytes for an event that kind does not show."""
@@ -76,6 +77,23 @@ class RunLog:
     def since(self, position: int) -> list[tuple[int, Event]]:
         """The numbered events from a position (a count of events, not a number) on."""
         return list(zip(self._numbers[position:], self._events[position:], strict=True))
+
+    async def first(self, kinds: tuple[type, ...], seconds: float | None = None) -> Event | None:
+        """The first event of one of these kinds, as soon as it is there.
+
+        None when it has not come within `seconds` (None: however long it takes), or when the run is over without it.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if seconds is None else loop.time() + seconds
+        position = 0
+        while True:
+            for event in self._events[position:]:
+                if isinstance(event, kinds):
+                    return event
+            position = len(self._events)
+            if self._closed or (deadline is not None and loop.time() >= deadline):
+                return None
+            await self._more(deadline if deadline is not None else loop.time() + LONG_SECONDS)
 
     async def follow(
         self, kind: str, encode: Encode, *, after: int = 0, heartbeat: bytes = b"", heartbeat_seconds: float = 15.0

@@ -12,13 +12,15 @@ from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored
 from app.chat.requests import ModelTurn
 from app.chat.tools import answered_calls, tool_calls, tool_results
 from app.configs.models import Profile
-from app.files.models import Attachment
+from app.files.documents import DocumentService
+from app.files.extraction.models import Reason
+from app.files.models import Attachment, Kind
+from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.kit.db import Database
 from app.providers.models import ModelRequest
 
 MAX_IMAGE_BYTES = 10 * 1024**2
-MAX_TEXT_FILE_BYTES = 256 * 1024
 MAX_QUOTE_CHARS = 4_000
 IMAGES_SHOWN = 10
 """Of a long conversation the newest images are shown as images, the others by their names."""
@@ -26,15 +28,17 @@ IMAGES_SHOWN = 10
 _LENGTH_PARAMS = frozenset({"max_tokens", "max_completion_tokens"})
 _Turn = tuple[str, tuple[Part, ...]]
 
-TEXT_TYPES = frozenset({"application/json", "application/xml", "application/x-yaml", "application/toml"})
+SHOWN_BY_NAME = frozenset({Reason.UNSUPPORTED, Reason.TOO_LARGE})
+"""Files that are no documents, or too long to be read, are shown by their names."""
 
 
 class PromptBuilder:
     """Makes model requests from the stored conversation; loads no more of it than the profile's limits."""
 
-    def __init__(self, database: Database, files: FileService) -> None:
+    def __init__(self, database: Database, files: FileService, documents: DocumentService) -> None:
         self._database = database
         self._files = files
+        self._documents = documents
 
     async def build(
         self,
@@ -137,20 +141,18 @@ class PromptBuilder:
         if attachment.id in as_images:
             data = base64.b64encode(await self._files.read(attachment, MAX_IMAGE_BYTES)).decode()
             return {"type": "image_url", "image_url": {"url": f"data:{attachment.media_type};base64,{data}"}}
-        if is_text(attachment.media_type):
-            data_bytes = await self._files.read(attachment, MAX_TEXT_FILE_BYTES)
-            cut = "\n[cut off here]" if attachment.size > MAX_TEXT_FILE_BYTES else ""
-            return _text(f"[file: {name}]\n{data_bytes.decode(errors='replace')}{cut}\n[end of file]")
+        if attachment.type is Kind.FILE:
+            try:
+                return _text((await self._documents.text_of(attachment)).for_model(name))
+            except DocumentRefused as refused:
+                if refused.reason not in SHOWN_BY_NAME:
+                    return _text(f"[file: {name}, which cannot be read: {refused.explanation}]")
         return _text(f"[{attachment.type}: {name}, {attachment.media_type}]")
 
 
 def approximate_tokens(text: str) -> int:
     """About four bytes make a token, in most languages and models; a message itself costs some."""
     return len(text.encode()) // 4 + 4
-
-
-def is_text(media_type: str) -> bool:
-    return media_type.startswith("text/") or media_type in TEXT_TYPES
 
 
 def _newest_images(turns: Sequence[_Turn], attachments: Mapping[str, Attachment]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Chat: a message is accepted in one transaction, and its run started, whoever goes on listening."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -24,7 +24,7 @@ from app.chat.models import (
     SessionRow,
 )
 from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
-from app.chat.prompt import PromptBuilder, as_given
+from app.chat.prompt import SHOWN_BY_NAME, PromptBuilder, as_given
 from app.chat.queue import Ticket
 from app.chat.requests import ModelTurn, OnBusy, SendRequest, check_name
 from app.chat.rows import add_session, message_values
@@ -33,6 +33,9 @@ from app.chat.store import RunStore
 from app.configs.models import Profile
 from app.configs.service import DEFAULT_ID, ProfileService
 from app.errors import BadRequest, Conflict, NotFound
+from app.files.documents import DocumentService
+from app.files.models import Attachment, Kind
+from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.kit.clock import iso, utc_now
 from app.kit.concurrency import Places
@@ -80,6 +83,7 @@ class ChatService:
         providers: ProviderRegistry,
         files: FileService,
         prompts: PromptBuilder,
+        documents: DocumentService,
         idempotency: Idempotency,
         runs: Places,
     ) -> None:
@@ -90,6 +94,7 @@ class ChatService:
         self._providers = providers
         self._files = files
         self._prompts = prompts
+        self._documents = documents
         self._idempotency = idempotency
         self._runs = runs
 
@@ -119,8 +124,21 @@ class ChatService:
         self._engine.check_open()
         wanted = attachment_ids(request.parts)
         if wanted:
-            check_attachments(request.parts, await self._files.find_many(set(wanted), principal))
+            found = await self._files.find_many(set(wanted), principal)
+            check_attachments(request.parts, found)
+            await self._check_documents(found.values())
         return await asyncio.shield(asyncio.create_task(self._accept(principal, request, claim)))
+
+    async def _check_documents(self, attachments: Iterable[Attachment]) -> None:
+        """Read what is to be read before the message is accepted. Raises DocumentRefused for what cannot be; files
+        that are no documents are shown to the model by their names."""
+        for attachment in attachments:
+            if attachment.type is Kind.FILE:
+                try:
+                    await self._documents.text_of(attachment)
+                except DocumentRefused as refused:
+                    if refused.reason not in SHOWN_BY_NAME:
+                        raise
 
     async def _accept(self, principal: Principal, request: SendRequest, claim: Claim | None) -> Accepted:
         session_id = None if request.stateless else request.session_id or new_id()

@@ -80,7 +80,7 @@ def check_image(data: bytes, filename: str, limits: ImageLimits) -> CheckedImage
 
     if not data:
         raise refused(Reason.EMPTY, "it is empty")
-    if not _looks_known(data):
+    if not looks_like_image(data):
         raise refused(Reason.UNSUPPORTED, "it is no image of a supported kind (PNG, JPEG, GIF, WebP)")
     too_many = f"it has more than {limits.max_pixels:,} pixels"
     size = _webp_size(data)
@@ -128,7 +128,7 @@ def _fitted(image: "ImageFile", max_side: int) -> CheckedImage:
     return CheckedImage(out.getvalue(), _MEDIA_TYPES[target], fitted.width, fitted.height, changed=True)
 
 
-def _looks_known(data: bytes) -> bool:
+def looks_like_image(data: bytes) -> bool:
     return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")) or (
         data.startswith(b"RIFF") and data[8:12] == b"WEBP"
     )

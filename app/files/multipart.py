@@ -81,7 +81,7 @@ class FormFile:
             raise UploadStalled("The request did not arrive in time") from None
         if data is None:
             if self._parts and not self._ended:
-                raise _malformed("it ends too early")
+                raise malformed("it ends too early")
             return False
         self._allowance -= len(data)
         if self._allowance < 0:
@@ -89,7 +89,7 @@ class FormFile:
         try:
             self._parser.write(data)
         except FormParserError:
-            raise _malformed("it is not valid multipart/form-data") from None
+            raise malformed("it is not valid multipart/form-data") from None
         return True
 
     def _make_parser(self, content_type: str | None) -> MultipartParser:
@@ -100,7 +100,7 @@ class FormFile:
             raise UnsupportedMediaType("Content-Type must be multipart/form-data")
         boundary = options.get(b"boundary", b"")
         if not 1 <= len(boundary) <= 200:
-            raise _malformed("its boundary is missing or too long")
+            raise malformed("its boundary is missing or too long")
         callbacks: Any = {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
@@ -119,7 +119,7 @@ class FormFile:
     def _on_part_begin(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise _malformed(f"it has more than {MAX_PARTS} parts")
+            raise malformed(f"it has more than {MAX_PARTS} parts")
         self._headers.clear()
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -136,7 +136,7 @@ class FormFile:
         disposition = self._headers.get(b"content-disposition", b"")
         _, options = parse_options_header(disposition)
         if not self._found and options.get(b"name") == self._name.encode():
-            self._filename = _extended_filename(disposition) or _text(options.get(b"filename"))
+            self._filename = extended_filename(disposition) or decoded(options.get(b"filename"))
             self._found = self._inside = self._filename is not None
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -154,12 +154,12 @@ class FormFile:
 _EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"\s]+)", re.IGNORECASE)
 
 
-def _extended_filename(disposition: bytes) -> str | None:
+def extended_filename(disposition: bytes) -> str | None:
     found = _EXTENDED_FILENAME.search(disposition)
     return None if found is None else unquote(found[2].decode("latin-1"), found[1].decode(), "replace")
 
 
-def _text(value: bytes | None) -> str | None:
+def decoded(value: bytes | None) -> str | None:
     # Browsers and libraries send names in UTF-8; some old ones in Latin-1.
     try:
         return None if value is None else value.decode()
@@ -167,5 +167,5 @@ def _text(value: bytes | None) -> str | None:
         return None if value is None else value.decode("latin-1")
 
 
-def _malformed(why: str) -> BadRequest:
+def malformed(why: str) -> BadRequest:
     return BadRequest(f"The form cannot be read: {why}", code="invalid_form")

@@ -28,19 +28,24 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request body: a msgspec type or a JSON Schema, with named examples."""
+    """A request body: a msgspec type or a JSON Schema, with named examples.
+
+    `other_media_types` are other forms in which it may come, with the schema of each.
+    """
 
     schema: type | Schema
     examples: Mapping[str, Any] = field(default_factory=dict)
     media_type: str = "application/json"
     required: bool = True
+    other_media_types: Mapping[str, Schema] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name.
 
-    `other_media_types` are those that the same body may come as too; `*/*` is any.
+    `other_media_types` are those that the same body may come as too; `*/*` is any. `stream` is the same answer as it is
+    to those who asked for a stream.
     """
 
     description: str
@@ -50,11 +55,27 @@ class Answer:
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     other_media_types: Sequence[str] = ()
+    stream: "Answer | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """How a door's errors look: the component `name`, its schema, and an example of a status and a message."""
+
+    name: str
+    schema: Schema
+    example: Callable[[int, str], Mapping[str, Any]]
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """All that is said of one operation; `errors` maps a status to an example of its message."""
+    """All that is said of one operation; `errors` maps a status to an example of its message.
+
+    `error_shape` None is the Open API's envelope.
+    """
 
     id: str
     summary: str
@@ -65,6 +86,7 @@ class Operation:
     params: Sequence[Param]
     body: Body | None
     tag: str
+    error_shape: ErrorShape | None = None
 
 
 IDEMPOTENCY_KEY: Final = Param(
@@ -86,6 +108,7 @@ def operation(
     params: Sequence[Param] = (),
     body: Body | None = None,
     tag: str = "Open API",
+    error_shape: ErrorShape | None = None,
 ) -> Callable[[View], View]:
     """Declare a view's operation; stands below the blueprint's own decorator."""
 
@@ -100,6 +123,7 @@ def operation(
             params=params,
             body=body,
             tag=tag,
+            error_shape=error_shape,
         )
         return view
 

@@ -5,10 +5,11 @@ import re
 import pytest
 
 from app.auth.service import CACHE_SECONDS
-from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES, MAX_TEXT_FILE_BYTES
+from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES
 from app.chat.requests import MAX_NAME_CHARS
 from app.chat.store import EVENTS_KEPT, LEASE
 from app.chat.ws import STREAMS_PER_SOCKET
+from app.files.extraction.models import DocumentLimits
 from app.files.multipart import IDLE_SECONDS
 from app.im.adapters.webhook import RetryPolicy
 from app.kit.db import BUSY_TIMEOUT_SECONDS
@@ -38,7 +39,7 @@ def test_the_limits_with_a_variable_are_its_default() -> None:
         ("README.md", f"{MAX_NAME_CHARS} characters, no control characters"),
         ("README.md", f"Replies streaming on one WebSocket | {STREAMS_PER_SOCKET} |"),
         ("README.md", f"The newest {IMAGES_SHOWN} of what it is shown, {MAX_IMAGE_BYTES // MIB} MiB each"),
-        ("README.md", f"The first {MAX_TEXT_FILE_BYTES // 1024} KiB"),
+        ("README.md", f"The first {DocumentLimits().max_text_chars:,} characters"),
         ("README.md", f"A comment line after {HEARTBEAT_SECONDS:.0f} seconds"),
         ("README.md", f"connections are kept for {KEEP_ALIVE_SECONDS:.0f} seconds"),
         ("README.md", f"a run's events for {EVENTS_KEPT.total_seconds() / 3600:.0f} hours"),

@@ -1,0 +1,107 @@
+"""Which model a name means: a profile, a model of a provider, or `<provider>/<model>`."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.configs.models import Profile
+from app.configs.service import ProfileService
+from app.openai_api.errors import ModelNotFound
+from app.providers.client import Provider
+from app.providers.service import ProviderRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """What a request's `model` asks for; a profile brings its own provider and model."""
+
+    profile: Profile | None = None
+    provider: Provider | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A name that requests may give, and whose it is."""
+
+    id: str
+    owned_by: str
+
+
+class ModelCatalog:
+    """The names that there are now: profiles can be edited, and model servers change their models."""
+
+    def __init__(self, profiles: ProfileService, providers: ProviderRegistry) -> None:
+        self._profiles = profiles
+        self._providers = providers
+
+    async def choose(self, name: str | None) -> ModelChoice:
+        """Raises ModelNotFound. Without a name, nothing is chosen: the session's or the default profile decides."""
+        if name is None:
+            return ModelChoice()
+        if (profile := self._profile(name)) is not None:
+            return ModelChoice(profile=profile)
+        providers = self._in_order()
+        for provider in providers:
+            if name == provider.default_model or name in provider.models:
+                return ModelChoice(provider=provider, model=name)
+        known = await self._known(providers)
+        for provider, models in zip(providers, known, strict=True):
+            if models is not None and name in models:
+                return ModelChoice(provider=provider, model=name)
+        for provider, models in zip(providers, known, strict=True):
+            prefix = f"{provider.id}/"
+            model = name.removeprefix(prefix)
+            if name.startswith(prefix) and model and (models is None or model in models):
+                return ModelChoice(provider=provider, model=model)
+        for provider, models in zip(providers, known, strict=True):
+            if models is None:  # a server that does not say what it has may have it
+                return ModelChoice(provider=provider, model=name)
+        raise ModelNotFound(name)
+
+    async def entries(self) -> list[ModelEntry]:
+        """Every name that is known, each once: profiles, then models by provider, the default one's first."""
+        names: dict[str, str] = {}
+        for entry in self._profiles.entries():
+            if entry.profile is not None:
+                names.setdefault(entry.profile.id, "palaver")
+        providers = self._in_order()
+        for provider, models in zip(providers, await self._known(providers), strict=True):
+            for model in dict.fromkeys([provider.default_model, *(models or ())]):
+                name = model if model not in names else f"{provider.id}/{model}"
+                names.setdefault(name, provider.id)
+        return [ModelEntry(name, owner) for name, owner in names.items()]
+
+    async def find(self, name: str) -> ModelEntry:
+        """Raises ModelNotFound."""
+        for entry in await self.entries():
+            if entry.id == name:
+                return entry
+        choice = await self.choose(name)
+        return ModelEntry(name, "palaver" if choice.provider is None else choice.provider.id)
+
+    def provider_of(self, choice: ModelChoice) -> Provider:
+        """The provider that a choice leads to, for calls that are no chat."""
+        if choice.provider is not None:
+            return choice.provider
+        named = choice.profile.provider if choice.profile is not None else None
+        return self._providers.get(named) if named in self._providers.ids else self._providers.default
+
+    def _profile(self, name: str) -> Profile | None:
+        if (profile := self._profiles.find(name)) is not None:
+            return profile
+        named = [entry.profile for entry in self._profiles.entries() if entry.profile and entry.profile.name == name]
+        return named[0] if len(named) == 1 else None
+
+    def _in_order(self) -> list[Provider]:
+        default = self._providers.default
+        others = (self._providers.get(id) for id in self._providers.ids)
+        return [default, *(provider for provider in others if provider is not default)]
+
+    async def _known(self, providers: Sequence[Provider]) -> list[Sequence[str] | None]:
+        """The models of each provider: those it was configured with, else those its server says it has."""
+        return await asyncio.gather(*(_models_of(provider) for provider in providers))
+
+
+async def _models_of(provider: Provider) -> Sequence[str] | None:
+    return [provider.default_model, *provider.models] if provider.models else await provider.model_ids()
