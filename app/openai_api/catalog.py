@@ -104,4 +104,5 @@ class ModelCatalog:
 
 
 async def _models_of(provider: Provider) -> Sequence[str] | None:
-    return [provider.default_model, *provider.models] if provider.models else await provider.model_ids()
+    models = provider.models or await provider.model_ids()
+    return None if models is None else [provider.default_model, *models]

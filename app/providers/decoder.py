@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.providers.models import Delta, Refusal, ToolCallDelta, UpstreamError, Usage
+from app.providers.models import REQUEST_REFUSED, Delta, Refusal, ToolCallDelta, UpstreamError, Usage
 
 MAX_EVENT_BYTES = 1024**2
 DETAIL_CHARS = 2000
@@ -198,11 +198,12 @@ class ReplyDecoder:
 
     def _fail_on_error(self, error: Any, data: bytes) -> None:
         code = error.get("code") if isinstance(error, dict) else None
+        status = code if isinstance(code, int) and 400 <= code < 600 else None
         self._fail(
             "The model server failed while it was replying",
             data[:DETAIL_CHARS].decode(errors="replace"),
-            status=code if isinstance(code, int) and 400 <= code < 600 else None,
-            refusal=refusal_in(data),
+            status=status,
+            refusal=refusal_in(data) if status in REQUEST_REFUSED else None,
         )
 
     def _fail_on_size(self) -> None:
