@@ -29,7 +29,7 @@ from app.chat.events import (
     text_of,
 )
 from app.chat.log import RunLog
-from app.chat.models import MessageStatus, Run, RunStatus
+from app.chat.models import OPEN_STATUSES, MessageStatus, Run, RunStatus
 from app.chat.queue import SessionQueue, Ticket
 from app.chat.reply import Reply
 from app.chat.store import Checkpoint, Outcome, RunStore
@@ -45,6 +45,8 @@ LEASE_RENEWAL_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 PURGE_SECONDS = 3600.0
 CLOSE_SECONDS = 10.0
+STOP_SECONDS = 20.0
+START_SECONDS = 1.0
 CRASH_GAP = 1_000_000
 """Events that a crashed process sent but did not store keep their numbers: recovery goes on from beyond them."""
 
@@ -111,6 +113,7 @@ class RunEngine:
         self._observer = observer
         self._sole_owner = sole_owner
         self._active: dict[str, _Active] = {}
+        self._about_to_start: dict[str, asyncio.Future[RunLog]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._busy = asyncio.Event()
         self._persist = asyncio.Lock()
@@ -129,6 +132,8 @@ class RunEngine:
         active.log.append(*job.opening)
         active.stored = len(job.opening)
         self._active[job.run.id] = active
+        if (awaited := self._about_to_start.pop(job.run.id, None)) is not None:
+            awaited.set_result(active.log)
         self._busy.set()
         self._observer.run_started()
         self._observer.queue_length(self.queue.waiting)
@@ -139,6 +144,17 @@ class RunEngine:
         """The log of a run that is going on here."""
         active = self._active.get(run_id)
         return None if active is None else active.log
+
+    async def log_when_started(self, run: Run) -> RunLog | None:
+        """The log of a run that is going on here, or is about to: it is committed a moment before it is started."""
+        if (log := self.log_of(run.id)) is not None or run.status not in OPEN_STATUSES:
+            return log
+        started = self._about_to_start.setdefault(run.id, asyncio.get_running_loop().create_future())
+        try:
+            return await asyncio.wait_for(asyncio.shield(started), START_SECONDS)
+        except TimeoutError:
+            self._about_to_start.pop(run.id, None)
+            return None
 
     def progress_of(self, run_id: str) -> tuple[RunStatus, datetime | None] | None:
         """The status of a run that is going on here, and when it began."""
@@ -152,13 +168,20 @@ class RunEngine:
         return [run_id for run_id, active in self._active.items() if active.job.run.session_id == session_id]
 
     async def stop(self, run_ids: Sequence[str], cause: Failed, status: RunStatus = RunStatus.STOPPED) -> list[str]:
-        """End these runs now, keeping what they have said; returns, when they have ended, those that were open."""
+        """End these runs now, keeping what they have said; returns, when they have ended, those that were open.
+
+        Raises DatabaseUnavailable when what they said cannot be stored within STOP_SECONDS; it is stored later then.
+        """
         stopped = [active for run_id in run_ids if (active := self._active.get(run_id)) is not None]
         # The last first: stopping the first would otherwise give the next its turn.
         for active in reversed(stopped):
             self._request_stop(active.job.run.id, cause, status)
-        for active in stopped:
-            await active.over.wait()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                for active in stopped:
+                    await active.over.wait()
+        except TimeoutError:
+            raise DatabaseUnavailable from None
         return [active.job.run.id for active in stopped]
 
     def interrupt(self, session_id: str, cause: Failed) -> None:
@@ -337,6 +360,7 @@ class RunEngine:
 
     async def _checkpoint_for_ever(self) -> None:
         lease_renewed = time.monotonic()
+        failing = False
         while True:
             await self._busy.wait()
             await asyncio.sleep(CHECKPOINT_SECONDS)
@@ -344,8 +368,11 @@ class RunEngine:
             try:
                 if await self._checkpoint(renewal_due=renewal_due):
                     lease_renewed = time.monotonic()
+                    failing = False
             except DatabaseUnavailable as error:
-                log.error("checkpoint_failed", exc_info=error.__cause__)
+                if not failing:  # said once, not twice a second for as long as it lasts
+                    log.error("checkpoint_failed", exc_info=error.__cause__)
+                failing = True
 
     async def _checkpoint(self, *, renewal_due: bool) -> bool:
         async with self._persist:

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, not_, or_, select
+from sqlalchemy.orm import aliased
 
 from app.chat.models import MessageRow, MessageStatus, Role, Run
 from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored, plain_text
@@ -45,15 +46,13 @@ class PromptBuilder:
         run: Run,
         profile: Profile,
         model: str,
-        *,
-        unanswered: Collection[str],
         turn: ModelTurn | None = None,
     ) -> ModelRequest:
-        """The request for a run whose turn it is; the messages of `unanswered` runs are not shown yet.
+        """The request for a run whose turn it is; messages that wait for theirs are not shown yet.
 
         With `turn`, the run's own message is shown as that has it. Raises DatabaseUnavailable, Unavailable.
         """
-        turns = await self._turns(run, profile, unanswered)
+        turns = await self._turns(run, profile)
         if turn is None:
             messages = [*_system(profile), *await self._shown(run, turns)]
             return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
@@ -80,27 +79,33 @@ class PromptBuilder:
                 messages.append({**message, "tool_calls": calls} if calls else message)
         return messages
 
-    async def _turns(self, run: Run, profile: Profile, unanswered: Collection[str]) -> list[_Turn]:
+    async def _turns(self, run: Run, profile: Profile) -> list[_Turn]:
         """The run's own message and, before it, the newest that fit the profile's limits; the oldest first.
 
         A message that went ahead of others has a higher number than theirs, and they are shown its answer all the same.
         """
+        columns = (MessageRow.id, MessageRow.role, MessageRow.parts)
+        reply = aliased(MessageRow)
+        # A question's reply has the number behind its own. What waits is told by the same snapshot as what is shown.
+        waits = exists().where(reply.id == MessageRow.id + 1, reply.status == MessageStatus.PENDING)
         query = (
-            select(MessageRow.id, MessageRow.run_id, MessageRow.role, MessageRow.parts)
-            .where(MessageRow.session_id == run.session_id, MessageRow.status != MessageStatus.PENDING)
+            select(*columns)
+            .where(
+                MessageRow.session_id == run.session_id,
+                MessageRow.status != MessageStatus.PENDING,
+                or_(MessageRow.id == run.user_message_id, MessageRow.role != Role.USER, not_(waits)),
+            )
             .order_by(MessageRow.id.desc())
-            .limit(profile.history_messages + 1 + len(unanswered))
+            .limit(profile.history_messages + 1)
         )
         async with self._database.read() as connection:
             rows = list(await connection.execute(query))
             if all(row.id != run.user_message_id for row in rows):  # much has been added since it was sent
-                own = select(MessageRow.id, MessageRow.run_id, MessageRow.role, MessageRow.parts)
-                rows += await connection.execute(own.where(MessageRow.id == run.user_message_id))
-        shown = [row for row in rows if row.run_id not in unanswered]
-        shown.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
+                rows += await connection.execute(select(*columns).where(MessageRow.id == run.user_message_id))
+        rows.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
         turns: list[_Turn] = []
         left = profile.history_tokens
-        for row in shown[: profile.history_messages + 1]:
+        for row in rows[: profile.history_messages + 1]:
             parts = from_stored(row.parts)
             left -= approximate_tokens(plain_text(parts))
             if turns and left < 0:

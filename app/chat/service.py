@@ -183,8 +183,7 @@ class ChatService:
         if run.session_id is None:
             assert turn is not None
             return as_given(turn, profile, target.model, stream=run.streaming)
-        waiting = [id for id in self._engine.open_runs(run.session_id) if id != run.id]
-        return await self._prompts.build(run, profile, target.model, unanswered=waiting, turn=turn)
+        return await self._prompts.build(run, profile, target.model, turn)
 
     def _choose(self, request: SendRequest, session: Session | None) -> _Choice:
         if request.config_id is not None:
@@ -231,7 +230,7 @@ class ChatService:
 
     async def run_log(self, run: Run, after: int) -> RunLog:
         """The log of a run, going on or over, to be read from beyond the event `after`."""
-        if (log := self._engine.log_of(run.id)) is not None:
+        if (log := await self._engine.log_when_started(run)) is not None:
             return log
         run = await self._store.find(run.id) or run
         if events := await self._store.events(run.id):

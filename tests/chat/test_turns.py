@@ -3,13 +3,10 @@
 import asyncio
 from itertools import pairwise
 
-import pytest
-
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 
 
-@pytest.mark.xfail(strict=False, reason="a message that is committed and not yet started is taken for an answered one")
 async def test_a_message_accepted_while_another_gets_its_turn_is_not_shown_to_that_one_defect_13(
     client: Client, model: ModelServer
 ) -> None:
