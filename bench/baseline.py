@@ -1,16 +1,18 @@
 """What Palaver's own answers are compared with: the same Quart on the same Hypercorn, and nothing else.
 
-`python -m bench.baseline PORT` answers GET /health and GET /api/v1/configs, the latter with Palaver's own body for a
-fresh data folder: no key, no log, no metrics, no database.
+`python -m bench.baseline PORT` answers GET /health, GET /api/v1/configs (with the body of a fresh Palaver:
+no key, no log, no metrics, no database) and GET /events/N, a stream of N events that are sent one by one.
 """
 
 import sys
+from collections.abc import AsyncIterator
 
 import msgspec
 from quart import Quart, Response
 
 from app.server import listen, resolve, run
 
+EVENT = b'data: {"type":"plain","data":"tok ","streaming":true}\n\n'
 CONFIGS = {"configs": [{"id": "default", "name": "default", "path": "default.toml", "is_default": True}]}
 
 
@@ -25,6 +27,14 @@ def create_app() -> Quart:
     async def configs() -> Response:
         body = msgspec.json.encode({"status": "ok", "message": None, "data": CONFIGS})
         return Response(body, content_type="application/json")
+
+    @app.get("/events/<int:count>")
+    async def events(count: int) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(count):
+                yield EVENT
+
+        return Response(pieces(), content_type="text/event-stream")
 
     return app
 

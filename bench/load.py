@@ -1,8 +1,8 @@
 """The load generator: a process of its own, raw asyncio, keep-alive HTTP/1.1, and no more parsing than is needed.
 
-`python -m bench.load` reads a `Job` as a line of JSON on stdin and prints a `Load` as one on stdout. With `announce` it
-prints an empty line before that, when every client has its first token; with `hold` it then keeps its streams open
-until stdin ends, and prints nothing more.
+`python -m bench.load FILE` reads a `Job` as a line of JSON on stdin and writes a `Load` to FILE. With `announce` it
+prints an empty line when every client has its first token; with `hold` it then keeps its streams open until stdin ends,
+and writes nothing.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -187,7 +188,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         load = runner.run(_generate(job))
     if not job.hold:
-        sys.stdout.write(msgspec.json.encode(load).decode() + "\n")
+        Path(sys.argv[1]).write_bytes(msgspec.json.encode(load))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -128,8 +129,9 @@ async def model_server() -> AsyncIterator[ServerProcess]:
 class Generator:
     """A load generator that has been given its job."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, out: Path) -> None:
         self.process = process
+        self._out = out
 
     async def announced(self) -> None:
         """Wait until each of its clients has its first token. Raises BenchError."""
@@ -141,10 +143,10 @@ class Generator:
     async def result(self) -> Load:
         """What it measured. Raises BenchError when an answer was not what it has to be."""
         async with asyncio.timeout(LOAD_SECONDS):
-            out, _ = await self.process.communicate()
-        if self.process.returncode or not out:
-            raise BenchError(f"the load generator ended with {self.process.returncode}")
-        load = msgspec.json.decode(out.strip().splitlines()[-1], type=Load)
+            code = await self.process.wait()
+        if code:
+            raise BenchError(f"the load generator ended with {code}")
+        load = msgspec.json.decode(self._out.read_bytes(), type=Load)
         if load.errors:
             raise BenchError(f"{len(load.errors)} answers were wrong, the first: {load.errors[0]}")
         return load
@@ -153,18 +155,20 @@ class Generator:
 @asynccontextmanager
 async def generating(job: Job) -> AsyncIterator[Generator]:
     """A load generator at work; it is gone when the block ends."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load", cwd=ROOT, stdin=PIPE, stdout=PIPE, limit=2**26
-    )
-    assert process.stdin is not None
-    try:
-        process.stdin.write(msgspec.json.encode(job) + b"\n")
-        await process.stdin.drain()
-        yield Generator(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "load.json"
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bench.load", str(out)), cwd=ROOT, stdin=PIPE, stdout=PIPE
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(msgspec.json.encode(job) + b"\n")
+            await process.stdin.drain()
+            yield Generator(process, out)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 async def generate(job: Job) -> Load:

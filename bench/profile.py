@@ -86,8 +86,8 @@ async def _main(options: argparse.Namespace) -> None:
         cpu = await record(door, options.clients, options.seconds, out, "raw")
         counts: Counter[str] = Counter()
         for line in out.read_text().splitlines():
-            stack, _, count = line.rpartition(" ")
-            counts[owner_of(stack)] += int(count)
+            stack, _, samples = line.rpartition(" ")
+            counts[owner_of(stack)] += int(samples)
     total = sum(counts.values())
     print(f"{door.name}, {options.clients} clients, 64 tokens: {cpu:.2f} ms of CPU a request")
     for name, count in counts.most_common():

@@ -2,12 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
 
 import msgspec
 
 from bench.measures.streams import Subject, hold, run
-from bench.processes import generating
+from bench.processes import ServerProcess, generating
 from bench.scenario import Bench, Figures
 from bench.systems import CHAT, palaver
 
@@ -53,8 +52,9 @@ async def stopped_reader(bench: Bench) -> Figures:
                 await reader.announced()
                 reader.process.send_signal(signal.SIGSTOP)
                 try:
-                    growth = await _growth(server_rss=server.rss, before=before, seconds=tokens / 1000 + 1.0)
-                    meanwhile = await run(subject, "t64", bench.scaled(100, 3), 1)
+                    watching = _growth(server, before, seconds=tokens / 1000 + 1.0)
+                    others = run(subject, "t64", bench.scaled(100, 3), 1)
+                    growth, meanwhile = await asyncio.gather(watching, others)
                 finally:
                     reader.process.send_signal(signal.SIGCONT)
                 await reader.result()
@@ -62,10 +62,10 @@ async def stopped_reader(bench: Bench) -> Figures:
     return figures
 
 
-async def _growth(*, server_rss: Callable[[], int], before: int, seconds: float) -> int:
-    """The most that the memory is above `before` in that time, in bytes."""
+async def _growth(server: ServerProcess, before: int, *, seconds: float) -> int:
+    """The most that the server's memory is above `before` in that time, in bytes."""
     most = before
     for _ in range(int(seconds / 0.1)):
         await asyncio.sleep(0.1)
-        most = max(most, server_rss())
+        most = max(most, server.rss())
     return most - before

@@ -30,7 +30,7 @@ PEERS = {
     "litellm": (lambda _model: LITELLM_DOOR, litellm_is_there, litellm),
 }
 PACE_MS = 20
-PACED_TOKENS = 200
+PACED_TOKENS = 400
 
 
 @dataclass(slots=True)
@@ -193,7 +193,7 @@ async def paced(bench: Bench) -> Figures:
     """Streams of 50 tokens a second: whether they keep their pace, and what gaps come up beyond the model's own."""
     figures = Figures()
     clients, tokens = bench.scaled(256, 8), bench.scaled(PACED_TOKENS, 20)
-    model, ramp = f"t{tokens}-d{PACE_MS}", bench.scaled(1000, 100) / 1000
+    model, ramp = f"t{tokens}-d{PACE_MS}", bench.scaled(3000, 100) / 1000
     nominal = (tokens - 1) * PACE_MS / 1000
     async with subjects(bench) as (found, missing):
         for _ in range(bench.rounds):
