@@ -20,7 +20,7 @@ PEERS = ROOT / "bench" / ".peers"
 LITELLM = PEERS / "litellm" / "bin" / "litellm"
 PORTKEY = PEERS / "portkey" / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
 OPENAI_PATH = "/v1/chat/completions"
-NO_PEER = "not installed (make bench-peers)"
+NO_PEER = "not run in a smoke test, or not installed (make bench-peers)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ async def subjects(bench: Bench, *, peers: bool = False) -> AsyncIterator[tuple[
             found["v1"] = Subject(OPENAI, server)
         else:
             missing["v1"] = NO_DOOR
-        if peers:
+        if peers and not bench.smoke:
             for name, (door, is_there, start) in PEERS.items():
                 if not is_there():
                     missing[name] = NO_PEER
