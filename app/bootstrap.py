@@ -26,8 +26,9 @@ from app.configs.service import ProfileService
 from app.core import Core, data_dir_lock, open_core, prepare_data_dir
 from app.files import routes as file_routes
 from app.files.documents import DocumentService
+from app.files.extraction.models import DocumentLimits
 from app.files.extraction.reader import DocumentReader
-from app.files.images import ImageReader
+from app.files.images import ImageLimits, ImageReader
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
 from app.im import routes as im_routes
@@ -92,6 +93,26 @@ def provider_specs(settings: Settings) -> list[ProviderSpec]:
     return specs
 
 
+def document_limits(settings: Settings) -> DocumentLimits:
+    return DocumentLimits(
+        max_file_bytes=settings.max_document_bytes,
+        max_text_chars=settings.max_document_chars,
+        max_pages=settings.max_document_pages,
+        max_unpacked_bytes=settings.max_document_unpacked_bytes,
+        timeout_seconds=settings.document_timeout_seconds,
+        memory_bytes=settings.document_memory_bytes,
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(
+        max_pixels=settings.max_image_pixels,
+        max_side=settings.max_image_side,
+        oversized=settings.image_oversized,
+        animated=settings.image_animated,
+    )
+
+
 def create_app(settings: Settings | None = None) -> Quart:
     """The application; its background work begins when the server starts it. Raises OSError and ValueError for
     settings and folders that cannot be used."""
@@ -106,7 +127,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
     idempotency = Idempotency(core.database)
     files = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
-    reader = DocumentReader()
+    reader = DocumentReader(document_limits(settings), workers=settings.document_workers)
     documents = DocumentService(core.database, files, reader)
     profiles = ProfileService(settings.data_dir / "configs")
     providers = ProviderRegistry(
@@ -159,7 +180,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         ws.Sockets(),
         SessionService(core.database, profiles),
         catalog,
-        CompletionService(chat, catalog, files, documents, reader, ImageReader(), parts, runs),
+        CompletionService(chat, catalog, files, documents, reader, ImageReader(image_limits(settings)), parts, runs),
         SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
         openai_routes.OpenAILimits(settings.openai_max_body_bytes),
         bots,

@@ -99,6 +99,23 @@ class Settings(BaseSettings):
     max_message_chars: int = Field(200_000, ge=1, description="The longest message, all its text together.")
     max_parts: int = Field(50, ge=1, description="The most parts in a message.")
     max_reply_bytes: int = Field(8 * 1024**2, ge=1024, description="The longest reply taken from a model server.")
+    max_document_bytes: int = Field(25 * 1024**2, ge=1, description="The largest document that is read for a model.")
+    max_document_chars: int = Field(200_000, ge=1, description="The most text of one document; the rest is cut off.")
+    max_document_pages: int = Field(2_000, ge=1, description="The most pages or slides of a document.")
+    max_document_unpacked_bytes: int = Field(
+        200 * 1024**2, ge=1024**2, description="The most that an Office file may unpack to."
+    )
+    document_timeout_seconds: float = Field(30.0, gt=0, description="The longest that reading one document may take.")
+    document_memory_bytes: int = Field(
+        512 * 1024**2, ge=256 * 1024**2, description="The address space of a process that reads documents."
+    )
+    document_workers: int = Field(2, ge=1, le=64, description="The most documents read at once, each in a process.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Images of more pixels are refused, undecoded.")
+    max_image_side: int = Field(8_000, ge=16, description="The longest side, in pixels, of an image for a model.")
+    image_oversized: Literal["scale", "refuse"] = Field("scale", description="What happens to images of longer sides.")
+    image_animated: Literal["first", "refuse"] = Field(
+        "refuse", description="What happens to animations: `first` takes their first picture."
+    )
     max_waiting_per_session: int = Field(16, ge=0, description="The most messages that wait in one session.")
     max_waiting: int = Field(2_000, ge=0, description="The most messages that wait in all sessions.")
     max_runs_per_key: int = Field(

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.kit.db import Base, UtcDateTime
 
 WEBCHAT = "webchat"
+KEYS_PREFIX = "v1:"
+"""How the ids of sessions begin that belong to an API key: nobody else can make one in its name."""
 API = "api"
 """The platforms of sessions: those begun in the Open API, and those begun in the doors that speak OpenAI's API."""
 

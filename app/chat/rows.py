@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.chat.models import WEBCHAT, MessageStatus, Role, SessionRow
+from app.chat.models import KEYS_PREFIX, WEBCHAT, MessageStatus, Role, SessionRow
 from app.chat.parts import Media, Part, plain_text, to_stored
+from app.errors import BadRequest
 
 TITLE_CHARS = 60
 
@@ -22,6 +23,8 @@ async def add_session(
     now: datetime,
     platform_id: str = WEBCHAT,
 ) -> None:
+    if platform_id == WEBCHAT and session_id.startswith(KEYS_PREFIX):
+        raise BadRequest(f"session ids that begin with {KEYS_PREFIX} are kept for /v1", code="invalid_session_id")
     await connection.execute(
         insert(SessionRow).values(
             id=session_id,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.auth.models import Principal
-from app.chat.models import API
+from app.chat.models import API, KEYS_PREFIX
 from app.chat.parts import Part, PartLimits, Text, ToolResult
 from app.chat.requests import ModelTurn, SendRequest
 from app.chat.service import Accepted, ChatService
@@ -93,7 +93,7 @@ def creator_of(principal: Principal) -> str:
 
 def session_id_of(principal: Principal, name: str) -> str:
     """The session that a key means by a name; another key means another session by it."""
-    return f"v1:{principal.key_id}:{name}"
+    return f"{KEYS_PREFIX}{principal.key_id}:{name}"
 
 
 def _in_session(

@@ -51,3 +51,13 @@ async def test_a_page_of_ten_thousand_digits_is_empty(client: Client) -> None:
     await client.chat("Hi")
     response = await client.get("/api/v1/chat/sessions", username="alice", page="9" * 5000)
     assert (response.status_code, response.json()["data"]["sessions"]) == (200, [])
+
+
+async def test_nobody_can_make_a_session_in_a_keys_name(client: Client, server: Server) -> None:
+    """The sessions of `/v1` begin with their key's id: who knows the id cannot take the name first."""
+    (key, *_) = await server.core.keys.list_keys()
+    taken = {"username": "mallory", "message": "Hi", "session_id": f"v1:{key.id}:plans"}
+    response = await client.post("/api/v1/chat", taken)
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_session_id")
+    umo = {"umo": f"webchat:FriendMessage:v1:{key.id}:plans", "message": "Hi"}
+    assert (await client.post("/api/v1/im/message", umo)).status_code == 400
