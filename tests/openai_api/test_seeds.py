@@ -1,6 +1,7 @@
 """The examples in the documents of nanobot and Lang Agent, as printed but for the address, the key and the model."""
 
 import asyncio
+import base64
 import json
 import shutil
 import sys
@@ -55,6 +56,26 @@ CURL_FILES = """curl http://127.0.0.1:8900/v1/chat/completions \\
   -F "files=@chart.png" \\
   -F "files=@data.xlsx" \\
   -F "session_id=my-session\""""
+CURL_REPORT = """curl http://127.0.0.1:8900/v1/chat/completions \\
+  -F "message=Summarize this report" \\
+  -F "files=@report.docx\""""
+CURL_IMAGE = """curl http://127.0.0.1:8900/v1/chat/completions \\
+  -H "Content-Type: application/json" \\
+  -d '{
+    "messages": [{"role": "user", "content": [
+      {"type": "text", "text": "Describe this image"},
+      {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBOR..."}}
+    ]}]
+  }'"""
+CURL_GROUP = """curl -X POST http://localhost:8900/v1/chat/completions \\
+  -H "Content-Type: application/json" \\
+  -H "x-session-key: wx:group:group_abc:user:user_alice" \\
+  -d '{
+    "model": "nanobot",
+    "messages": [
+      {"role": "user", "content": "Summarize our discussion"}
+    ]
+  }'"""
 CURL_ALICE = """curl -X POST http://localhost:8900/v1/chat/completions \\
   -H "Content-Type: application/json" \\
   -H "x-session-key: wx:dm:user_alice" \\
@@ -111,6 +132,54 @@ print(resp.choices[0].message.content)
 """
 
 
+LANG_AGENT_REQUESTS = """
+import requests
+
+API_BASE_URL = "http://localhost:8488"
+API_KEY = "123tangledup-ai"
+
+headers = {
+    "Authorization": f"Bearer {API_KEY}",
+    "Content-Type": "application/json"
+}
+
+data = {
+    "model": "qwen-plus",
+    "messages": [
+        {
+            "role": "system",
+            "content": "You are a helpful assistant."
+        },
+        {
+            "role": "user",
+            "content": "你是谁?"
+        }
+    ]
+}
+
+response = requests.post(f"{API_BASE_URL}/v1/chat/completions", headers=headers, json=data)
+print(response.json())
+"""
+LANG_AGENT_OPENAI = """
+from openai import OpenAI
+
+client = OpenAI(
+    api_key="123tangledup-ai",
+    base_url="http://localhost:8488/v1"
+)
+
+response = client.chat.completions.create(
+    model="qwen-plus",
+    messages=[
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": "你是谁?"}
+    ]
+)
+
+print(response.choices[0].message.content)
+"""
+
+
 @needs_curl
 async def test_nanobots_curl(keyless: Server, model: ModelServer, tmp_path: Path) -> None:
     assert said(await shell(CURL.replace("http://127.0.0.1:8900", keyless.base_url))) == "You said: hi"
@@ -120,6 +189,23 @@ async def test_nanobots_curl(keyless: Server, model: ModelServer, tmp_path: Path
     *_, (_, parts) = shown(model)
     assert [part["type"] for part in parts] == ["text", "image_url", "text"]
     assert shown(model)[1] == ("user", "hi")
+
+
+@needs_curl
+async def test_nanobots_report_image_and_group(keyless: Server, model: ModelServer, tmp_path: Path) -> None:
+    report = Path(__file__).parents[1] / "data" / "documents" / "libreoffice-report.docx"
+    shutil.copy(report, tmp_path / "report.docx")
+    await shell(CURL_REPORT.replace("http://127.0.0.1:8900", keyless.base_url), tmp_path)
+    *_, (_, parts) = shown(model)
+    assert "Summarize this report" in str(parts)
+    assert "[file: report.docx]" in str(parts)
+    image = base64.b64encode(picture()).decode()
+    await shell(CURL_IMAGE.replace("http://127.0.0.1:8900", keyless.base_url).replace("iVBOR...", image))
+    *_, (_, parts) = shown(model)
+    assert [part["type"] for part in parts] == ["text", "image_url"]
+    group = CURL_GROUP.replace("http://localhost:8900", keyless.base_url).replace("nanobot", "gpt-4.1-mini")
+    assert said(await shell(group)) == "You said: Summarize our discussion"
+    assert shown(model)[1:] == [("user", "Summarize our discussion")]
 
 
 async def test_nanobots_python(keyless: Server) -> None:
@@ -146,6 +232,14 @@ async def test_lang_agents_curl_with_its_fixed_key(start_server: StartServer, mo
         example = CURL_LANG_AGENT.replace("http://localhost:8488", server.base_url)
         assert said(await shell(example.replace("qwen-plus", "gpt-4.1-mini"))) == "You said: 你是谁?"
     assert shown(model) == [("system", "You are a helpful assistant."), ("user", "你是谁?")]
+
+
+async def test_lang_agents_python(start_server: StartServer) -> None:
+    key = {"name": "old", "key": "123tangledup-ai"}
+    async with start_server(api_keys=[key]) as server:
+        for example in (LANG_AGENT_REQUESTS, LANG_AGENT_OPENAI):
+            code = example.replace("http://localhost:8488", server.base_url).replace("qwen-plus", "gpt-4.1-mini")
+            assert "You said: 你是谁?" in await run(sys.executable, "-c", code)
 
 
 async def test_health_and_info(client: Client) -> None:
