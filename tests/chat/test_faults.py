@@ -92,7 +92,7 @@ async def test_before_the_first_token_the_provider_is_asked_again(
 async def test_a_model_server_that_hangs_is_given_up(
     start_server: StartServer, model: ModelServer, fault: Answer
 ) -> None:
-    provider = {"id": "slow", "base_url": model.base_url, "api_key": "k", "max_retries": 0, "timeout_seconds": 0.3}
+    provider = {"id": "slow", "base_url": model.base_url, "api_key": "k", "max_retries": 0, "timeout_seconds": 1.5}
     model.script(fault, reply(["fine"]))
     async with start_server(providers=[provider]) as server, Client(server, await server.new_key()) as client:
         events = await client.chat("Hi", session_id="s1")
@@ -104,7 +104,7 @@ async def test_a_model_server_that_hangs_is_given_up(
 async def test_a_model_server_that_falls_silent_midway_is_given_up(
     start_server: StartServer, model: ModelServer
 ) -> None:
-    provider = {"id": "slow", "base_url": model.base_url, "api_key": "k", "max_retries": 0, "timeout_seconds": 0.3}
+    provider = {"id": "slow", "base_url": model.base_url, "api_key": "k", "max_retries": 0, "timeout_seconds": 1.5}
     model.script(answers.hang_after(2))
     async with start_server(providers=[provider]) as server, Client(server, await server.new_key()) as client:
         events = await client.chat("Hi", session_id="s1")

@@ -208,7 +208,7 @@ FAULTS = [
 async def test_a_fault_is_an_error_with_a_safe_message_and_the_next_request_works(
     model: ModelServer, make_provider: MakeProvider, answer: Answer, message: str, status: int | None, text: str
 ) -> None:
-    provider = make_provider(timeout_seconds=0.2)
+    provider = make_provider(timeout_seconds=1.5)
     model.script(answer)
     reply = await collect(provider, asking("hello"))
     assert (reply.failure.message, reply.failure.status, reply.text) == (message, status, text)
@@ -243,7 +243,7 @@ async def test_the_requests_own_timeout_takes_the_place_of_the_providers(
 
 async def test_a_slow_reply_is_not_a_silent_one(model: ModelServer, make_provider: MakeProvider) -> None:
     model.script(answers.reply(answers.numbered(8), delay=0.05))
-    reply = await collect(make_provider(timeout_seconds=0.2), asking())
+    reply = await collect(make_provider(timeout_seconds=1.5), asking())
     assert reply.error is None
 
 
