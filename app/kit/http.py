@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import RequestEntityTooLarge as BodyTooLarge
 
 from app.errors import AppError, BadRequest, PayloadTooLarge, UnsupportedMediaType
+from app.kit.db import MAX_INTEGER
 
 MAX_JSON_DEPTH = 32
 _JSON_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
@@ -19,7 +20,6 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _INTEGER = re.compile(r"\s*([+-]?)0*(\d+)\s*", re.ASCII)
-MAX_SQL_INTEGER = 2**63 - 1
 
 T = TypeVar("T")
 ErrorEnvelope = Callable[[AppError, str], Mapping[str, Any]]
@@ -186,7 +186,7 @@ def page_of(args: Mapping[str, str]) -> tuple[int, int]:
     page, size = _integer(args.get("page", "1")), _integer(args.get("page_size", "20"))
     size = min(max(size, 1), 100)
     # A page beyond what the database can count to is an empty page, not a fault.
-    return min(max(page, 1), MAX_SQL_INTEGER // size), size
+    return min(max(page, 1), MAX_INTEGER // size), size
 
 
 def _integer(text: str) -> int:
@@ -195,7 +195,7 @@ def _integer(text: str) -> int:
     if found is None:
         raise BadRequest("page and page_size must be integers", code="invalid_page")
     sign, digits = found.groups()
-    number = MAX_SQL_INTEGER if len(digits) > 19 else int(digits)
+    number = MAX_INTEGER if len(digits) > 19 else int(digits)
     return -number if sign == "-" else number
 
 

@@ -39,7 +39,7 @@ async def test_json_that_is_no_request_is_refused(client: Client, body: bytes) -
 
 
 async def test_brackets_in_a_text_are_no_depth(client: Client) -> None:
-    await client.chat("[{" * MAX_JSON_DEPTH * 2)
+    assert (await client.chat("[{" * MAX_JSON_DEPTH * 2))[-1].type == "end"
 
 
 @pytest.mark.parametrize(
