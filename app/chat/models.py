@@ -6,19 +6,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.db import Base, UtcDateTime
+from app.kit.db import Base, BigId, UtcDateTime
 
 WEBCHAT = "webchat"
 KEYS_PREFIX = "v1:"
 """How the ids of sessions begin that belong to an API key: nobody else can make one in its name."""
 API = "api"
 """The platforms of sessions: those begun in the Open API, and those begun in the doors that speak OpenAI's API."""
-
-# SQLite numbers rows by itself only in a column that is called INTEGER, which holds 64 bits there.
-BigId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Role(StrEnum):

@@ -1,0 +1,1 @@
+"""Collections of documents, their passages, and finding the passages that bear on a question."""
