@@ -36,6 +36,8 @@ from app.im.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.im.adapters.webchat import WebchatAdapter
 from app.im.adapters.webhook import webhook_factory
 from app.im.service import BotService
+from app.kernel2 import role_routes
+from app.kernel2.errors import kernel2_error
 from app.kit import migrations
 from app.kit.concurrency import Bounds, RunPlaces, StreamPlaces
 from app.kit.cors import install_cors
@@ -51,6 +53,7 @@ from app.openai_api.requests import SessionPolicy
 from app.openai_api.service import CompletionService
 from app.providers.models import ProviderSpec
 from app.providers.service import ProviderRegistry
+from app.roles.service import RoleService
 from app.settings import Settings, load_settings
 
 OPENAI_PROVIDER = "openai_chat_completion"
@@ -174,6 +177,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         parts,
         files,
         profiles,
+        RoleService(core.database, profiles),
         providers,
         engine,
         chat,
@@ -191,7 +195,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         provide(app, each)
     install_observability(app)
     install_cors(app, settings.cors_origins)
-    install_errors(app, [("/v1", openai_error), ("/", open_api_error)])
+    install_errors(app, [("/api/kernel2", kernel2_error), ("/v1", openai_error), ("/", open_api_error)])
     install_guard(app)
     for routes in (
         key_routes,
@@ -202,6 +206,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         file_routes,
         im_routes,
         openai_routes,
+        role_routes,
         ops,
     ):
         app.register_blueprint(routes.blueprint)

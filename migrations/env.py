@@ -13,7 +13,8 @@ import app.chat.models
 import app.files.models
 import app.im.models
 import app.kit.idempotency
-import app.knowledge.models  # noqa: F401 - imported so that their tables are in the metadata
+import app.knowledge.models
+import app.roles.models  # noqa: F401 - imported so that their tables are in the metadata
 from app.kit.db import Base
 
 BUSY_TIMEOUT_SECONDS = 60
