@@ -123,12 +123,12 @@ def _session_name(body: Mapping[str, Any], session_key: str | None) -> str | Non
     if isinstance(thread_id, bool) or not isinstance(thread_id, int | str | None):
         raise InvalidRequest("thread_id must be an integer or a string", "thread_id")
     told = {"session_id": session_id, "x-session-key": session_key, "thread_id": thread_id}
+    names = []
     for param, value in told.items():
         name = "" if value is None else str(value).strip()
         if len(name) > MAX_NAME_CHARS:
             raise InvalidRequest(f"{param} has more than {MAX_NAME_CHARS} characters", param)
         if _CONTROL.search(name):
             raise InvalidRequest(f"{param} contains control characters", param)
-        if name:
-            return name
-    return None
+        names.append(name)
+    return next(filter(None, names), None)

@@ -145,6 +145,7 @@ async def test_a_fallback_answers_with_its_own_beginning(start_server: StartServ
         ({"messages": HI, "stream": "yes"}, 400, "stream"),
         ({"messages": HI, "session_id": 5}, 400, "session_id"),
         ({"messages": HI, "session_id": "x" * 201}, 400, "session_id"),
+        ({"messages": HI, "session_id": "x", "thread_id": "x" * 201}, 400, "thread_id"),
         ({"messages": HI, "session_id": "a\nb"}, 400, "session_id"),
         ({"messages": HI, "thread_id": True}, 400, "thread_id"),
         ({"messages": HI, "thread_id": 1.5}, 400, "thread_id"),
