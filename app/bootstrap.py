@@ -47,6 +47,7 @@ from app.kit.idempotency import Idempotency
 from app.kit.ids import new_id
 from app.kit.observability import Metrics, install_observability
 from app.openai_api import routes as openai_routes
+from app.openai_api.answering import OpenAILimits
 from app.openai_api.catalog import ModelCatalog
 from app.openai_api.errors import openai_error
 from app.openai_api.requests import SessionPolicy
@@ -186,7 +187,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         catalog,
         CompletionService(chat, catalog, files, documents, reader, ImageReader(image_limits(settings)), parts, runs),
         SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
-        openai_routes.OpenAILimits(settings.openai_max_body_bytes),
+        OpenAILimits(settings.openai_max_body_bytes),
         bots,
         ops.OpsPolicy(metrics_public=settings.metrics_public),
         ops.ReadyChecks({"database": ops.database_check(core.database), "storage": storage.check}),

@@ -1,5 +1,7 @@
 """A run's events as OpenAI's chunks and completions: what the model server sent, under one id."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,17 +16,39 @@ DONE = sse.frame(b"[DONE]")
 
 _json = msgspec.json.Encoder()
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NULL = b"null"
+_NULL = msgspec.Raw(b"null")
 
 
-def kind_of(*, wants_usage: bool) -> str:
-    """The name of the encoding, for RunLog.follow."""
-    return "openai+usage" if wants_usage else "openai"
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a door's chunks and completions differ from the model server's own.
+
+    `defaults` are members that the door's clients count on and some model servers leave out. `failure` is the envelope
+    of what takes the place of `[DONE]`. With `only_chunks` every event, that one too, has choices; but for the usage
+    that was asked for.
+    """
+
+    name: str
+    defaults: Callable[[Run], Mapping[str, Any]]
+    failure: Callable[[Failed], Mapping[str, Any]]
+    only_chunks: bool = False
+
+    def kind_of(self, *, wants_usage: bool) -> str:
+        """The name of the encoding, for RunLog.follow."""
+        return f"{self.name}+usage" if wants_usage else self.name
 
 
-def chunk_encoder(run: Run, log: RunLog, *, wants_usage: bool) -> Encode:
+OPENAI = Dialect(
+    "openai",
+    defaults=lambda run: {"model": run.model},
+    failure=lambda failed: openai_error(ReplyFailed(failed), ""),
+)
+
+
+def chunk_encoder(run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool) -> Encode:
     """Frames of a stream. Usage, which the model server is always asked for, is shown to those who asked for it."""
     shared: dict[str, msgspec.Raw] = {}
+    defaults = _raw({"object": "chat.completion.chunk", **dialect.defaults(run)})
 
     def envelope() -> dict[str, msgspec.Raw]:
         if not shared:
@@ -35,32 +59,35 @@ def chunk_encoder(run: Run, log: RunLog, *, wants_usage: bool) -> Encode:
         match event:
             case Chunk():
                 members = _members.decode(event.data)
-                if not wants_usage:
-                    usage = bytes(members.pop("usage", msgspec.Raw(_NULL)))
-                    if usage != _NULL and not _has_choices(members):
-                        return b""
-                return sse.frame(_json.encode({**members, **_missing(members, run), **envelope()}))
+                if not _is_shown(members, dialect, wants_usage=wants_usage):
+                    return b""
+                return sse.frame(_json.encode({**members, **_missing(members, defaults), **envelope()}))
             case TextDelta():
-                return sse.frame(_json.encode(_text_chunk(run, event.text)))
+                said = _choice({"role": "assistant", "content": event.text}, None)
+                return sse.frame(_json.encode({**defaults, **said, **envelope()}))
             case Completed():
                 return DONE
             case Failed():
-                return sse.frame(_json.encode(openai_error(ReplyFailed(event), "")))
+                told = dialect.failure(event)
+                if dialect.only_chunks:
+                    told = {**told, **defaults, **_choice({}, "error"), **envelope()}
+                return sse.frame(_json.encode(told))
             case _:
                 return b""
 
     return encode
 
 
-def completion_of(run: Run, log: RunLog) -> bytes:
+def completion_of(run: Run, log: RunLog, dialect: Dialect) -> bytes:
     """The whole completion of a run that was completed."""
+    defaults = _raw({"object": "chat.completion", **dialect.defaults(run)})
     for event in log.events:
         if isinstance(event, Chunk):
             members = _members.decode(event.data)
-            return _json.encode({**members, **_missing(members, run, "chat.completion"), **_envelope(run, log)})
+            return _json.encode({**members, **_missing(members, defaults), **_envelope(run, log)})
     text = next((event.text for event in log.events if isinstance(event, Completed)), "")
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return _json.encode({**_bare(run, "chat.completion"), "choices": [choice]})
+    return _json.encode({**defaults, "choices": [choice], **_envelope(run, log)})
 
 
 def completion_id(run: Run) -> str:
@@ -77,25 +104,33 @@ def _envelope(run: Run, log: RunLog) -> dict[str, msgspec.Raw]:
     return {"id": msgspec.Raw(_json.encode(completion_id(run))), "created": msgspec.Raw(created)}
 
 
-def _missing(members: dict[str, msgspec.Raw], run: Run, kind: str = "chat.completion.chunk") -> dict[str, msgspec.Raw]:
-    """What clients count on and some model servers leave out."""
-    defaults = {"object": kind, "model": run.model}
-    return {name: msgspec.Raw(_json.encode(value)) for name, value in defaults.items() if name not in members}
+def _is_shown(members: dict[str, msgspec.Raw], dialect: Dialect, *, wants_usage: bool) -> bool:
+    """Whether a chunk is for this client; usage that it did not ask for is taken out of it."""
+    usage = members.get("usage", _NULL)
+    has_usage = usage != _NULL
+    if not wants_usage:
+        members.pop("usage", None)
+    if not has_usage and not dialect.only_chunks:
+        return True
+    return _has_choices(members) or (has_usage and wants_usage)
+
+
+def _missing(members: dict[str, msgspec.Raw], defaults: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """What clients count on and the model server left out."""
+    return {name: value for name, value in defaults.items() if members.get(name, _NULL) == _NULL}
+
+
+def _raw(members: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+    return {name: msgspec.Raw(_json.encode(value)) for name, value in members.items()}
 
 
 def _has_choices(members: dict[str, msgspec.Raw]) -> bool:
     choices = members.get("choices")
-    return choices is not None and bytes(choices).translate(None, b" \t\r\n") not in (b"[]", _NULL)
+    return choices is not None and bytes(choices).translate(None, b" \t\r\n") not in (b"[]", b"null")
 
 
-def _text_chunk(run: Run, text: str) -> dict[str, Any]:
-    """For a run of whose log only the text is left."""
-    choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
-    return {**_bare(run, "chat.completion.chunk"), "choices": [choice]}
-
-
-def _bare(run: Run, kind: str) -> dict[str, Any]:
-    return {"id": completion_id(run), "object": kind, "created": int(_created(run)), "model": run.model}
+def _choice(delta: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
 
 
 def _created(run: Run) -> bytes:

@@ -1,29 +1,22 @@
 """`/v1/chat/completions`, `/v1/models` and `/v1/embeddings`."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.chat.events import Chunk, Completed, Failed, TextDelta
-from app.chat.service import Accepted
 from app.errors import PayloadTooLarge
-from app.files.forms import FormLimits, FormUpload, read_form
-from app.kit import sse
-from app.kit.concurrency import Place, StreamPlaces
+from app.files.forms import FormLimits, read_form
 from app.kit.http import json_object, json_response, service
-from app.kit.idempotency import Claim, claim_of
-from app.kit.observability import Metrics
 from app.kit.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
+from app.openai_api.answering import RUN_ID, OpenAILimits, answer, claim_by_header
 from app.openai_api.catalog import ModelCatalog, ModelEntry
 from app.openai_api.content import MAX_FILE_BYTES
-from app.openai_api.encoding import chunk_encoder, completion_of, kind_of
-from app.openai_api.errors import ERRORS, InvalidRequest, ReplyFailed
+from app.openai_api.encoding import OPENAI
+from app.openai_api.errors import ERRORS, InvalidRequest
 from app.openai_api.forms import body_of
-from app.openai_api.requests import MAX_NAME_CHARS, CompletionRequest, SessionPolicy, parse_completion
+from app.openai_api.requests import MAX_NAME_CHARS, SessionPolicy, parse_completion
 from app.openai_api.schemas import (
     COMPLETION,
     COMPLETION_FORM,
@@ -39,11 +32,7 @@ from app.openai_api.service import CompletionService
 blueprint = Blueprint("openai", __name__)
 
 TAG = "OpenAI-compatible"
-FIRST_WAIT_SECONDS = 15.0
-"""How long a stream's answer waits for its first token: until then a failure still has a status of its own."""
-RUN_ID_HEADER = "x-palaver-run-id"
 _FORM = "multipart/form-data"
-_LARGE_BYTES = 1024**2
 
 _CHUNK = {
     "id": "chatcmpl-6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b",
@@ -71,13 +60,6 @@ _UPSTREAM_ERRORS = {
 _ASKED = {"messages": [{"role": "user", "content": "hi"}]}
 
 
-class OpenAILimits:
-    """The largest body that is taken, files included."""
-
-    def __init__(self, body_bytes: int) -> None:
-        self.body_bytes = body_bytes
-
-
 @blueprint.post("/v1/chat/completions")
 @operation(
     "createChatCompletion",
@@ -102,7 +84,7 @@ class OpenAILimits:
             "The completion, or with `stream` its chunks",
             COMPLETION,
             example=_COMPLETION,
-            headers={RUN_ID_HEADER: "The run that makes the reply, for `/api/v1/chat/runs/{run_id}`."},
+            headers=RUN_ID,
             stream=Answer("Chunks", CompletionChunk, example=[_CHUNK], media_type="text/event-stream"),
         )
     },
@@ -120,18 +102,9 @@ class OpenAILimits:
 )
 async def create_completion() -> Response:
     body = await _body()
-    wanted = parse_completion(body, request.headers.get("x-session-key"), service(SessionPolicy))
-    place = service(StreamPlaces).take(caller().key_id) if wanted.stream else None
-    accepted = await service(CompletionService).complete(caller(), wanted, await _claim(body))
-    headers = {RUN_ID_HEADER: accepted.run.id}
-    awaited = (Chunk, TextDelta, Completed, Failed) if wanted.stream else (Completed, Failed)
-    began = await accepted.log.first(awaited, FIRST_WAIT_SECONDS if wanted.stream else None)
-    if isinstance(began, Failed):
-        raise ReplyFailed(began).with_headers(headers)
-    if place is not None:
-        return sse.stream_response(_frames(accepted, wanted, place, service(Metrics)), headers)
-    whole = completion_of(accepted.run, accepted.log)
-    return Response(whole, headers=headers, content_type="application/json")
+    session_key = request.headers.get("x-session-key")
+    wanted = parse_completion(body, session_key, service(SessionPolicy))
+    return await answer(wanted, await claim_by_header("openai", [session_key, body]), OPENAI)
 
 
 @blueprint.get("/v1/models")
@@ -199,44 +172,6 @@ async def _body() -> dict[str, Any]:
     if (request.content_length or 0) > limit:
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes")
     return body_of(await read_form(content_type, request.body, FormLimits(limit, MAX_FILE_BYTES)))
-
-
-async def _claim(body: dict[str, Any]) -> Claim | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    named = [request.headers.get("x-session-key"), body]
-    if (request.content_length or _LARGE_BYTES) < _LARGE_BYTES:
-        return claim_of(caller().key_id, "openai", key, _hashable(named))
-    return await asyncio.to_thread(claim_of, caller().key_id, "openai", key, _hashable(named))
-
-
-def _hashable(value: Any) -> Any:
-    """The same, with a form's files as plain values."""
-    if isinstance(value, FormUpload):
-        return [value.filename, value.data]
-    if isinstance(value, list):
-        return [_hashable(each) for each in value]
-    return {name: _hashable(each) for name, each in value.items()} if isinstance(value, dict) else value
-
-
-async def _frames(
-    accepted: Accepted, wanted: CompletionRequest, place: Place, metrics: Metrics
-) -> AsyncIterator[bytes]:
-    usage = wanted.wants_usage
-    encode = chunk_encoder(accepted.run, accepted.log, wants_usage=usage)
-    metrics.stream_opened()
-    try:
-        async for piece in accepted.log.follow(
-            kind_of(wants_usage=usage),
-            encode,
-            heartbeat=sse.HEARTBEAT,
-            heartbeat_seconds=sse.HEARTBEAT_SECONDS,
-        ):
-            yield piece
-    finally:
-        metrics.stream_closed()
-        place.release()
 
 
 def _model(entry: ModelEntry) -> OpenAIModel:

@@ -208,9 +208,9 @@ async def test_silence_is_filled_with_comments_defect_19(
     client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from app.kit import sse
-    from app.openai_api import routes
+    from app.openai_api import answering
 
-    monkeypatch.setattr(routes, "FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(answering, "FIRST_WAIT_SECONDS", 0.05)
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.05)
     gate = asyncio.Event()
     model.script(reply(["late"], gate=gate))
