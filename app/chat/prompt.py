@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import exists, not_, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, select
 
-from app.chat.models import MessageRow, MessageStatus, Role, Run
+from app.chat import statements
+from app.chat.models import MessageRow, Role, Run
 from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored, plain_text
 from app.chat.requests import ModelTurn
 from app.chat.tools import answered_calls, tool_calls, tool_results
@@ -84,28 +84,20 @@ class PromptBuilder:
 
         A message that went ahead of others has a higher number than theirs, and they are shown its answer all the same.
         """
-        columns = (MessageRow.id, MessageRow.role, MessageRow.parts)
-        reply = aliased(MessageRow)
-        # A question's reply has the number behind its own. What waits is told by the same snapshot as what is shown.
-        waits = exists().where(reply.id == MessageRow.id + 1, reply.status == MessageStatus.PENDING)
-        query = (
-            select(*columns)
-            .where(
-                MessageRow.session_id == run.session_id,
-                MessageRow.status != MessageStatus.PENDING,
-                or_(MessageRow.id == run.user_message_id, MessageRow.role != Role.USER, not_(waits)),
-            )
-            .order_by(MessageRow.id.desc())
-            .limit(profile.history_messages + 1)
-        )
-        async with self._database.read() as connection:
-            rows = list(await connection.execute(query))
-            if all(row.id != run.user_message_id for row in rows):  # much has been added since it was sent
-                rows += await connection.execute(select(*columns).where(MessageRow.id == run.user_message_id))
+        most = profile.history_messages + 1
+
+        def read(connection: Connection) -> list[Any]:
+            own = run.user_message_id
+            rows = statements.NEWEST_MESSAGES.all(connection, session_id=run.session_id, user_message_id=own, most=most)
+            if all(row.id != own for row in rows):  # much has been added since it was sent
+                rows += statements.MESSAGE.all(connection, message_id=own)
+            return rows
+
+        rows = await self._database.run_read(read)
         rows.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
         turns: list[_Turn] = []
         left = profile.history_tokens
-        for row in rows[: profile.history_messages + 1]:
+        for row in rows[:most]:
             parts = from_stored(row.parts)
             left -= approximate_tokens(plain_text(parts))
             if turns and left < 0:
@@ -121,8 +113,8 @@ class PromptBuilder:
         query = select(MessageRow.id, MessageRow.parts).where(
             MessageRow.session_id == run.session_id, MessageRow.id.in_(ids)
         )
-        async with self._database.read() as connection:
-            return {row.id: plain_text(from_stored(row.parts)) for row in await connection.execute(query)}
+        rows = await self._database.run_read(lambda connection: connection.execute(query).all())
+        return {row.id: plain_text(from_stored(row.parts)) for row in rows}
 
     async def _content(
         self,

@@ -1,6 +1,11 @@
-"""One run at a time in a session, first come first served; what is kept for a session goes when it is idle."""
+"""One run at a time in a session, first come first served; what is kept for a session goes when it is idle.
+
+Places are taken in the transaction that numbers the message, which runs in a thread of the database's, and given up on
+the event loop.
+"""
 
 import asyncio
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -26,6 +31,7 @@ class SessionQueue:
         self._total_limit = total_limit
         self._queues: dict[str, deque[Ticket]] = {}
         self._waiting = 0
+        self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
@@ -44,31 +50,35 @@ class SessionQueue:
 
         Raises TooManyRequests, at once, when the queue is full.
         """
-        queue = self._queues.get(session_id)
-        ticket = Ticket(session_id)
-        if queue is None:
-            self._queues[session_id] = deque((ticket,))
-            ticket.turn.set()
+        with self._lock:
+            queue = self._queues.get(session_id)
+            ticket = Ticket(session_id)
+            if queue is None:
+                self._queues[session_id] = deque((ticket,))
+                ticket.turn.set()
+                return ticket
+            if len(queue) > self._session_limit:
+                raise TooManyRequests(
+                    "Too many messages are waiting in this session", retry_after=2, code="session_busy"
+                )
+            if self._waiting >= self._total_limit:
+                raise TooManyRequests("Too many messages are waiting", retry_after=5, code="server_busy")
+            queue.insert(1 if next_in_line else len(queue), ticket)
+            self._waiting += 1
             return ticket
-        if len(queue) > self._session_limit:
-            raise TooManyRequests("Too many messages are waiting in this session", retry_after=2, code="session_busy")
-        if self._waiting >= self._total_limit:
-            raise TooManyRequests("Too many messages are waiting", retry_after=5, code="server_busy")
-        queue.insert(1 if next_in_line else len(queue), ticket)
-        self._waiting += 1
-        return ticket
 
     def leave(self, ticket: Ticket) -> None:
         """Give the place up, whether its turn had come or not; the next one's turn comes. Twice is no error."""
-        queue = self._queues.get(ticket.session_id)
-        if queue is None or ticket not in queue:
-            return
-        was_first = queue[0] is ticket
-        queue.remove(ticket)
-        if not was_first:
-            self._waiting -= 1
-        elif queue:
-            self._waiting -= 1
-            queue[0].turn.set()
-        if not queue:
-            del self._queues[ticket.session_id]
+        with self._lock:
+            queue = self._queues.get(ticket.session_id)
+            if queue is None or ticket not in queue:
+                return
+            was_first = queue[0] is ticket
+            queue.remove(ticket)
+            if not was_first:
+                self._waiting -= 1
+            elif queue:
+                self._waiting -= 1
+                queue[0].turn.set()
+            if not queue:
+                del self._queues[ticket.session_id]

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
-from app.chat.models import KEYS_PREFIX, WEBCHAT, MessageStatus, Role, SessionRow
+from app.chat import statements
+from app.chat.models import KEYS_PREFIX, WEBCHAT, MessageStatus, Role
 from app.chat.parts import Media, Part, plain_text, to_stored
 from app.errors import BadRequest
 
 TITLE_CHARS = 60
 
 
-async def add_session(
-    connection: AsyncConnection,
+def add_session(
+    connection: Connection,
     session_id: str,
     creator: str,
     parts: Sequence[Part],
@@ -25,17 +25,16 @@ async def add_session(
 ) -> None:
     if platform_id == WEBCHAT and session_id.startswith(KEYS_PREFIX):
         raise BadRequest(f"session ids that begin with {KEYS_PREFIX} are kept for /v1", code="invalid_session_id")
-    await connection.execute(
-        insert(SessionRow).values(
-            id=session_id,
-            platform_id=platform_id,
-            creator=creator,
-            display_name=title_of(parts),
-            is_group=0,
-            config_id=config_id,
-            created_at=now,
-            updated_at=now,
-        )
+    statements.ADD_SESSION.change(
+        connection,
+        id=session_id,
+        platform_id=platform_id,
+        creator=creator,
+        display_name=title_of(parts),
+        is_group=0,
+        config_id=config_id,
+        created_at=now,
+        updated_at=now,
     )
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, select, update
 
 from app.auth.models import Principal
+from app.chat import statements
 from app.chat.engine import Job, RunEngine, Target
 from app.chat.events import Completed, Ended, Event, Failed, MessageSaved, Started, TextDelta, UserMessageSaved
 from app.chat.log import RunLog
@@ -69,6 +69,16 @@ class _Choice:
 
     profile: Profile
     targets: Sequence[Target]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A message that was accepted: its run, with its place in the queue and what its log begins with."""
+
+    run: Run
+    ticket: Ticket
+    choice: _Choice
+    opening: Sequence[Event]
 
 
 class ChatService:
@@ -141,37 +151,54 @@ class ChatService:
                         raise
 
     async def _accept(self, principal: Principal, request: SendRequest, claim: Claim | None) -> Accepted:
-        session_id = None if request.stateless else request.session_id or new_id()
         place = self._runs.take(principal.key_id)
-        ticket: Ticket | None = None
+        tickets: list[Ticket] = []
         try:
-            async with self._database.write() as connection:
-                session = None
-                if session_id is not None:
-                    session = await find_session(connection, session_id, request.username)
-                    quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
-                    await check_quotes(connection, session_id, quotes)
-                choice = self._choose(request, session)
-                run_id = new_id()
-                await record(connection, claim, {"run_id": run_id})
-                # Inside the transaction: places in the queue are in the order of the messages. A run without a
-                # session has a queue to itself.
-                ticket = self._enter(session_id or run_id, request.on_busy)
-                run = _new_run(principal, request, session_id, run_id, choice)
-                if session_id is not None:
-                    run = await _write_turn(connection, request, session, session_id, run)
-                opening = _opening(run)
-                await self._store.open(connection, run, list(enumerate(opening, 1)))
+            turn = await self._database.run_write(
+                lambda connection: self._write(connection, principal, request, claim, tickets)
+            )
         except BaseException:
             place.release()
-            if ticket is not None:
+            for ticket in tickets:
                 self._engine.queue.leave(ticket)
             raise
-        prepare = partial(self._prepare, run, choice.profile, request.turn)
-        log = self._engine.start(Job(run, ticket, place, choice.targets, prepare, opening))
-        if request.on_busy is OnBusy.INTERRUPT and session_id is not None and not ticket.turn.is_set():
-            self._engine.interrupt(session_id, Failed("stopped", "The reply was interrupted by another message"))
+        run = turn.run
+        prepare = partial(self._prepare, run, turn.choice.profile, request.turn)
+        log = self._engine.start(Job(run, turn.ticket, place, turn.choice.targets, prepare, turn.opening))
+        if request.on_busy is OnBusy.INTERRUPT and run.session_id is not None and not turn.ticket.turn.is_set():
+            self._engine.interrupt(run.session_id, Failed("stopped", "The reply was interrupted by another message"))
         return Accepted(run, log)
+
+    def _write(
+        self,
+        connection: Connection,
+        principal: Principal,
+        request: SendRequest,
+        claim: Claim | None,
+        tickets: list[Ticket],
+    ) -> _Turn:
+        """All that is written when a message is accepted; in the database's thread. Who enters the queue is added to
+        `tickets` at once: the place must be given up when this is not committed."""
+        session_id = None if request.stateless else request.session_id or new_id()
+        session = None
+        if session_id is not None:
+            if request.session_id is not None:
+                session = find_session(connection, session_id, request.username)
+            quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
+            check_quotes(connection, session_id, quotes)
+        choice = self._choose(request, session)
+        run_id = new_id()
+        record(connection, claim, {"run_id": run_id})
+        # Inside the transaction: places in the queue are in the order of the messages. A run without a
+        # session has a queue to itself.
+        ticket = self._enter(session_id or run_id, request.on_busy)
+        tickets.append(ticket)
+        run = _new_run(principal, request, session_id, run_id, choice)
+        if session_id is not None:
+            run = _write_turn(connection, request, session, session_id, run)
+        opening = _opening(run)
+        self._store.open(connection, run, list(enumerate(opening, 1)))
+        return _Turn(run, ticket, choice, opening)
 
     def _enter(self, session_id: str, on_busy: OnBusy) -> Ticket:
         queue = self._engine.queue
@@ -258,8 +285,7 @@ class ChatService:
     async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
         """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""
         principal.check_user(username)
-        async with self._database.read() as connection:
-            await get_session(connection, session_id, username)
+        await self._database.run_read(lambda connection: get_session(connection, session_id, username))
         return await self._stop(self._engine.open_runs(session_id))
 
     async def stop_run(self, principal: Principal, run_id: str) -> bool:
@@ -289,29 +315,27 @@ class ChatService:
         """
         check_name("session_id", session_id)
         now = utc_now()
-        async with self._database.write() as connection:
+
+        def write(connection: Connection) -> SavedMessage:
             if username is not None:
-                await find_session(connection, session_id, username)
-            if dedupe_key is not None and (known := await _find_deduped(connection, dedupe_key)) is not None:
+                find_session(connection, session_id, username)
+            if dedupe_key is not None and (known := _find_deduped(connection, dedupe_key)) is not None:
                 return known
             quotes = [part.message_id for part in parts if isinstance(part, Reply)]
-            await check_quotes(connection, session_id, quotes)
-            touched = await connection.execute(
-                update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now)
-            )
-            if touched.rowcount == 0:
-                await add_session(connection, session_id, creator_if_new, parts, None, now)
+            check_quotes(connection, session_id, quotes)
+            if not statements.TOUCH_SESSION.change(connection, session_id=session_id, updated_at=now):
+                add_session(connection, session_id, creator_if_new, parts, None, now)
             values = message_values(session_id, None, Role.ASSISTANT, MessageStatus.COMPLETE, parts, now)
             values["dedupe_key"] = dedupe_key
-            message_id = (
-                await connection.execute(insert(MessageRow).values(values).returning(MessageRow.id))
-            ).scalar_one()
-        return SavedMessage(message_id, session_id, now)
+            added = connection.execute(insert(MessageRow).values(values).returning(MessageRow.id))
+            return SavedMessage(added.scalar_one(), session_id, now)
+
+        return await self._database.run_write(write)
 
 
-async def _find_deduped(connection: AsyncConnection, dedupe_key: str) -> SavedMessage | None:
+def _find_deduped(connection: Connection, dedupe_key: str) -> SavedMessage | None:
     query = select(MessageRow.id, MessageRow.session_id, MessageRow.created_at)
-    row = (await connection.execute(query.where(MessageRow.dedupe_key == dedupe_key))).first()
+    row = connection.execute(query.where(MessageRow.dedupe_key == dedupe_key)).first()
     return None if row is None else SavedMessage(row.id, row.session_id, row.created_at)
 
 
@@ -337,8 +361,8 @@ def _new_run(principal: Principal, request: SendRequest, session_id: str | None,
     )
 
 
-async def _write_turn(
-    connection: AsyncConnection, request: SendRequest, session: Session | None, session_id: str, run: Run
+def _write_turn(
+    connection: Connection, request: SendRequest, session: Session | None, session_id: str, run: Run
 ) -> Run:
     """The session, the message and the place of its reply; the run, which now knows them."""
     now = run.created_at
@@ -346,20 +370,18 @@ async def _write_turn(
     chose = request.turn is None and (request.config_id is not None or request.config_name is not None)
     config_id = None if run.config_id == DEFAULT_ID or request.turn is not None else run.config_id
     if session is None:
-        await add_session(
+        add_session(
             connection, session_id, request.username, request.parts, config_id, now, platform_id=request.platform_id
         )
+    elif chose:
+        touched = update(SessionRow).where(SessionRow.id == session_id)
+        connection.execute(touched.values(updated_at=now, config_id=config_id))
     else:
-        await connection.execute(
-            update(SessionRow)
-            .where(SessionRow.id == session_id)
-            .values(updated_at=now, **({"config_id": config_id} if chose else {}))
-        )
+        statements.TOUCH_SESSION.change(connection, session_id=session_id, updated_at=now)
     question = message_values(session_id, run.id, Role.USER, MessageStatus.COMPLETE, request.parts, now)
     reply = message_values(session_id, run.id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
-    returning = insert(MessageRow).returning(MessageRow.id, sort_by_parameter_order=True)
-    user_id, reply_id = (await connection.execute(returning, [question, reply])).scalars()
-    return replace(run, user_message_id=user_id, reply_message_id=reply_id)
+    asked, answered = statements.ADD_MESSAGE.insert_all(connection, [question, reply])
+    return replace(run, user_message_id=asked.id, reply_message_id=answered.id)
 
 
 def _opening(run: Run) -> list[Event]:

@@ -1,13 +1,14 @@
 """Sessions and their messages: listing, reading, changing, deleting, and who may."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, delete, func, select, update
 
 from app.auth.models import Principal
+from app.chat import statements
 from app.chat.models import Message, MessageRow, MessageStatus, Session, SessionRow, message_of, session_of
 from app.configs.service import DEFAULT_ID, ProfileService
 from app.errors import BadRequest, Forbidden, NotFound
@@ -37,16 +38,17 @@ class SessionService:
             .limit(page_size)
             .offset(min((page - 1) * page_size, MAX_INTEGER))
         )
-        async with self._database.read() as connection:
-            sessions = [session_of(row) for row in await connection.execute(rows)]
-            total = (await connection.execute(select(func.count()).select_from(SessionRow).where(mine))).scalar_one()
-        return sessions, total
+        count = select(func.count()).select_from(SessionRow).where(mine)
+
+        def read(connection: Connection) -> tuple[list[Session], int]:
+            return [session_of(row) for row in connection.execute(rows)], connection.execute(count).scalar_one()
+
+        return await self._database.run_read(read)
 
     async def get(self, principal: Principal, username: str, session_id: str) -> Session:
         """Raises NotFound `Session not found`, Forbidden."""
         principal.check_user(username)
-        async with self._database.read() as connection:
-            return await get_session(connection, session_id, username)
+        return await self._database.run_read(lambda connection: get_session(connection, session_id, username))
 
     async def change(self, principal: Principal, username: str, session_id: str, *, changes: dict[str, Any]) -> Session:
         """Set `display_name` or `config_id` (None or `default`: the default profile).
@@ -58,22 +60,26 @@ class SessionService:
         if config_id is not None:
             self._profiles.get(config_id)
             changes["config_id"] = None if config_id == DEFAULT_ID else config_id
-        async with self._database.write() as connection:
-            session = await get_session(connection, session_id, username)
+
+        def write(connection: Connection) -> Session:
+            session = get_session(connection, session_id, username)
             if not changes:
                 return session
             now = utc_now()
-            await connection.execute(
-                update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now, **changes)
-            )
-        return replace(session, updated_at=now, **changes)
+            connection.execute(update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now, **changes))
+            return replace(session, updated_at=now, **changes)
+
+        return await self._database.run_write(write)
 
     async def delete(self, principal: Principal, username: str, session_id: str) -> None:
         """Forget a session with its messages and runs; stop its runs first. Raises NotFound, Forbidden."""
         principal.check_user(username)
-        async with self._database.write() as connection:
-            await get_session(connection, session_id, username)
-            await connection.execute(delete(SessionRow).where(SessionRow.id == session_id))
+
+        def write(connection: Connection) -> None:
+            get_session(connection, session_id, username)
+            connection.execute(delete(SessionRow).where(SessionRow.id == session_id))
+
+        await self._database.run_write(write)
 
     async def messages(
         self, principal: Principal, username: str, session_id: str, *, before: int | None, limit: int
@@ -88,15 +94,19 @@ class SessionService:
         )
         if before is not None:
             query = query.where(MessageRow.id < before)
-        async with self._database.read() as connection:
-            await get_session(connection, session_id, username)
-            rows = (await connection.execute(query.order_by(MessageRow.id.desc()).limit(limit + 1))).all()
+        newest = query.order_by(MessageRow.id.desc()).limit(limit + 1)
+
+        def read(connection: Connection) -> Sequence[Any]:
+            get_session(connection, session_id, username)
+            return connection.execute(newest).all()
+
+        rows = await self._database.run_read(read)
         return [message_of(row) for row in rows[:limit]], len(rows) > limit
 
 
-async def find_session(connection: AsyncConnection, session_id: str, username: str) -> Session | None:
+def find_session(connection: Connection, session_id: str, username: str) -> Session | None:
     """The user's session. Raises Forbidden when it is someone else's."""
-    row = (await connection.execute(select(SessionRow).where(SessionRow.id == session_id))).first()
+    row = statements.FIND_SESSION.first(connection, session_id=session_id)
     if row is None:
         return None
     if row.creator != username:
@@ -104,14 +114,14 @@ async def find_session(connection: AsyncConnection, session_id: str, username: s
     return session_of(row)
 
 
-async def get_session(connection: AsyncConnection, session_id: str, username: str) -> Session:
-    session = await find_session(connection, session_id, username)
+def get_session(connection: Connection, session_id: str, username: str) -> Session:
+    session = find_session(connection, session_id, username)
     if session is None:
         raise NotFound("Session not found", code="session_not_found")
     return session
 
 
-async def check_quotes(connection: AsyncConnection, session_id: str, message_ids: list[int | str]) -> None:
+def check_quotes(connection: Connection, session_id: str, message_ids: list[int | str]) -> None:
     """Raises BadRequest unless each id is a message of that session: nothing else can be quoted."""
     if not message_ids:
         return
@@ -124,6 +134,6 @@ async def check_quotes(connection: AsyncConnection, session_id: str, message_ids
     query = select(MessageRow.id).where(
         MessageRow.session_id == session_id, MessageRow.id.in_(wanted), MessageRow.status != MessageStatus.PENDING
     )
-    found = set((await connection.execute(query)).scalars())
+    found = set(connection.execute(query).scalars())
     if missing := wanted - found:
         raise BadRequest(f"reply message not found: {min(missing)}", code="reply_not_found")

@@ -95,7 +95,7 @@ class ProfileService:
         """Every file of the folder, the default first, then by name."""
         ids = {path.stem for path in self._folder.glob("*.toml") if _is_id(path.stem)} | {DEFAULT_ID}
         for gone in self._loaded.keys() - ids:
-            del self._loaded[gone]
+            self._loaded.pop(gone, None)  # messages are accepted in a thread, which looks profiles up too
         entries = []
         for profile_id in sorted(ids, key=lambda id: (id != DEFAULT_ID, id)):
             loaded = self._refresh(profile_id)

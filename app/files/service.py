@@ -152,7 +152,7 @@ class FileService:
         values = {name: getattr(attachment, name) for name in Attachment.__slots__}
         try:
             async with self._database.write() as connection:
-                await record(connection, claim, {"attachment_id": attachment.id})
+                await connection.run_sync(record, claim, {"attachment_id": attachment.id})
                 await connection.execute(insert(AttachmentRow).values(**values))
         except AlreadyClaimed:
             assert claim is not None
@@ -166,7 +166,7 @@ class FileService:
         try:
             async with self._database.write() as connection:
                 await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
-                await forget(connection, claim)
+                await connection.run_sync(forget, claim)
         except AppError as error:
             log.warning("attachment_row_not_removed", attachment_id=attachment_id, exc_info=error.__cause__)
 

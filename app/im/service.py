@@ -199,7 +199,7 @@ class BotService:
             sent = await self._send(umo, parts, principal, claim.digest)
             with suppress(AlreadyClaimed):  # by another process, which sent it under the same message key
                 async with self._database.write() as connection:
-                    await record(connection, claim, {"message_id": sent.message_id})
+                    await connection.run_sync(record, claim, {"message_id": sent.message_id})
             return sent
 
     async def _send(self, umo: Umo, parts: Sequence[ClientPart], principal: Principal, message_key: str) -> Sent:

@@ -4,25 +4,31 @@ SQLite admits one writer at a time and answers the others with `database is lock
 writers itself, in the order they came, on a connection of their own that takes the write lock when the transaction
 begins (`BEGIN IMMEDIATE`); a second process, such as the command line, waits for it with SQLite's busy timeout.
 Readers never wait: WAL gives each a snapshot.
+
+There are two ways to make a transaction: a block (`async with database.write()`) that awaits each statement, and a
+function (`await database.run_write(act)`) that does them all in one call of a thread, several times cheaper. What every
+message needs is functions; those that write at the same time share a commit.
 """
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-import msgspec
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, event
+from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, MetaData
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from app.errors import Unavailable
+from app.kit.sqlite import GroupWriter, ReaderThreads, async_engine, from_json_text, to_json_text
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 15
 READER_CONNECTIONS = 4
@@ -79,10 +85,13 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self._write_lock: asyncio.Lock | None = None
+        self._threads: tuple[ReaderThreads, GroupWriter] | None = None
+        busy = BUSY_TIMEOUT_SECONDS
         if url.startswith("sqlite"):
-            self._reader = _sqlite_engine(url, writes=False)
-            self._writer = _sqlite_engine(url, writes=True)
+            self._reader = async_engine(url, writes=False, connections=READER_CONNECTIONS, busy_seconds=busy)
+            self._writer = async_engine(url, writes=True, connections=1, busy_seconds=busy)
             self._write_lock = asyncio.Lock()
+            self._threads = ReaderThreads(url, READER_CONNECTIONS, busy), GroupWriter(url, self._turn, busy)
         else:
             self._reader = self._writer = create_async_engine(
                 url,
@@ -110,6 +119,30 @@ class Database:
             async with self._turn(), self._writer.begin() as connection:
                 yield connection
 
+    async def run_read(self, act: Callable[[Connection], T]) -> T:
+        """What `act` returns, which only reads: one consistent snapshot. Raises what it raises, DatabaseUnavailable.
+
+        `act` runs in a thread, where nothing may be awaited.
+        """
+        if self._threads is None:
+            async with self.read() as connection:
+                return await connection.run_sync(act)
+        with _faults_as_unavailable():
+            return await self._threads[0].run(act)
+
+    async def run_write(self, act: Callable[[Connection], T]) -> T:
+        """What `act` returns, once what it wrote is committed; rolled back when it raises.
+
+        On SQLite, those that wait together are committed together, in the order of the calls. `act` runs in a thread,
+        where nothing may be awaited. Raises what it raises, and DatabaseUnavailable as `write` does. When the caller is
+        cancelled, it is done whole or not at all.
+        """
+        if self._threads is None:
+            async with self.write() as connection:
+                return await connection.run_sync(act)
+        with _faults_as_unavailable():
+            return await self._threads[1].run(act)
+
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """This writer's turn. Raises DatabaseUnavailable when it does not come in time."""
@@ -127,6 +160,8 @@ class Database:
             self._write_lock.release()
 
     async def close(self) -> None:
+        for threads in self._threads or ():
+            await threads.close()
         await self._writer.dispose()
         if self._reader is not self._writer:
             await self._reader.dispose()
@@ -134,14 +169,6 @@ class Database:
 
 def sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
-
-
-def to_json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def from_json_text(text: str | bytes) -> Any:
-    return msgspec.json.decode(text)
 
 
 @contextmanager
@@ -155,36 +182,3 @@ def _faults_as_unavailable() -> Iterator[None]:
         if error.connection_invalidated or re.search(r"full|malformed|disk|not a database", str(error.orig)):
             raise DatabaseUnavailable from error
         raise
-
-
-def _sqlite_engine(url: str, *, writes: bool) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        json_serializer=to_json_text,
-        json_deserializer=from_json_text,
-        hide_parameters=True,  # they are what people wrote
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
-        pool_size=1 if writes else READER_CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=BUSY_TIMEOUT_SECONDS,
-        pool_reset_on_return=None,
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def prepare(dbapi_connection: Any, _record: object) -> None:
-        # The driver's own implicit BEGIN would come too late and without IMMEDIATE: see `begin` below.
-        dbapi_connection.isolation_level = None
-        cursor = dbapi_connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
-        if not writes:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine

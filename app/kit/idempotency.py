@@ -11,9 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, String, delete, insert, select
+from sqlalchemy import JSON, Connection, String, delete, insert, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.errors import BadRequest, Unprocessable
@@ -86,8 +85,7 @@ class Idempotency:
         Raises Unprocessable when that request had another body.
         """
         query = select(IdempotencyRow).where(*_same_key(claim), IdempotencyRow.created_at > utc_now() - KEPT)
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._database.run_read(lambda connection: connection.execute(query).first())
         if row is None:
             return None
         if row.fingerprint != claim.fingerprint:
@@ -103,15 +101,15 @@ class Idempotency:
             await connection.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at <= utc_now() - KEPT))
 
 
-async def record(connection: AsyncConnection, claim: Claim | None, result: Mapping[str, Any]) -> None:
+def record(connection: Connection, claim: Claim | None, result: Mapping[str, Any]) -> None:
     """Write the claim, in the transaction that does the work. Raises AlreadyClaimed: roll back, and `find` again."""
     if claim is None:
         return
     now = utc_now()
     # What is too old counts no longer, purged or not.
-    await connection.execute(delete(IdempotencyRow).where(*_same_key(claim), IdempotencyRow.created_at <= now - KEPT))
+    connection.execute(delete(IdempotencyRow).where(*_same_key(claim), IdempotencyRow.created_at <= now - KEPT))
     try:
-        await connection.execute(
+        connection.execute(
             insert(IdempotencyRow).values(
                 key_id=claim.key_id,
                 operation=claim.operation,
@@ -125,10 +123,10 @@ async def record(connection: AsyncConnection, claim: Claim | None, result: Mappi
         raise AlreadyClaimed from None
 
 
-async def forget(connection: AsyncConnection, claim: Claim | None) -> None:
+def forget(connection: Connection, claim: Claim | None) -> None:
     """Take a claim back, with the work that is undone."""
     if claim is not None:
-        await connection.execute(delete(IdempotencyRow).where(*_same_key(claim)))
+        connection.execute(delete(IdempotencyRow).where(*_same_key(claim)))
 
 
 def _same_key(claim: Claim) -> tuple[Any, ...]:

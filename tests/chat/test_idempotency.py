@@ -128,8 +128,8 @@ async def test_an_upload_that_is_broken_off_takes_its_claim_along(
     """Broken off when the row was just committed: neither the row nor the claim stays, and a retry stores the file."""
     from app.kit.idempotency import record as real
 
-    async def record_and_be_cancelled(*arguments: Any) -> None:
-        await real(*arguments)
+    def record_and_be_cancelled(*arguments: Any) -> None:
+        real(*arguments)
         monkeypatch.setattr("app.files.service.record", real)
         raise asyncio.CancelledError
 
