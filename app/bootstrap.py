@@ -4,7 +4,9 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
+import msgspec
 from quart import Quart
 
 from app import ops
@@ -46,6 +48,16 @@ from app.kit.http import BodyLimit, install_errors, open_api_error, provide
 from app.kit.idempotency import Idempotency
 from app.kit.ids import new_id
 from app.kit.observability import Metrics, install_observability
+from app.knowledge import collection_routes, document_routes
+from app.knowledge.collections import CollectionService
+from app.knowledge.documents import DocumentsOfCollections
+from app.knowledge.index import PassageIndex
+from app.knowledge.indexer import Indexer, SplitOptions
+from app.knowledge.removal import Remover
+from app.knowledge.search import Searcher
+from app.knowledge.service import KnowledgeService
+from app.knowledge.store import IndexStore
+from app.knowledge.vectors import Embedder
 from app.openai_api import routes as openai_routes
 from app.openai_api.answering import OpenAILimits
 from app.openai_api.catalog import ModelCatalog
@@ -117,6 +129,59 @@ def image_limits(settings: Settings) -> ImageLimits:
     )
 
 
+def knowledge_limits(settings: Settings) -> DocumentLimits:
+    """Documents of collections may be longer: no model is shown the whole of one."""
+    return msgspec.structs.replace(document_limits(settings), max_text_chars=settings.max_knowledge_document_chars)
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The knowledge base: what routes and chats ask, and what works in the background."""
+
+    service: KnowledgeService
+    collections: CollectionService
+    documents: DocumentsOfCollections
+    indexer: Indexer
+    remover: Remover
+
+
+def open_knowledge(
+    settings: Settings,
+    core: Core,
+    files: FileService,
+    profiles: ProfileService,
+    providers: ProviderRegistry,
+    metrics: Metrics,
+) -> Knowledge:
+    reader = DocumentReader(knowledge_limits(settings), workers=1)
+    passages = PassageIndex()
+    embedder = Embedder(providers)
+    size = settings.knowledge_passage_chars
+    indexer = Indexer(
+        IndexStore(core.database, passages, sole_owner=core.database_url.startswith("sqlite")),
+        files,
+        reader,
+        passages,
+        embedder,
+        metrics,
+        SplitOptions(size, min(settings.knowledge_passage_overlap, size // 2)),
+    )
+    remover = Remover(core.database, files)
+
+    def wake() -> None:
+        indexer.wake()
+        remover.wake()
+
+    collections = CollectionService(core.database, profiles, providers)
+    return Knowledge(
+        KnowledgeService(collections, Searcher(core.database, embedder)),
+        collections,
+        DocumentsOfCollections(core.database, files, reader, wake),
+        indexer,
+        remover,
+    )
+
+
 def create_app(settings: Settings | None = None) -> Quart:
     """The application; its background work begins when the server starts it. Raises OSError and ValueError for
     settings and folders that cannot be used."""
@@ -137,6 +202,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     providers = ProviderRegistry(
         provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
     )
+    knowledge = open_knowledge(settings, core, files, profiles, providers, metrics)
     store = RunStore(core.database, owner=new_id())
     embedded = core.database_url.startswith("sqlite")
     engine = RunEngine(
@@ -189,6 +255,9 @@ def create_app(settings: Settings | None = None) -> Quart:
         SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
         OpenAILimits(settings.openai_max_body_bytes),
         bots,
+        knowledge.service,
+        knowledge.collections,
+        knowledge.documents,
         ops.OpsPolicy(metrics_public=settings.metrics_public),
         ops.ReadyChecks({"database": ops.database_check(core.database), "storage": storage.check}),
     )
@@ -206,13 +275,15 @@ def create_app(settings: Settings | None = None) -> Quart:
         config_routes,
         file_routes,
         im_routes,
+        collection_routes,
+        document_routes,
         openai_routes,
         role_routes,
         ops,
     ):
         app.register_blueprint(routes.blueprint)
     provide(app, ops.publish(app, EVENT_SCHEMAS))
-    _install_lifespan(app, core, storage, engine, providers, bots, documents, alone=embedded)
+    _install_lifespan(app, core, storage, engine, providers, bots, documents, knowledge, alone=embedded)
     return app
 
 
@@ -224,6 +295,7 @@ def _install_lifespan(
     providers: ProviderRegistry,
     bots: BotService,
     documents: DocumentService,
+    knowledge: Knowledge,
     *,
     alone: bool,
 ) -> None:
@@ -240,6 +312,8 @@ def _install_lifespan(
         engine.start_keeping()
         tasks.append(asyncio.create_task(_every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used)))
         tasks.append(asyncio.create_task(_every(PURGE_SECONDS, Idempotency(core.database).purge)))
+        tasks.append(asyncio.create_task(knowledge.indexer.run()))
+        tasks.append(asyncio.create_task(knowledge.remover.run()))
 
     @app.after_serving
     async def stop() -> None:
@@ -249,6 +323,7 @@ def _install_lifespan(
         await asyncio.gather(*tasks, return_exceptions=True)
         await bots.close()
         await documents.close()
+        await knowledge.indexer.close()
         await providers.close()
         with suppress(DatabaseUnavailable):  # the server goes down either way
             await core.keys.write_last_used()

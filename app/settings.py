@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
-SEED_SCOPES = ("chat", "config", "file", "im")
+DEFAULT_SCOPES = ("chat", "config", "file", "im", "knowledge")
 
 
 class ProviderSettings(BaseModel):
@@ -48,7 +48,7 @@ class ApiKeySettings(BaseModel):
 
     key: SecretStr = Field(min_length=8, description="The key's text, of any form.")
     name: str = Field("operator", min_length=1, max_length=100, description="What the key is for.")
-    scopes: list[str] = Field(list(SEED_SCOPES), description="What the key may do.")
+    scopes: list[str] = Field(list(DEFAULT_SCOPES), description="What the key may do.")
     username: str | None = Field(None, description="The one user that the key may act as; unset means any.")
 
 
@@ -110,6 +110,18 @@ class Settings(BaseSettings):
         512 * 1024**2, ge=256 * 1024**2, description="The address space of a process that reads documents."
     )
     document_workers: int = Field(2, ge=1, le=64, description="The most documents read at once, each in a process.")
+    max_knowledge_document_chars: int = Field(
+        5_000_000, ge=1, description="The most text of one document of a collection; the rest is cut off."
+    )
+    knowledge_passage_chars: int = Field(
+        800,
+        ge=100,
+        le=8_000,
+        description="The size of the passages that a collection's documents are split into.",
+    )
+    knowledge_passage_overlap: int = Field(
+        100, ge=0, le=2_000, description="How many characters of a passage the next one repeats; less than half of it."
+    )
     max_image_pixels: int = Field(50_000_000, ge=1, description="Images of more pixels are refused, undecoded.")
     max_image_side: int = Field(8_000, ge=16, description="The longest side, in pixels, of an image for a model.")
     image_oversized: Literal["scale", "refuse"] = Field("scale", description="What happens to images of longer sides.")

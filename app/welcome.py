@@ -7,7 +7,7 @@ from pathlib import Path
 from quart import Quart
 
 from app import __version__
-from app.auth.scopes import SEED_SCOPES
+from app.auth.scopes import USER_SCOPES
 from app.auth.service import KeyService
 from app.kit.http import service
 from app.providers.embedded import PROVIDER_ID as EMBEDDED
@@ -35,7 +35,7 @@ async def welcome(app: Quart, url: str, data_dir: Path, command: str, *, open_to
     elif await keys.any_keys():
         lines += [f"New keys: {command} keys create --name NAME --scope chat"]
     else:
-        _, text = await keys.create(name=FIRST_KEY_NAME, scopes=SEED_SCOPES)
+        _, text = await keys.create(name=FIRST_KEY_NAME, scopes=USER_SCOPES)
         lines += ["", "Your first key, shown this once:", "", text, "", "Try it:", "", curl_line(url, text), ""]
     return "\n".join(lines)
 

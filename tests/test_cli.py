@@ -341,7 +341,7 @@ async def test_what_cannot_be_done_to_keys_is_one_line(data_dir: Path, arguments
 async def test_an_unknown_scope_is_refused_with_the_known_ones(data_dir: Path) -> None:
     outcome = await palaver("keys", "create", "--name", "x", "--scope", "root", "--data-dir", data_dir)
     assert (outcome.code, outcome.out) == (2, "")
-    assert "'root' is not one of 'chat', 'config', 'file', 'im', 'admin'" in outcome.err
+    assert "'root' is not one of 'chat', 'config', 'file', 'im', 'knowledge', 'admin'" in outcome.err
 
 
 async def test_two_commands_on_a_new_data_folder_make_one_database(data_dir: Path) -> None:

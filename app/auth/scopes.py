@@ -4,13 +4,17 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """`CHAT` to `IM` are the seed's scopes; `ADMIN` manages keys, bots and the like."""
+    """`CHAT` to `IM` are the seed's scopes; `KNOWLEDGE` is for collections and their documents, `ADMIN` manages keys,
+    bots and the like."""
 
     CHAT = "chat"
     CONFIG = "config"
     FILE = "file"
     IM = "im"
+    KNOWLEDGE = "knowledge"
     ADMIN = "admin"
 
 
 SEED_SCOPES = frozenset({Scope.CHAT, Scope.CONFIG, Scope.FILE, Scope.IM})
+USER_SCOPES = SEED_SCOPES | {Scope.KNOWLEDGE}
+"""All that needs no administrator."""

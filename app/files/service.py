@@ -3,11 +3,12 @@
 import asyncio
 import codecs
 import hashlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 import structlog
 from sqlalchemy import Select, delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
 from app.errors import AppError, NotFound, PayloadTooLarge
@@ -19,6 +20,9 @@ from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
 from app.kit.ids import new_id
+
+Sequel = Callable[[AsyncConnection, Attachment], Awaitable[None]]
+"""What else is written in the transaction that makes an attachment exist."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,22 +49,29 @@ class FileService:
         chunks: AsyncIterator[bytes],
         principal: Principal,
         idempotency_key: str | None = None,
+        *,
+        sequel: Sequel | None = None,
     ) -> Attachment:
         """Store what `chunks` yields, as it comes; the same file with the same idempotency key is stored once.
 
         Either the row and the bytes are both there when this returns, or neither is when it raises: PayloadTooLarge,
-        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` raises. A cancellation
-        counts as raising.
+        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or `sequel` raises. A
+        cancellation counts as raising.
         """
         name = clean_filename(filename)
         try:
-            return await self._save(name, chunks, principal, idempotency_key)
+            return await self._save(name, chunks, principal, idempotency_key, sequel)
         except _StoredBefore as before:
             first = await self._idempotency.find(before.claim)
             return await self.get(first["attachment_id"] if first is not None else "", principal)
 
     async def _save(
-        self, filename: str, chunks: AsyncIterator[bytes], principal: Principal, idempotency_key: str | None
+        self,
+        filename: str,
+        chunks: AsyncIterator[bytes],
+        principal: Principal,
+        idempotency_key: str | None,
+        sequel: Sequel | None,
     ) -> Attachment:
         key = self._storage.new_key()
         async with self._storage.new_object(key) as sink:
@@ -71,7 +82,7 @@ class FileService:
             await sink.finish()
             attachment = await self._describe(filename, digest, key, principal)
             claim = claim_of(principal.key_id, "file", idempotency_key, [filename, attachment.sha256])
-            await self._insert(attachment, claim)
+            await self._insert(attachment, claim, sequel)
         return attachment
 
     async def get(self, attachment_id: str, principal: Principal | None) -> Attachment:
@@ -148,12 +159,14 @@ class FileService:
             created_at=utc_now(),
         )
 
-    async def _insert(self, attachment: Attachment, claim: Claim | None) -> None:
+    async def _insert(self, attachment: Attachment, claim: Claim | None, sequel: Sequel | None) -> None:
         values = {name: getattr(attachment, name) for name in Attachment.__slots__}
         try:
             async with self._database.write() as connection:
                 await connection.run_sync(record, claim, {"attachment_id": attachment.id})
                 await connection.execute(insert(AttachmentRow).values(**values))
+                if sequel is not None:
+                    await sequel(connection, attachment)
         except AlreadyClaimed:
             assert claim is not None
             raise _StoredBefore(claim) from None

@@ -262,6 +262,8 @@ class Metrics:
         )
         self._open_streams = self._gauge("open_streams", "Streams and WebSockets that follow a reply now.")
         self._deliveries = self._counter("webhook_deliveries", "Webhook deliveries, by how they ended.", "outcome")
+        self._documents = self._counter("knowledge_documents", "Documents indexed, by their last state.", "state")
+        self._passages = self._counter("knowledge_passages", "Passages of documents that became ready.")
         self._prompt_tokens = self._tokens.labels("prompt")
         self._completion_tokens = self._tokens.labels("completion")
         # Finding a child by its labels takes a lock and builds a tuple of strings: it is done once for each.
@@ -302,6 +304,11 @@ class Metrics:
 
     def webhook_delivery(self, outcome: Literal["delivered", "retried", "failed"]) -> None:
         self._deliveries.labels(outcome).inc()
+
+    def document_indexed(self, state: Literal["ready", "failed"], passages: int) -> None:
+        """A document of so many passages has been indexed, or could not be."""
+        self._documents.labels(state).inc()
+        self._passages.inc(passages)
 
     def render(self) -> bytes:
         """All numbers in Prometheus's text format."""

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kit.db import Base, BigId, UtcDateTime
@@ -21,20 +32,27 @@ HEADING_SEPARATOR = " > "
 
 
 class DocumentStatus(StrEnum):
-    """A document's passages are found only while it is `READY`."""
+    """A document's passages are found only while it is `READY`.
+
+    `DELETING` is shown to nobody: for its callers the document is gone, and what is left of it is being removed.
+    """
 
     QUEUED = "queued"
     EXTRACTING = "extracting"
     INDEXING = "indexing"
     READY = "ready"
     FAILED = "failed"
+    DELETING = "deleting"
 
 
 OPEN_STATUSES = (DocumentStatus.QUEUED, DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
 
 
 class CollectionRow(Base):
-    """A named set of documents. `owner` is a username or `SHARED`; without an embedding model, search is by words."""
+    """A named set of documents. `owner` is a username or `SHARED`; without an embedding model, search is by words.
+
+    One that is `deleting` is gone for everybody, and only waits for its documents to be removed.
+    """
 
     __tablename__ = "knowledge_collections"
     __table_args__ = (UniqueConstraint("owner", "name"),)
@@ -45,12 +63,16 @@ class CollectionRow(Base):
     description: Mapped[str] = mapped_column(String(MAX_DESCRIPTION_CHARS), default="")
     embedding_provider: Mapped[str | None] = mapped_column(String(64))
     embedding_model: Mapped[str | None] = mapped_column(String(255))
+    deleting: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class DocumentRow(Base):
-    """A document. `size` is in bytes, `sha256` (hexadecimal) of its content; `error` is written for people."""
+    """A document. `size` is in bytes, `sha256` (hexadecimal) of its content; `error` is written for people.
+
+    `truncated` and `notes` are what its reader had to say.
+    """
 
     __tablename__ = "knowledge_documents"
     __table_args__ = (
@@ -70,6 +92,8 @@ class DocumentRow(Base):
     status: Mapped[str] = mapped_column(String(16))
     error_code: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(Text)
+    truncated: Mapped[bool] = mapped_column(Boolean, default=False)
+    notes: Mapped[list[str]] = mapped_column(JSON, default=list)
     passage_count: Mapped[int] = mapped_column(Integer, default=0)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -134,6 +158,8 @@ class Document:
     status: DocumentStatus
     error_code: str | None
     error: str | None
+    truncated: bool
+    notes: tuple[str, ...]
     passage_count: int
     created_at: datetime
     updated_at: datetime

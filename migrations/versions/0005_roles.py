@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
         sa.Column("update_time", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("uuid", name=op.f("pk_roles")),
-        sa.UniqueConstraint("owner", "name", name=op.f("uq_roles_owner")),
+        sa.UniqueConstraint("owner", "name", name=op.f("uq_roles_owner_name")),
     )
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()")
 # The operator's own key is not in the database: no request can revoke, rotate or delete it.
 KEY = "operator-key-of-schemathesis"
-OPERATOR = ApiKeySettings.model_validate({"key": KEY, "scopes": ["chat", "config", "file", "im", "admin"]})
+OPERATOR = ApiKeySettings.model_validate({"key": KEY, "scopes": ["chat", "config", "file", "im", "knowledge", "admin"]})
 EXAMPLES = 12
 SECONDS = 120
 

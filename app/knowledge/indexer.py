@@ -1,0 +1,186 @@
+"""The indexer: takes documents from the queue, one after another, and makes passages of them in the background.
+
+Extraction has a process of its own. Passages and their terms are made in a thread and written some hundreds at a time,
+so that neither the event loop nor the chats' transactions wait long. A document is found only when it is whole.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+import stamina
+import structlog
+
+from app.errors import AppError, NotFound, Unavailable
+from app.files.extraction.models import ExtractedText
+from app.files.extraction.reader import DocumentReader
+from app.files.service import FileService
+from app.kit.db import DatabaseUnavailable
+from app.knowledge.index import PassageIndex, Prepared
+from app.knowledge.splitting import split
+from app.knowledge.store import Held, IndexStore, Lost
+from app.knowledge.vectors import Embedder, EmbeddingsFailed
+
+LOOK_SECONDS = 15.0
+"""How often to look for what other servers queued, or left behind."""
+RETRY_SECONDS = 2.0
+PATIENCE_SECONDS = 120.0
+"""How long a document waits for a storage or a model server that is away, before it counts as failed."""
+PASSAGES_AT_ONCE = 250
+EMBEDDED_AT_ONCE = 64
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Observer(Protocol):
+    """What the indexer tells the metrics."""
+
+    def document_indexed(self, state: Literal["ready", "failed"], passages: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOptions:
+    """Sizes in characters."""
+
+    size: int = 800
+    overlap: int = 100
+
+
+class Refused(AppError):
+    """The document cannot be indexed, for a reason that its owner is told."""
+
+
+class Indexer:
+    """Works on one document at a time, in a task of its own (`run`)."""
+
+    def __init__(
+        self,
+        store: IndexStore,
+        files: FileService,
+        reader: DocumentReader,
+        passages: PassageIndex,
+        embedder: Embedder,
+        observer: Observer,
+        options: SplitOptions,
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._reader = reader
+        self._passages = passages
+        self._embedder = embedder
+        self._observer = observer
+        self._options = options
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """A document was queued."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Index what is queued and what comes, until cancelled; what is under way then begins again later."""
+        while True:
+            self._woken.clear()
+            try:
+                while (held := await self._store.take_next()) is not None:
+                    await self._index(held)
+            except Unavailable as error:
+                # The document is still there, and has lost nothing but time.
+                log.warning("indexing_put_off", code=error.code, exc_info=error.__cause__)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        """End the process that reads documents; cancel `run` before."""
+        await self._reader.close()
+
+    async def _index(self, held: Held) -> None:
+        """Raises DatabaseUnavailable."""
+        document_id = held.document.id
+        try:
+            try:
+                count = await self._make(held)
+            except DatabaseUnavailable:
+                raise
+            except AppError as error:
+                await self._store.fail(held, error.code, error.message)
+                log.info("document_failed", document_id=document_id, code=error.code)
+                self._observer.document_indexed("failed", 0)
+            except Lost:
+                raise
+            except Exception as error:
+                log.error("indexing_crashed", document_id=document_id, exc_info=error)
+                await self._store.fail(held, "internal_error", "The document could not be indexed: internal error")
+                self._observer.document_indexed("failed", 0)
+            else:
+                log.info("document_indexed", document_id=document_id, passages=count)
+                self._observer.document_indexed("ready", count)
+        except Lost:
+            log.info("document_lost", document_id=document_id)
+
+    async def _make(self, held: Held) -> int:
+        text = await self._extract(held)
+        await self._store.begin_passages(held)
+        drafts = await asyncio.to_thread(split, text.text, size=self._options.size, overlap=self._options.overlap)
+        if not drafts:
+            raise Refused("There is no text in it", code="document_empty")
+        so_far = 0
+        for some in _batched(drafts, PASSAGES_AT_ONCE):
+            prepared = await asyncio.to_thread(self._passages.prepare, some, held.document.title)
+            vectors = await self._vectors(held, prepared)
+            so_far += len(prepared)
+            await self._store.add_passages(held, prepared, vectors, so_far=so_far)
+        await self._store.finish(held, truncated=text.truncated, notes=text.notes)
+        return so_far
+
+    async def _extract(self, held: Held) -> ExtractedText:
+        async for attempt in stamina.retry_context(
+            on=_may_pass, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.5, wait_max=10.0
+        ):
+            with attempt:
+                attachment_id = held.document.attachment_id
+                try:
+                    attachment = await self._files.get(attachment_id or "", None)
+                except NotFound:
+                    raise Refused("Its attachment was deleted too early", code="attachment_not_found") from None
+                self._reader.check_size(attachment.filename, attachment.size)
+                content = self._files.stream(attachment)
+                return await self._reader.read(content, attachment.filename, attachment.media_type)
+        raise AssertionError
+
+    async def _vectors(self, held: Held, prepared: Sequence[Prepared]) -> list[bytes]:
+        """A vector for each, if the collection has an embedding model."""
+        provider, model = held.embedding_provider, held.embedding_model
+        if provider is None or model is None:
+            return []
+        vectors: list[bytes] = []
+        try:
+            for some in _batched(prepared, EMBEDDED_AT_ONCE):
+                async for attempt in stamina.retry_context(
+                    on=_may_pass, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.5, wait_max=10.0
+                ):
+                    with attempt:
+                        vectors += await self._embedder.of_passages(provider, model, some)
+        except EmbeddingsFailed as error:
+            log.warning("embeddings_failed", document_id=held.document.id, detail=error.detail)
+            raise Refused(error.message, code="embeddings_failed") from None
+        return vectors
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same may well succeed later; a database that is away is waited for elsewhere, without end."""
+    if isinstance(error, EmbeddingsFailed):
+        return error.temporary
+    return isinstance(error, Unavailable) and not isinstance(error, DatabaseUnavailable)
+
+
+def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
