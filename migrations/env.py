@@ -22,7 +22,7 @@ BUSY_TIMEOUT_SECONDS = 60
 
 def has_a_model(name: str | None, kind: str, _parents: Any) -> bool:
     """Whether a table is one to compare with the models: SQLAlchemy knows nothing of the full-text index's tables."""
-    return not (kind == "table" and (name or "").startswith(("knowledge_terms", "knowledge_vocabulary")))
+    return not (kind == "table" and (name or "").startswith("knowledge_terms"))
 
 
 def run(connection: Connection) -> None:

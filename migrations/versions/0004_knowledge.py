@@ -15,15 +15,10 @@ depends_on = None
 # SQLite numbers rows by itself only in a column that is called INTEGER, which holds 64 bits there.
 big_id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
-# The terms are made by Palaver (app/knowledge/tokens.py); the tokenizer only takes them apart at the spaces, and the
-# vocabulary says how many passages a term is in. SQLite has no cascade into a virtual table, hence the trigger.
+# The terms are made by Palaver (app/knowledge/tokens.py); the tokenizer only takes them apart at the spaces. `scope` is
+# one term that stands for the collection. SQLite has no cascade into a virtual table, hence the trigger.
 SQLITE = (
-    """
-    CREATE VIRTUAL TABLE knowledge_terms USING fts5(
-        scope, heading, body, tokenize = "ascii tokenchars '-._'"
-    )
-    """,
-    "CREATE VIRTUAL TABLE knowledge_vocabulary USING fts5vocab(knowledge_terms, instance)",
+    "CREATE VIRTUAL TABLE knowledge_terms USING fts5(scope, heading, body, tokenize = 'ascii')",
     """
     CREATE TRIGGER knowledge_passages_deleted AFTER DELETE ON knowledge_passages
     BEGIN DELETE FROM knowledge_terms WHERE rowid = old.id; END
@@ -138,7 +133,6 @@ def create_passages_and_vectors() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TRIGGER knowledge_passages_deleted")
-        op.execute("DROP TABLE knowledge_vocabulary")
     op.execute("DROP TABLE knowledge_terms")
     op.drop_table("knowledge_vectors")
     op.drop_table("knowledge_passages")

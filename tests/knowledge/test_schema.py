@@ -32,4 +32,4 @@ def test_migrations_and_models_agree(tmp_path: Path) -> None:
 
 
 def not_of_the_full_text_index(name: str | None, kind: str, _parents: Any) -> bool:
-    return not (kind == "table" and (name or "").startswith(("knowledge_terms", "knowledge_vocabulary")))
+    return not (kind == "table" and (name or "").startswith("knowledge_terms"))

@@ -1,0 +1,61 @@
+"""How well passages match a question: BM25 over its terms, and how much of the question they cover."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.knowledge.fulltext import IndexedTerms, Wanted
+
+LIGHT: Final = 0.2
+"""What a term counts that says little, such as `the`, of what it would by its rarity."""
+UNKNOWN_PAIR: Final = 0.35
+"""What a pair of characters counts that is in no passage: most straddle two words and mean nothing."""
+HEADING: Final = 1.0
+"""What a term in the heading or the title counts, of one in the text."""
+_K1: Final = 1.2
+_B: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A passage as it matches. `score` and `coverage` are from 0 to 1; `coverage` is the share of the question's
+    terms, by weight, that the passage has."""
+
+    passage_id: int
+    score: float
+    coverage: float
+
+
+def weight_of(frequency: int, total: int) -> float:
+    """What a term counts that is in `frequency` of `total` passages: BM25's, which is never below 0."""
+    return math.log(1 + (max(total - frequency, 0) + 0.5) / (frequency + 0.5))
+
+
+def rank(terms: Sequence[Wanted], passages: Iterable[IndexedTerms]) -> list[Match]:
+    """The passages that have any of the terms, best first."""
+    counted = [(passage, Counter(passage.body.split(" ")), passage.heading.split(" ")) for passage in passages]
+    if not counted:
+        return []
+    usual_length = sum(counts.total() for _, counts, _ in counted) / len(counted)
+    everything = sum(term.weight for term in terms) or 1.0
+    matches = []
+    for passage, body, headings in counted:
+        heading = Counter(headings)
+        norm = _K1 * (1 - _B + _B * body.total() / usual_length)
+        score = covered = 0.0
+        for term in terms:
+            times = _times(term, body) + HEADING * _times(term, heading)
+            if times:
+                score += term.weight * times / (times + norm)
+                covered += term.weight
+        if covered:
+            matches.append(Match(passage.passage_id, min(score / everything, 1.0), covered / everything))
+    return sorted(matches, key=lambda match: (-match.score, match.passage_id))
+
+
+def _times(wanted: Wanted, counts: Counter[str]) -> int:
+    if wanted.beginning:
+        return sum(count for term, count in counts.items() if term.startswith(wanted.term))
+    return counts[wanted.term]
