@@ -39,6 +39,7 @@ from app.im.adapters.webchat import WebchatAdapter
 from app.im.adapters.webhook import webhook_factory
 from app.im.service import BotService
 from app.kernel2 import role_routes
+from app.kernel2 import routes as kernel2_routes
 from app.kernel2.errors import kernel2_error
 from app.kit import migrations
 from app.kit.concurrency import Bounds, RunPlaces, StreamPlaces
@@ -278,6 +279,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         collection_routes,
         document_routes,
         openai_routes,
+        kernel2_routes,
         role_routes,
         ops,
     ):

@@ -172,18 +172,22 @@ def as_given(
     turn: ModelTurn, profile: Profile, model: str, *, stream: bool, params: Mapping[str, Any] | None = None
 ) -> ModelRequest:
     """The request that is made of a caller's own messages and parameters; `params` are defaults for the latter."""
-    defaults = dict(params or {})
-    if _LENGTH_PARAMS & turn.params.keys():  # two names of one thing, which model servers refuse together
-        defaults = {name: value for name, value in defaults.items() if name not in _LENGTH_PARAMS}
     return ModelRequest(
         model,
         [*turn.system, *turn.messages],
-        {**defaults, **turn.params},
+        with_defaults(turn.params, params or {}),
         profile.timeout_seconds,
         profile.max_retries,
         stream=stream,
         keep_raw=True,
     )
+
+
+def with_defaults(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters for a model, and of the defaults those that they leave open."""
+    if _LENGTH_PARAMS & params.keys():  # two names of one thing, which model servers refuse together
+        defaults = {name: value for name, value in defaults.items() if name not in _LENGTH_PARAMS}
+    return {**defaults, **params}
 
 
 def _text(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from app.chat.parts import Part, PartLimits, parse_parts
 from app.errors import BadRequest
 
 MAX_NAME_CHARS = 255
+MAX_COLLECTIONS = 50
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 """What usernames and ids look like, for the schemas: something to see in them, and no control characters."""
 
@@ -36,6 +37,14 @@ class ModelTurn:
     messages: Sequence[Mapping[str, Any]]
     system: Sequence[Mapping[str, Any]] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeWish:
+    """Whether the knowledge base is searched for a reply, and where: ids or names of collections, none for all."""
+
+    on: bool
+    collections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,26 +35,18 @@ class ModelCatalog:
         self._profiles = profiles
         self._providers = providers
 
+    async def if_known(self, name: str | None) -> str | None:
+        """The name, if it is known to mean something; for doors where any other means the default."""
+        return name if name is not None and await self._find(name) is not None else None
+
     async def choose(self, name: str | None) -> ModelChoice:
         """Raises ModelNotFound. Without a name, nothing is chosen: the session's or the default profile decides."""
         if name is None:
             return ModelChoice()
-        if (profile := self._profile(name)) is not None:
-            return ModelChoice(profile=profile)
+        if (choice := await self._find(name)) is not None:
+            return choice
         providers = self._in_order()
-        for provider in providers:
-            if name == provider.default_model or name in provider.models:
-                return ModelChoice(provider=provider, model=name)
-        known = await self._known(providers)
-        for provider, models in zip(providers, known, strict=True):
-            if models is not None and name in models:
-                return ModelChoice(provider=provider, model=name)
-        for provider, models in zip(providers, known, strict=True):
-            prefix = f"{provider.id}/"
-            model = name.removeprefix(prefix)
-            if name.startswith(prefix) and model and (models is None or model in models):
-                return ModelChoice(provider=provider, model=model)
-        for provider, models in zip(providers, known, strict=True):
+        for provider, models in zip(providers, await self._known(providers), strict=True):
             if models is None:  # a server that does not say what it has may have it
                 return ModelChoice(provider=provider, model=name)
         raise ModelNotFound(name)
@@ -86,6 +78,24 @@ class ModelCatalog:
             return choice.provider
         named = choice.profile.provider if choice.profile is not None else None
         return self._providers.get(named) if named in self._providers.ids else self._providers.default
+
+    async def _find(self, name: str) -> ModelChoice | None:
+        if (profile := self._profile(name)) is not None:
+            return ModelChoice(profile=profile)
+        providers = self._in_order()
+        for provider in providers:
+            if name == provider.default_model or name in provider.models:
+                return ModelChoice(provider=provider, model=name)
+        known = await self._known(providers)
+        for provider, models in zip(providers, known, strict=True):
+            if models is not None and name in models:
+                return ModelChoice(provider=provider, model=name)
+        for provider, models in zip(providers, known, strict=True):
+            prefix = f"{provider.id}/"
+            model = name.removeprefix(prefix)
+            if name.startswith(prefix) and model and (models is None or model in models):
+                return ModelChoice(provider=provider, model=model)
+        return None
 
     def _profile(self, name: str) -> Profile | None:
         if (profile := self._profiles.find(name)) is not None:

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.chat.requests import OnBusy, parse_on_busy
+from app.chat.requests import KnowledgeWish, OnBusy, parse_on_busy
 from app.errors import BadRequest
 from app.openai_api.errors import InvalidRequest
 
@@ -39,9 +39,13 @@ class CompletionRequest:
     messages: Sequence[Message]
     system: Sequence[Message]
     params: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """The door's own parameters, which hold where neither the request nor a chosen profile says otherwise."""
     model: str | None = None
     stream: bool = False
     on_busy: OnBusy = OnBusy.QUEUE
+    role: str | None = None
+    knowledge: KnowledgeWish | None = None
 
     @property
     def wants_usage(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from app.auth.models import Principal
 from app.chat.models import API, KEYS_PREFIX
 from app.chat.parts import Part, PartLimits, Text, ToolResult
+from app.chat.prompt import with_defaults
 from app.chat.requests import ModelTurn, SendRequest
 from app.chat.service import Accepted, ChatService
 from app.files.documents import DocumentService
@@ -117,14 +118,14 @@ def _stateless(
     principal: Principal, request: CompletionRequest, choice: ModelChoice, prepared: Prepared
 ) -> SendRequest:
     """The messages as they are; a profile that was asked for by its name brings what the request does not say."""
-    turn = ModelTurn(prepared.messages, params=request.params)
+    turn = ModelTurn(prepared.messages, params=with_defaults(request.params, request.defaults))
     if (profile := choice.profile) is not None:
         instructed = any(message["role"] in ("system", "developer") for message in request.messages)
         prompt = [{"role": "system", "content": profile.system_prompt}]
         turn = replace(
             turn,
             system=prompt if profile.system_prompt and not instructed else (),
-            params={**profile.parameters, **request.params},
+            params=with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
         )
     sent = SendRequest(username=creator_of(principal), parts=(), streaming=request.stream, turn=turn, stateless=True)
     return _answered_by(sent, choice)

@@ -4,8 +4,6 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
-import pytest
-
 from tests.support.client import Client
 from tests.support.server import Server
 
@@ -78,63 +76,63 @@ async def test_roles_are_listed_in_their_order_and_by_what_they_are(client: Clie
     assert (await client.get(ROLES, is_active="perhaps")).status_code == 400
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"name": "x" * 100, "description": "y" * 500, "system_prompt": "z" * 100_000},
-        {"name": "  Captain  "},
-        {"name": "船长 🏴‍☠️", "icon": "data:image/png;base64," + "A" * 16_000},
-        {"description": None, "icon": None, "is_active": None, "collections": None, "config_id": None},
-        {"something": "that Second Me may add"},
-    ],
-)
-async def test_what_fits_is_taken(client: Client, values: dict[str, Any]) -> None:
-    made = await create(client, **values)
-    assert made["name"] == values.get("name", "Pirate").strip()
-    assert (await client.get(f"{ROLES}/{made['uuid']}")).json()["data"] == made
+TAKEN: list[dict[str, Any]] = [
+    {"name": "x" * 100, "description": "y" * 500, "system_prompt": "z" * 100_000},
+    {"name": "  Captain  "},
+    {"name": "船长 🏴‍☠️", "icon": "data:image/png;base64," + "A" * 16_000},
+    {"description": None, "icon": None, "is_active": None, "collections": None, "config_id": None},
+    {"name": "Cook", "something": "that Second Me may add"},
+]
 
 
-@pytest.mark.parametrize(
-    ("values", "named"),
-    [
-        ({"name": ""}, "name"),
-        ({"name": " "}, "name"),
-        ({"name": "x" * 101}, "name"),
-        ({"name": "a\nb"}, "name"),
-        ({"name": None}, "name"),
-        ({"description": "x" * 501}, "description"),
-        ({"description": "\x00"}, "description"),
-        ({"system_prompt": ""}, "system_prompt"),
-        ({"system_prompt": "\n"}, "system_prompt"),
-        ({"system_prompt": "x" * 100_001}, "system_prompt"),
-        ({"icon": "x" * 16_385}, "icon"),
-        ({"is_active": "yes"}, "is_active"),
-        ({"enable_l0_retrieval": 1}, "enable_l0_retrieval"),
-        ({"config_id": "nowhere"}, "config_id"),
-        ({"collections": "sea"}, "collections"),
-        ({"collections": ["x" * 101]}, "collections"),
-        ({"collections": ["x"] * 51}, "collections"),
-        ({"owner": "a\nb"}, "owner"),
-    ],
-)
-async def test_what_does_not_fit_is_refused_by_its_name(client: Client, values: dict[str, Any], named: str) -> None:
+async def test_what_fits_is_taken(client: Client) -> None:
+    for values in TAKEN:
+        made = await create(client, **values)
+        assert made["name"] == values.get("name", "Pirate").strip()
+        assert (await client.get(f"{ROLES}/{made['uuid']}")).json()["data"] == made
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"name": ""}, "name"),
+    ({"name": " "}, "name"),
+    ({"name": "x" * 101}, "name"),
+    ({"name": "a\nb"}, "name"),
+    ({"name": None}, "name"),
+    ({"description": "x" * 501}, "description"),
+    ({"description": "\x00"}, "description"),
+    ({"system_prompt": ""}, "system_prompt"),
+    ({"system_prompt": "\n"}, "system_prompt"),
+    ({"system_prompt": "x" * 100_001}, "system_prompt"),
+    ({"icon": "x" * 16_385}, "icon"),
+    ({"is_active": "yes"}, "is_active"),
+    ({"enable_l0_retrieval": 1}, "enable_l0_retrieval"),
+    ({"config_id": "nowhere"}, "config_id"),
+    ({"collections": "sea"}, "collections"),
+    ({"collections": ["x" * 101]}, "collections"),
+    ({"collections": ["x"] * 51}, "collections"),
+    ({"owner": "a\nb"}, "owner"),
+]
+
+
+async def test_what_does_not_fit_is_refused_by_its_name(client: Client) -> None:
     made = await create(client, name="There")
-    answers = [await client.post(ROLES, {**PIRATE, **values})]
-    if values != {"name": None}:
-        answers.append(await put(client, made["uuid"], **values))
-    for response in answers:
-        body = response.json()
-        assert (response.status_code, body["success"], body["code"]) == (400, False, 400)
-        assert named in body["message"]
+    for values, named in REFUSED:
+        refused = [await client.post(ROLES, {**PIRATE, **values})]
+        if values != {"name": None}:
+            refused.append(await put(client, made["uuid"], **values))
+        for response in refused:
+            body = response.json()
+            assert (response.status_code, body["success"], body["code"]) == (400, False, 400)
+            assert named in body["message"]
     assert (await client.get(ROLES)).json()["data"] == [made]
 
 
-@pytest.mark.parametrize("missing", ["name", "system_prompt"])
-async def test_name_and_prompt_are_wanted(client: Client, missing: str) -> None:
-    body = {name: value for name, value in PIRATE.items() if name != missing}
-    response = await client.post(ROLES, body)
-    assert response.status_code == 400
-    assert missing in response.json()["message"]
+async def test_name_and_prompt_are_wanted(client: Client) -> None:
+    for missing in PIRATE:
+        body = {name: value for name, value in PIRATE.items() if name != missing}
+        response = await client.post(ROLES, body)
+        assert response.status_code == 400
+        assert missing in response.json()["message"]
 
 
 async def test_a_name_is_given_once(client: Client, alice: Client) -> None:
