@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from quart import Quart, current_app, g, request
+from quart import Quart, g
+from quart.globals import request_ctx
 from structlog.contextvars import bind_contextvars
 from werkzeug.datastructures import Headers
 
@@ -14,7 +15,7 @@ from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import ANONYMOUS, KeyService
 from app.errors import Forbidden, Unauthorized
-from app.kit.http import service
+from app.kit.http import service, service_of
 from app.kit.operation import PUBLIC, operation_of
 
 LOOK_SECONDS = 1.0
@@ -34,14 +35,16 @@ def install_guard(app: Quart) -> None:
 
     @app.before_request
     async def guard() -> None:
+        request = request_ctx.request
         if request.url_rule is None or request.method == "OPTIONS":
             return  # unknown path, wrong method, or a question about one: nothing runs
-        view = current_app.view_functions.get(request.endpoint or "")
-        declared = operation_of(view)
+        declared = operation_of(app.view_functions.get(request.endpoint or ""))
         if declared is None:
             raise Forbidden("This route declares no scope", code="no_scope")
         if declared.scope != PUBLIC:
-            g.principal = await authorize(request.headers, request.args, Scope(declared.scope))
+            # The query is taken apart only where a key may stand in it.
+            args = request.args if service_of(app, AuthPolicy).allow_query_keys else {}
+            g.principal = await authorize(request.headers, args, Scope(declared.scope))
 
 
 async def authorize(headers: Headers, args: Mapping[str, str], scope: Scope) -> Principal:

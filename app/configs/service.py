@@ -4,6 +4,7 @@ A file is looked at (one `stat`) whenever its profile is wanted, and read again 
 the next message on, with no watcher that could miss it. A file that cannot be used keeps its last good version.
 """
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from app.configs.models import Profile, ProfileFile
 from app.errors import BadRequest
 
 DEFAULT_ID = "default"
+SUFFIX = ".toml"
 DEFAULT_FILE = """\
 # The default profile: how the bot answers when a session chose no other.
 # Edits count from the next message on. Copy this file to make another profile: its id is the file's name.
@@ -61,9 +63,10 @@ class ProfileService:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._place = str(folder)
         self._loaded: dict[str, _Loaded] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        default = folder / f"{DEFAULT_ID}.toml"
+        default = folder / f"{DEFAULT_ID}{SUFFIX}"
         if not default.exists():
             default.write_text(DEFAULT_FILE, encoding="utf-8")
 
@@ -77,10 +80,7 @@ class ProfileService:
     def find(self, profile_id: str) -> Profile | None:
         if not _is_id(profile_id):
             return None
-        profile = self._refresh(profile_id).profile
-        if profile is None and profile_id == DEFAULT_ID:
-            return Profile(id=DEFAULT_ID, name=DEFAULT_ID)  # its file is gone or broken: the bot still answers
-        return profile
+        return _usable(profile_id, self._refresh(profile_id))
 
     def get_by_name(self, name: str) -> Profile:
         """Raises BadRequest for a name that no profile has, or more than one."""
@@ -93,26 +93,33 @@ class ProfileService:
 
     def entries(self) -> list[ProfileEntry]:
         """Every file of the folder, the default first, then by name."""
-        ids = {path.stem for path in self._folder.glob("*.toml") if _is_id(path.stem)} | {DEFAULT_ID}
+        names = (name for name in self._names() if name.endswith(SUFFIX))
+        ids = {stem for name in names if _is_id(stem := name.removesuffix(SUFFIX))} | {DEFAULT_ID}
         for gone in self._loaded.keys() - ids:
             self._loaded.pop(gone, None)  # messages are accepted in a thread, which looks profiles up too
         entries = []
         for profile_id in sorted(ids, key=lambda id: (id != DEFAULT_ID, id)):
             loaded = self._refresh(profile_id)
-            entries.append(ProfileEntry(f"{profile_id}.toml", self.find(profile_id), loaded.problem))
+            entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, loaded), loaded.problem))
         return entries
 
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self._place)  # noqa: PTH208  # with each request: a third of the time of paths
+        except OSError:
+            return []
+
     def _refresh(self, profile_id: str) -> _Loaded:
-        path = self._folder / f"{profile_id}.toml"
         known = self._loaded.get(profile_id)
         try:
-            status = path.stat()
+            status = os.stat(f"{self._place}{os.sep}{profile_id}{SUFFIX}")  # noqa: PTH116
         except OSError:
             self._loaded.pop(profile_id, None)
             return _Loaded((0, 0, 0), None, None)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         if known is not None and known.stamp == stamp:
             return known
+        path = self._folder / f"{profile_id}{SUFFIX}"
         last_good = known.profile if known is not None else None
         try:
             loaded = _Loaded(stamp, _read(path, profile_id), None)
@@ -122,6 +129,12 @@ class ProfileService:
             loaded = _Loaded(stamp, last_good, problem)
         self._loaded[profile_id] = loaded
         return loaded
+
+
+def _usable(profile_id: str, loaded: _Loaded) -> Profile | None:
+    if loaded.profile is None and profile_id == DEFAULT_ID:
+        return Profile(id=DEFAULT_ID, name=DEFAULT_ID)  # its file is gone or broken: the bot still answers
+    return loaded.profile
 
 
 def _read(path: Path, profile_id: str) -> Profile:

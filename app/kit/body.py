@@ -6,7 +6,7 @@ system throw the answer away unread (a reset connection). Both are put right her
 """
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -70,6 +70,11 @@ class BoundedBody(Body):
         self._unwanted = True
         self._room.set()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the sender has sent all of it."""
+        return self._ended.is_set()
+
     async def until_end(self) -> None:
         """Wait until the sender has sent all of it."""
         await self._ended.wait()
@@ -78,6 +83,12 @@ class BoundedBody(Body):
 class BoundedRequest(Request):
     body_class = BoundedBody
     body: BoundedBody
+
+    @property
+    def blueprints(self) -> list[str]:
+        """The blueprints that the view belongs to. None here is inside another, which Quart looks for three times."""
+        blueprint = self.blueprint
+        return [] if blueprint is None else [blueprint]
 
     @property
     def max_content_length(self) -> int | None:
@@ -94,7 +105,37 @@ class BoundedRequest(Request):
 
 
 class BoundedConnection(ASGIHTTPConnection):
-    """Takes from the server what the body has room for, and lets the sender finish before an early answer ends."""
+    """Takes from the server what the body has room for, and lets the sender finish before an early answer ends.
+
+    The request is handled in the task that the server made for it, and not in one more.
+    """
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        request = self._create_request_from_scope(send)
+        handler = asyncio.current_task()
+        assert handler is not None
+        left = False
+
+        def on_messages_end(messages: asyncio.Task[None]) -> None:
+            # The sender has left, or cannot be heard any more.
+            nonlocal left
+            if not messages.cancelled():
+                left = True
+                handler.cancel()
+
+        messages = asyncio.ensure_future(self.handle_messages(request, receive))
+        messages.add_done_callback(on_messages_end)
+        try:
+            await self.handle_request(request, send)
+        except asyncio.CancelledError:
+            if not left or handler.uncancel():
+                raise
+        finally:
+            messages.remove_done_callback(on_messages_end)
+            # It waits for the server and has nothing to clear up, so that nobody has to wait for its end.
+            messages.cancel()
+        if left:
+            messages.result()
 
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
         body = cast(BoundedRequest, request).body
@@ -112,16 +153,34 @@ class BoundedConnection(ASGIHTTPConnection):
     async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
         body = cast(BoundedRequest, request).body
 
+        length = -1
+        over = False
+
         async def send_and_linger(event: ASGISendEvent) -> None:
+            nonlocal length, over
             if event["type"] == "http.response.start":
                 # From here on a pause would also hide the sender's leaving, which comes after its body.
                 body.discard()
-            elif event["type"] == "http.response.body" and not event.get("more_body", False):
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(body.until_end(), LINGER_SECONDS)
+                length = _length_in(event["headers"])
+            elif event["type"] == "http.response.body" and not over:
+                # Quart says that an answer is over in an event of its own, which is as much work as any other.
+                over = not event.get("more_body", False) or 0 < length == len(event["body"])
+                if over:
+                    event["more_body"] = False
+                    if not body.ended:
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(LINGER_SECONDS):
+                                await body.until_end()
+            elif over:
+                return
             await send(event)
 
         await super().handle_request(request, send_and_linger)
+
+
+def _length_in(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """The length that an answer says it has; -1 when it says none."""
+    return next((int(value) for name, value in headers if name.lower() == b"content-length"), -1)
 
 
 def install_bounded_bodies(app: Quart) -> None:

@@ -15,6 +15,7 @@ from app.errors import AppError, BadRequest, PayloadTooLarge, UnsupportedMediaTy
 from app.kit.db import MAX_INTEGER
 
 MAX_JSON_DEPTH = 32
+_SERVICES = "palaver"
 _JSON_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -32,17 +33,17 @@ log = structlog.get_logger(__name__)
 
 def provide(app: Quart, service: object) -> None:
     """Make a service available to the views of `app`, under its class."""
-    _services(app)[type(service)] = service
+    app.extensions.setdefault(_SERVICES, {})[type(service)] = service
 
 
 def service(kind: type[T]) -> T:
     """The service of that class that the composition root provided."""
-    return cast(T, _services(current_app)[kind])
+    return cast(T, current_app.extensions[_SERVICES][kind])
 
 
-def _services(app: Quart) -> dict[type, object]:
-    services: dict[type, object] = app.extensions.setdefault("palaver", {})
-    return services
+def service_of(app: Quart, kind: type[T]) -> T:
+    """The same for those who know the application, as hooks do: without a look for the present one."""
+    return cast(T, app.extensions[_SERVICES][kind])
 
 
 # Answers

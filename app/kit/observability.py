@@ -8,26 +8,24 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from quart import Quart, Response, g, request, websocket
+from quart import Quart, Response, g, websocket
+from quart.globals import request_ctx
 from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
-from structlog.processors import JSONRenderer, TimeStamper, add_log_level, format_exc_info
+from structlog.processors import TimeStamper, add_log_level, format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
-from app.kit.http import service
+from app.kit.http import service_of
 from app.kit.ids import new_id
+from app.kit.lines import EventDict, Processor, Redaction, renderer
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 UNMATCHED: Final = "unmatched"
 QUIET_ROUTES: Final = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds: logged at debug
-MAX_FIELD_CHARS: Final = 4000
-MAX_TRACEBACK_CHARS: Final = 20_000
-MIN_SECRET_CHARS: Final = 6  # a shorter one is also a part of ordinary words
-
 # Lines that tell of requests to model servers, which hold what people wrote, of statements, and of paths.
 TALKATIVE: Final = (
     "aiohttp",
@@ -43,26 +41,8 @@ TALKATIVE: Final = (
     "sqlalchemy",
 )
 
-# fmt: off
-DROPPED_FIELDS: Final = frozenset((
-    "api_key", "args", "authorization", "body", "content", "cookie", "data", "headers", "key", "key_text", "kwargs",
-    "message", "message_text", "messages", "parts", "password", "prompt", "reasoning", "secret", "system_prompt",
-    "text", "token",
-))
-# fmt: on
-KEY_FORMS: Final = (
-    r"plv_\w+|\bsk-[\w-]{4,}|\bwhsec_[\w+/=-]+|(?i:\b(?:bearer|apikey)\s+[^\s\"',;)}\]]+)"
-    r"|(?i:\b(?:api_?key|key|token|secret|password)=[^\s&\"']+)"
-    # SQLAlchemy tells what a failed statement was to store.
-    r"|\[parameters: .*\]"
-)
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CONTROLS_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-EventDict = MutableMapping[str, Any]
-Processor = Callable[[Any, str, EventDict], Any]
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +87,7 @@ def configure_logging(
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [merge_contextvars, add_log_level, _add_logger_name, TimeStamper(fmt="iso", utc=True)]
-    last: list[Processor] = [format_exc_info, Redaction(secrets), *_renderer(style, stream or sys.stderr)]
+    last: list[Processor] = [format_exc_info, Redaction(secrets), *renderer(style, stream or sys.stderr)]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -131,56 +111,11 @@ def configure_logging(
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
 
 
-class Redaction:
-    """A structlog processor: drops the fields that must not be logged and blots out keys in all others."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first: one secret may be how another begins.
-        known = sorted({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS}, key=len, reverse=True)
-        self._secret = re.compile("|".join([*map(re.escape, known), KEY_FORMS]))
-
-    def __call__(self, _logger: Any, _method: str, event: EventDict) -> EventDict:
-        for name in [name for name in event if name in DROPPED_FIELDS]:
-            del event[name]
-        for name, value in event.items():
-            event[name] = self._scrub(value, MAX_TRACEBACK_CHARS if name == "exception" else MAX_FIELD_CHARS)
-        return event
-
-    def _scrub(self, value: Any, limit: int = MAX_FIELD_CHARS) -> Any:
-        if value is None or isinstance(value, bool | int | float):
-            return value
-        if isinstance(value, dict):
-            return {str(name): self._scrub(each) for name, each in value.items() if name not in DROPPED_FIELDS}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self._scrub(each) for each in value]
-        text = self._secret.sub("[redacted]", value if isinstance(value, str) else repr(value))
-        return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
-
-
 def _add_logger_name(logger: Any, _method: str, event: EventDict) -> EventDict:
     record = event.get("_record")
     name = record.name if record is not None else getattr(logger, "name", None)
     if name is not None:
         event["logger"] = name
-    return event
-
-
-def _renderer(style: Literal["console", "json"], stream: TextIO) -> list[Processor]:
-    if style == "json":
-        return [JSONRenderer()]
-    # The traceback is plain: the pretty one shows local variables, which hold messages and keys.
-    console = structlog.dev.ConsoleRenderer(
-        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
-    )
-    return [_escape_controls, console]
-
-
-def _escape_controls(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Keep what a client sends from forging lines, or from steering the operator's terminal. JSON does this itself."""
-    for name, value in event.items():
-        if isinstance(value, str):
-            controls = _CONTROLS_BUT_LINES if name == "exception" else _CONTROLS
-            event[name] = controls.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
     return event
 
 
@@ -198,21 +133,24 @@ def install_observability(app: Quart) -> None:
     @app.before_request
     async def begin() -> None:
         g.started = time.perf_counter()
-        g.request_id = _begin_context(request.headers.get(REQUEST_ID_HEADER))
+        g.request_id = _begin_context(request_ctx.request.headers.get(REQUEST_ID_HEADER))
 
     @app.after_request
     async def end(response: Response) -> Response:
-        seconds = time.perf_counter() - g.started
+        # Each look through one of Quart's proxies costs a microsecond.
+        request, context = request_ctx.request, g._get_current_object()
+        seconds = time.perf_counter() - context.started
         route = request.url_rule.rule if request.url_rule is not None else UNMATCHED
-        response.headers[REQUEST_ID_HEADER] = g.request_id
-        service(Metrics).request_done(request.method, route, response.status_code, seconds)
+        status = response.status_code
+        response.headers[REQUEST_ID_HEADER] = context.request_id
+        service_of(app, Metrics).request_done(request.method, route, status, seconds)
         write = log.debug if route in QUIET_ROUTES else log.info
         write(
             "request",
             method=request.method,
             path=request.path,
             route=route,
-            status=response.status_code,
+            status=status,
             duration_ms=round(seconds * 1000, 2),
         )
         return response
