@@ -5,7 +5,9 @@ the next message on, with no watcher that could miss it. A file that cannot be u
 """
 
 import os
+import time
 import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from app.errors import BadRequest
 
 DEFAULT_ID = "default"
 SUFFIX = ".toml"
+SURELY_OLD_NS = 2_000_000_000
 DEFAULT_FILE = """\
 # The default profile: how the bot answers when a session chose no other.
 # Edits count from the next message on. Copy this file to make another profile: its id is the file's name.
@@ -65,6 +68,7 @@ class ProfileService:
         self._folder = folder
         self._place = str(folder)
         self._loaded: dict[str, _Loaded] = {}
+        self._listing: tuple[int | None, Sequence[str]] = (None, ())
         folder.mkdir(parents=True, exist_ok=True)
         default = folder / f"{DEFAULT_ID}{SUFFIX}"
         if not default.exists():
@@ -93,21 +97,27 @@ class ProfileService:
 
     def entries(self) -> list[ProfileEntry]:
         """Every file of the folder, the default first, then by name."""
-        names = (name for name in self._names() if name.endswith(SUFFIX))
-        ids = {stem for name in names if _is_id(stem := name.removesuffix(SUFFIX))} | {DEFAULT_ID}
-        for gone in self._loaded.keys() - ids:
+        ids = self._ids()
+        for gone in self._loaded.keys() - set(ids):
             self._loaded.pop(gone, None)  # messages are accepted in a thread, which looks profiles up too
         entries = []
-        for profile_id in sorted(ids, key=lambda id: (id != DEFAULT_ID, id)):
+        for profile_id in ids:
             loaded = self._refresh(profile_id)
             entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, loaded), loaded.problem))
         return entries
 
-    def _names(self) -> list[str]:
+    def _ids(self) -> Sequence[str]:
+        """The ids of the files that are there. The folder's own time says whether one came or went."""
         try:
-            return os.listdir(self._place)  # noqa: PTH208  # with each request: a third of the time of paths
+            changed = os.stat(self._place).st_mtime_ns  # noqa: PTH116  # with each request: a third of a path's time
+            listed_at, listed = self._listing
+            if changed != listed_at:
+                listed = _in_order(os.listdir(self._place))  # noqa: PTH208
+                # The clock of files is coarse: what came right behind a listing may bear the same time.
+                self._listing = (changed if time.time_ns() - changed > SURELY_OLD_NS else None, listed)
         except OSError:
-            return []
+            return _in_order(())
+        return listed
 
     def _refresh(self, profile_id: str) -> _Loaded:
         known = self._loaded.get(profile_id)
@@ -129,6 +139,13 @@ class ProfileService:
             loaded = _Loaded(stamp, last_good, problem)
         self._loaded[profile_id] = loaded
         return loaded
+
+
+def _in_order(names: Iterable[str]) -> Sequence[str]:
+    """The ids among the names of files, the default first."""
+    stems = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+    ids = {stem for stem in stems if _is_id(stem)} | {DEFAULT_ID}
+    return sorted(ids, key=lambda id: (id != DEFAULT_ID, id))
 
 
 def _usable(profile_id: str, loaded: _Loaded) -> Profile | None:

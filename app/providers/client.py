@@ -7,12 +7,22 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import httpx2
 import msgspec
-from openai import APIError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient, Omit, omit
+from openai import (
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    AsyncStream,
+    DefaultAioHttpClient,
+    Omit,
+    RequestOptions,
+    omit,
+)
 
 from app.providers.chunks import chunks_of
 from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder, refusal_in
@@ -25,6 +35,15 @@ MAX_REPLY_BYTES = 8 * 1024**2
 LISTING_TIMEOUT_SECONDS = 5.0
 MAX_RETRY_WAIT_SECONDS = 10.0
 DRAIN_SECONDS = 0.05
+
+_COMPLETIONS = "chat/completions"
+# fmt: off
+_TOLD_OF_THE_CLIENT = (
+    "X-Stainless-Lang", "X-Stainless-Package-Version", "X-Stainless-OS", "X-Stainless-Arch", "X-Stainless-Runtime",
+    "X-Stainless-Runtime-Version", "X-Stainless-Async", "x-stainless-retry-count", "x-stainless-read-timeout",
+)
+# fmt: on
+_encode = msgspec.json.encode
 
 _UNREACHABLE = "The model server could not be reached"
 _SILENT = "The model server did not answer in time"
@@ -62,6 +81,7 @@ class Provider:
         self._spec = spec
         self._max_reply_bytes = max_reply_bytes
         self._asks_for_usage = True
+        self._timeouts: dict[float, httpx2.Timeout] = {}
         self._secrets = [secret for secret in (spec.api_key, *spec.extra_headers.values()) if secret]
         self._headers: dict[str, str | Omit] = {
             # A server without keys gets no Authorization at all; the client insists on having some key.
@@ -71,14 +91,18 @@ class Provider:
             # The client would take these from the environment, for whichever server this is.
             "OpenAI-Organization": omit,
             "OpenAI-Project": omit,
+            # What the client tells of this machine, and of its own tries. Each header is handled five times on its way.
+            **dict.fromkeys(_TOLD_OF_THE_CLIENT, omit),
             **spec.extra_headers,
         }
         self._client = AsyncOpenAI(
             base_url=spec.base_url,
             api_key=spec.api_key or "none",
             max_retries=spec.max_retries,
-            http_client=http_client or _HttpClient(limits=LIMITS),
+            http_client=http_client or _HttpClient(),
         )
+        # A whole URL is taken as it is; a path would be joined to the base anew for each request.
+        self._completions_url = f"{self._client.base_url}{_COMPLETIONS}"
         self._listing = Remembered(self._ask_for_models)
 
     def accepts(self, model: str) -> bool:
@@ -93,7 +117,7 @@ class Provider:
         decoder = ReplyDecoder(self._max_reply_bytes, keep_raw=request.keep_raw)
         async with AsyncExitStack() as stack:
             response = await self._open(request, stack)
-            chunks = await stack.enter_async_context(aclosing(response.aiter_bytes()))
+            chunks = await stack.enter_async_context(aclosing(_body(response)))
             try:
                 if _content_type(response) == "application/json":
                     whole = await self._read_whole(chunks)
@@ -178,29 +202,34 @@ class Provider:
         return response
 
     async def _post(self, request: ModelRequest, stack: AsyncExitStack, *, asks_for_usage: bool) -> httpx2.Response:
-        silence = request.timeout_seconds or self._spec.timeout_seconds
         body = {**request.params, "messages": request.messages}
         if asks_for_usage:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         elif request.stream:
             body.pop("stream_options", None)
-        answer = await stack.enter_async_context(
-            self._client_for(request).chat.completions.with_streaming_response.create(
-                model=request.model,
-                # What is in `extra_body` is sent as it is; arguments are walked through at 0.1 ms a message.
-                messages=[],
-                extra_body={**body, "model": request.model, "stream": request.stream},
-                stream=True,
-                extra_headers=self._headers,
-                timeout=httpx2.Timeout(silence, connect=self._spec.connect_timeout_seconds),
-            )
+        response: object = await self._client.post(
+            self._completions_url,
+            # The answer as it comes. The client's own walk through arguments and events costs 0.1 ms a message.
+            cast_to=httpx2.Response,
+            content=_encode({**body, "model": request.model, "stream": request.stream}),
+            options=self._options(request),
+            stream=True,
+            stream_cls=AsyncStream[object],
         )
-        return answer.http_response
+        answer = cast(httpx2.Response, response)  # what `cast_to` asks for, whatever the signature says
+        stack.push_async_callback(answer.aclose)
+        return answer
 
-    def _client_for(self, request: ModelRequest) -> AsyncOpenAI:
-        if request.max_retries is None:
-            return self._client
-        return self._client.with_options(max_retries=request.max_retries)
+    def _options(self, request: ModelRequest) -> RequestOptions:
+        silence = request.timeout_seconds or self._spec.timeout_seconds
+        timeout = self._timeouts.get(silence)
+        if timeout is None:
+            timeout = httpx2.Timeout(silence, connect=self._spec.connect_timeout_seconds)
+            self._timeouts[silence] = timeout
+        options: RequestOptions = {"headers": self._headers, "timeout": timeout}
+        if request.max_retries is not None:
+            options["max_retries"] = request.max_retries
+        return options
 
     async def _read_whole(self, chunks: AsyncIterator[bytes]) -> bytes:
         body = bytearray()
@@ -241,6 +270,21 @@ class _HttpClient(DefaultAioHttpClient):
     it, and the caller has waited long enough. Nor is one that wants to be left alone for longer than a person waits.
     """
 
+    def __init__(self) -> None:
+        super().__init__(limits=LIMITS)
+        self._urls: dict[str, httpx2.URL] = {}
+
+    def build_request(self, method: str, url: httpx2.URL | str, **given: Any) -> httpx2.Request:
+        """The same request without httpx2's merging of URLs, headers, cookies and parameters, of which it has none."""
+        content, timeout = given.get("content"), given.get("timeout")
+        if not isinstance(content, bytes) or given.get("params") or not isinstance(timeout, httpx2.Timeout):
+            return super().build_request(method, url, **given)
+        known = self._urls.get(str(url))
+        if known is None:
+            known = self._urls[str(url)] = httpx2.URL(url)
+        extensions = {"timeout": timeout.as_dict()}
+        return httpx2.Request(method, known, headers=given.get("headers"), content=content, extensions=extensions)
+
     async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
         try:
             response = await super().send(request, **kwargs)
@@ -249,6 +293,11 @@ class _HttpClient(DefaultAioHttpClient):
         if (_retry_after(response) or 0) > MAX_RETRY_WAIT_SECONDS:
             response.headers["x-should-retry"] = "false"
         return response
+
+
+def _body(response: httpx2.Response) -> AsyncGenerator[bytes]:
+    """The answer's bytes, as they come."""
+    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

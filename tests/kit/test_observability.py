@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from quart.testing import QuartClient
 
 from app.errors import Conflict
 from app.kit.http import install_errors, ok, provide
+from app.kit.lines import KEY_FORMS, PlainConsole, Redaction
 from app.kit.observability import Metrics, configure_logging, install_observability
 from app.kit.sse import frame, stream_response
 from tests.support.logs import logging_to, parsed
@@ -280,3 +282,37 @@ def test_runs_are_counted_by_how_they_end() -> None:
         'palaver_webhook_deliveries_total{outcome="failed"} 1.0',
     ):
         assert line in text
+
+
+@pytest.mark.parametrize("form", [form for form, _ in KEY_FORMS])
+def test_each_form_of_a_key_has_its_mark(form: str) -> None:
+    """The quick look goes by the marks: a form that could match without one would reach the log."""
+    keys = {
+        "plv_0123456789abcdef", "sk-abcdef", "whsec_abcdef", "BEARER abcdef", "ApiKey abcdef", "api_key=abcdef",
+        "APIKEY=abcdef", "Key=abcdef", "token=abcdef", "SECRET=abcdef", "password=abcdef", "[parameters: ('abcdef',)]",
+        "toKen=abcdef", "\u017fecret=abcdef",
+    }  # fmt: skip
+    found = [key for key in keys if re.search(form, key)]
+    assert found
+    for key in found:
+        assert Redaction()(None, "info", {"path": f"/a/{key}"}) != {"path": f"/a/{key}"}
+
+
+def test_a_secret_in_capitals_is_known_by_the_quick_look() -> None:
+    assert Redaction(["Gq7ODD"])(None, "info", {"detail": "it is Gq7ODD"}) == {"detail": "it is [redacted]"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event": "request", "method": "GET", "path": "/a b", "status": 200, "duration_ms": 0.5},
+        {"event": "an event that is longer than thirty characters", "detail": 'it\'s "so"', "nothing": None},
+        {"event": "x", "equals": "a=b", "empty": "", "list": ["a"], "end": " "},
+        {"event": "failed", "exception": "Traceback\nValueError: broken"},
+        {"path": "/without an event"},
+    ],
+)
+def test_a_plain_line_looks_as_structlogs_own(fields: dict[str, Any]) -> None:
+    theirs = structlog.dev.ConsoleRenderer(colors=False, sort_keys=False)
+    common = {"level": "warning", "logger": "app.x", "timestamp": "2026-11-21T00:00:00Z"}
+    assert PlainConsole(theirs)(None, "info", {**common, **fields}) == theirs(None, "info", {**common, **fields})
