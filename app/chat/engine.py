@@ -7,10 +7,11 @@ runs, what the log has gained is checkpointed at an interval, for all runs in on
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import stamina
@@ -88,16 +89,24 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class _Active:
+    """A run that goes on. While it is `asking`, for its turn or the model, `task` can be cancelled to stop it.
+
+    `stored` events are in the database; a `checkpoint` writes more, and none begins when the run is `ending`.
+    """
+
     job: Job
     log: RunLog
     target: Target
-    work: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
+    asking: bool = False
     started_at: datetime | None = None
     first_token_at: float | None = None
     reply: Reply = field(default_factory=Reply)
     stop_cause: Failed | None = None
     stop_status: RunStatus = RunStatus.STOPPED
     stored: int = 0
+    ending: bool = False
+    checkpoint: asyncio.Future[None] | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def unstored(self) -> list[tuple[int, Event]]:
@@ -116,7 +125,6 @@ class RunEngine:
         self._about_to_start: dict[str, asyncio.Future[RunLog]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._busy = asyncio.Event()
-        self._persist = asyncio.Lock()
         self._closing = False
 
     # Running
@@ -137,7 +145,7 @@ class RunEngine:
         self._busy.set()
         self._observer.run_started()
         self._observer.queue_length(self.queue.waiting)
-        self._spawn(self._supervise(active))
+        active.task = self._spawn(self._make(active))
         return active.log
 
     def log_of(self, run_id: str) -> RunLog | None:
@@ -194,15 +202,12 @@ class RunEngine:
         active = self._active[run_id]
         if active.stop_cause is None:
             active.stop_cause, active.stop_status = cause, status
-        if active.work is not None:
-            active.work.cancel()
+        if active.asking and active.task is not None:
+            active.task.cancel()
 
-    async def _supervise(self, active: _Active) -> None:
+    async def _make(self, active: _Active) -> None:
         run = active.job.run
         bind_contextvars(run_id=run.id)
-        active.work = asyncio.create_task(self._work(active))
-        if active.stop_cause is not None:
-            active.work.cancel()
         try:
             outcome, tail = await self._outcome(active)
             await self._finish(active, outcome, tail)
@@ -217,13 +222,14 @@ class RunEngine:
                 self._busy.clear()
 
     async def _outcome(self, active: _Active) -> tuple[Outcome, list[Event]]:
-        """Wait for the work; how it went, and the events that say so."""
-        assert active.work is not None
+        """Get the reply; how that went, and the events that say so."""
         try:
-            await active.work
+            await self._work(active)
         except asyncio.CancelledError:
             if active.stop_cause is None:
                 raise
+            if active.task is not None:
+                active.task.uncancel()  # it goes on, to keep what was said
             return self._cut_short(active, active.stop_status, MessageStatus.PARTIAL, active.stop_cause)
         except UpstreamError as error:
             log.warning("upstream_failed", status=error.status, detail=error.detail, provider=active.target.provider.id)
@@ -240,6 +246,15 @@ class RunEngine:
         return self._completed(active)
 
     async def _work(self, active: _Active) -> None:
+        if active.stop_cause is not None:  # before it began
+            raise asyncio.CancelledError
+        active.asking = True
+        try:
+            await self._ask_in_turn(active)
+        finally:
+            active.asking = False
+
+    async def _ask_in_turn(self, active: _Active) -> None:
         await active.job.ticket.turn.wait()
         active.started_at = utc_now()
         began = time.monotonic()
@@ -302,21 +317,22 @@ class RunEngine:
     async def _finish(self, active: _Active, outcome: Outcome, tail: list[Event]) -> None:
         number = active.log.last_number
         numbered = [(number + offset, event) for offset, event in enumerate(tail, 1)]
-        # A database that is away for a while must not cost a reply: the run stays open until it is stored.
-        async for attempt in stamina.retry_context(
-            on=DatabaseUnavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
-        ):
-            with attempt:
-                async with self._persist:
-                    kept = await self._store.finish(
-                        active.job.run,
-                        outcome,
-                        [*active.unstored(), *numbered],
-                        started_at=active.started_at,
-                        provider_id=active.target.provider.id,
-                        model=active.target.model,
-                    )
-                    active.stored = len(active.log.events) + len(tail)
+        active.ending = True
+        if active.checkpoint is not None:  # which may hold events that are unstored by now
+            await asyncio.shield(active.checkpoint)
+        end = partial(
+            self._store.finish,
+            active.job.run,
+            outcome,
+            [*active.unstored(), *numbered],
+            started_at=active.started_at,
+            provider_id=active.target.provider.id,
+            model=active.target.model,
+        )
+        try:
+            kept = await end()
+        except DatabaseUnavailable:
+            kept = await _until_stored(end)
         if not kept and not await self._ended_as(active.job.run, outcome):
             cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
             tail = [Failed("session_deleted", cause), Ended()]
@@ -375,14 +391,21 @@ class RunEngine:
                 failing = True
 
     async def _checkpoint(self, *, renewal_due: bool) -> bool:
-        async with self._persist:
-            dirty = [active for active in self._active.values() if active.stored < len(active.log.events)]
-            if not dirty and not renewal_due:
-                return False
-            points = [Checkpoint(active.job.run.id, active.started_at, active.unstored()) for active in dirty]
+        unstored = [each for each in self._active.values() if each.stored < len(each.log.events) and not each.ending]
+        if not unstored and not renewal_due:
+            return False
+        points = [Checkpoint(each.job.run.id, each.started_at, each.unstored()) for each in unstored]
+        written = asyncio.get_running_loop().create_future()
+        for active in unstored:
+            active.checkpoint = written
+        try:
             await self._store.checkpoint(points, utc_now())
-            for active, point in zip(dirty, points, strict=True):
+            for active, point in zip(unstored, points, strict=True):
                 active.stored += len(point.events)
+        finally:
+            for active in unstored:
+                active.checkpoint = None
+            written.set_result(None)
         return True
 
     async def _every(self, seconds: float, act: Callable[[], Awaitable[object]]) -> None:
@@ -412,10 +435,21 @@ class RunEngine:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _until_stored(end: Callable[[], Awaitable[bool]]) -> bool:
+    """Try again and again: a database that is away for a while must not cost a reply. The run stays open meanwhile."""
+    async for attempt in stamina.retry_context(
+        on=DatabaseUnavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
+    ):
+        with attempt:
+            kept = await end()
+    return kept
 
 
 def _with_last(targets: Sequence[Target]) -> Iterator[tuple[Target, bool]]:

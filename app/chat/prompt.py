@@ -47,12 +47,14 @@ class PromptBuilder:
         profile: Profile,
         model: str,
         turn: ModelTurn | None = None,
+        first: tuple[Part, ...] | None = None,
     ) -> ModelRequest:
         """The request for a run whose turn it is; messages that wait for theirs are not shown yet.
 
-        With `turn`, the run's own message is shown as that has it. Raises DatabaseUnavailable, Unavailable.
+        With `turn`, the run's own message is shown as that has it. `first` are the parts of a message that began its
+        session: there is no conversation to be read then. Raises DatabaseUnavailable, Unavailable.
         """
-        turns = await self._turns(run, profile)
+        turns = await self._turns(run, profile) if first is None else [(Role.USER.value, first)]
         if turn is None:
             messages = [*_system(profile), *await self._shown(run, turns)]
             return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)

@@ -73,12 +73,14 @@ class _Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A message that was accepted: its run, with its place in the queue and what its log begins with."""
+    """A message that was accepted: its run, with its place in the queue and what its log begins with. `first` are its
+    parts, when it began its session."""
 
     run: Run
     ticket: Ticket
     choice: _Choice
     opening: Sequence[Event]
+    first: tuple[Part, ...] | None
 
 
 class ChatService:
@@ -163,7 +165,7 @@ class ChatService:
                 self._engine.queue.leave(ticket)
             raise
         run = turn.run
-        prepare = partial(self._prepare, run, turn.choice.profile, request.turn)
+        prepare = partial(self._prepare, run, turn.choice.profile, request.turn, turn.first)
         log = self._engine.start(Job(run, turn.ticket, place, turn.choice.targets, prepare, turn.opening))
         if request.on_busy is OnBusy.INTERRUPT and run.session_id is not None and not turn.ticket.turn.is_set():
             self._engine.interrupt(run.session_id, Failed("stopped", "The reply was interrupted by another message"))
@@ -198,7 +200,7 @@ class ChatService:
             run = _write_turn(connection, request, session, session_id, run)
         opening = _opening(run)
         self._store.open(connection, run, list(enumerate(opening, 1)))
-        return _Turn(run, ticket, choice, opening)
+        return _Turn(run, ticket, choice, opening, request.parts if session is None else None)
 
     def _enter(self, session_id: str, on_busy: OnBusy) -> Ticket:
         queue = self._engine.queue
@@ -206,11 +208,13 @@ class ChatService:
             raise Conflict("The session is answering another message", code="session_busy")
         return queue.enter(session_id, next_in_line=on_busy is OnBusy.INTERRUPT)
 
-    async def _prepare(self, run: Run, profile: Profile, turn: ModelTurn | None, target: Target) -> ModelRequest:
+    async def _prepare(
+        self, run: Run, profile: Profile, turn: ModelTurn | None, first: tuple[Part, ...] | None, target: Target
+    ) -> ModelRequest:
         if run.session_id is None:
             assert turn is not None
             return as_given(turn, profile, target.model, stream=run.streaming)
-        return await self._prompts.build(run, profile, target.model, turn)
+        return await self._prompts.build(run, profile, target.model, turn, first)
 
     def _choose(self, request: SendRequest, session: Session | None) -> _Choice:
         if request.config_id is not None:
