@@ -66,11 +66,10 @@ async def test_a_full_queue_is_429_at_once(client: Client, model: ModelServer) -
 
 async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client: Client) -> None:
     from app.chat.engine import RunEngine
-    from app.kit.http import _services
+    from app.kit.http import service_of
 
     await asyncio.gather(*(client.chat("Hi", session_id=f"s{n}") for n in range(20)))
-    engine = _services(server.app)[RunEngine]
-    assert isinstance(engine, RunEngine)
+    engine = service_of(server.app, RunEngine)
     async with asyncio.timeout(5):
         while len(engine.queue):
             await asyncio.sleep(0.01)
