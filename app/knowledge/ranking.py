@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.knowledge.fulltext import IndexedTerms, Wanted
+from app.knowledge.tokens import is_light
 
 LIGHT: Final = 0.2
 """What a term counts that says little, such as `the`, of what it would by its rarity."""
@@ -14,18 +15,21 @@ UNKNOWN_PAIR: Final = 0.35
 """What a pair of characters counts that is in no passage: most straddle two words and mean nothing."""
 HEADING: Final = 1.0
 """What a term in the heading or the title counts, of one in the text."""
+COVERAGE: Final = 0.15
+"""A passage bears on a question if it has two of its terms, light ones apart, and this share of their weights."""
+LONE_COVERAGE: Final = 0.3
+"""The share that a single term must have."""
 _K1: Final = 1.2
 _B: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A passage as it matches. `score` and `coverage` are from 0 to 1; `coverage` is the share of the question's
-    terms, by weight, that the passage has."""
+    """A passage as it matches; `score` is from 0 to 1."""
 
     passage_id: int
     score: float
-    coverage: float
+    bears_on_it: bool
 
 
 def weight_of(frequency: int, total: int) -> float:
@@ -34,24 +38,29 @@ def weight_of(frequency: int, total: int) -> float:
 
 
 def rank(terms: Sequence[Wanted], passages: Iterable[IndexedTerms]) -> list[Match]:
-    """The passages that have any of the terms, best first."""
+    """The passages, best first; those that have none of the terms come last and score 0."""
     counted = [(passage, Counter(passage.body.split(" ")), passage.heading.split(" ")) for passage in passages]
     if not counted:
         return []
     usual_length = sum(counts.total() for _, counts, _ in counted) / len(counted)
     everything = sum(term.weight for term in terms) or 1.0
+    telling = {term.term for term in terms if not is_light(term.term)}
+    told = sum(term.weight for term in terms if term.term in telling) or 1.0
     matches = []
     for passage, body, headings in counted:
         heading = Counter(headings)
         norm = _K1 * (1 - _B + _B * body.total() / usual_length)
         score = covered = 0.0
+        hits = 0
         for term in terms:
             times = _times(term, body) + HEADING * _times(term, heading)
             if times:
                 score += term.weight * times / (times + norm)
-                covered += term.weight
-        if covered:
-            matches.append(Match(passage.passage_id, min(score / everything, 1.0), covered / everything))
+                if term.term in telling:
+                    hits += 1
+                    covered += term.weight / told
+        bears_on_it = covered >= (COVERAGE if hits > 1 else LONE_COVERAGE)
+        matches.append(Match(passage.passage_id, min(score / everything, 1.0), bears_on_it))
     return sorted(matches, key=lambda match: (-match.score, match.passage_id))
 
 

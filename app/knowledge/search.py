@@ -1,6 +1,7 @@
 """Finding the passages that bear on a question."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -9,15 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.kit.db import Database
 from app.knowledge.fulltext import FullText, IndexedTerms, Wanted, fulltext_for
-from app.knowledge.models import DocumentRow, DocumentStatus, Found, PassageRow
+from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, Found, PassageRow
 from app.knowledge.ranking import LIGHT, UNKNOWN_PAIR, Match, rank, weight_of
+from app.knowledge.similarity import Similar, VectorIndex
 from app.knowledge.tokens import is_beginning, is_light, question_terms
 from app.knowledge.vectors import Embedder
 
 MAX_QUERY_CHARS: Final = 2_000
 MAX_TERMS: Final = 48
-RELEVANT_COVERAGE: Final = 0.3
-"""The share of a question, by its terms' weights, that a passage must have to bear on it."""
+FUSION: Final = 60
+"""Reciprocal rank fusion's constant: how little the first places count more than those behind."""
+FUSED: Final = 50
+"""How many places of each ranking are fused."""
 
 _CANDIDATES: Final = 80
 _RANKED_ROWS: Final = 3_000
@@ -36,6 +40,9 @@ class Searcher:
         self._database = database
         self._embedder = embedder
         self._statistics = _Statistics()
+        self._vectors = VectorIndex()
+        # They never change, so that those of a collection once seen are known.
+        self._models: dict[str, tuple[str | None, str | None]] = {}
 
     async def search(
         self, query: str, collection_ids: Sequence[str], limit: int = 5, *, relevant_only: bool = False
@@ -44,31 +51,68 @@ class Searcher:
 
         Of a query of more than MAX_QUERY_CHARS characters its beginning and its end count. Raises DatabaseUnavailable.
         """
-        names = _names_in(query)
-        if not names or not collection_ids or limit < 1:
+        if not collection_ids or limit < 1 or not query.strip():
             return []
+        query = _bounded(query)
+        questions = await self._questions(query, collection_ids)
+        names = _names_in(query)
         async with self._database.read() as connection:
-            matches = await self._by_words(connection, names, collection_ids, limit)
+            similar = await self._by_meaning(connection, questions, limit)
+            matches = await self._by_words(connection, names, collection_ids, limit, similar)
+            found = (
+                _fused(matches, similar, most=max(FUSED, 2 * limit))
+                if similar
+                else [match for match in matches if match.score]
+            )
             if relevant_only:
-                matches = [match for match in matches if match.coverage >= RELEVANT_COVERAGE]
-            return await _found(connection, matches[:limit])
+                found = [match for match in found if match.bears_on_it]
+            return await _found(connection, found[:limit])
+
+    async def _questions(self, query: str, collection_ids: Sequence[str]) -> list[tuple[str, bytes]]:
+        """The query's vector for each of the collections that have an embedding model, where there is one in time."""
+        if self._embedder is None:
+            return []
+        if any(id not in self._models for id in collection_ids):
+            columns = (CollectionRow.id, CollectionRow.embedding_provider, CollectionRow.embedding_model)
+            async with self._database.read() as connection:
+                rows = await connection.execute(select(*columns).where(CollectionRow.id.in_(collection_ids)))
+                self._models |= {id: (provider, model) for id, provider, model in rows}
+        models = {id: self._models.get(id, (None, None)) for id in collection_ids}
+        vectors: dict[tuple[str | None, str | None], bytes | None] = {
+            (provider, model): await self._embedder.of_question(provider, model, query)
+            for provider, model in set(models.values())
+            if provider and model
+        }
+        return [(id, vector) for id, key in models.items() if (vector := vectors.get(key))]
+
+    async def _by_meaning(
+        self, connection: AsyncConnection, questions: Sequence[tuple[str, bytes]], limit: int
+    ) -> list[Similar]:
+        similar: list[Similar] = []
+        for collection_id, question in questions:
+            similar += await self._vectors.nearest(connection, collection_id, question, max(FUSED, 2 * limit))
+        return sorted(similar, key=lambda one: -one.similarity)
 
     async def _by_words(
-        self, connection: AsyncConnection, names: Sequence[str], collection_ids: Sequence[str], limit: int
+        self,
+        connection: AsyncConnection,
+        names: Sequence[str],
+        collection_ids: Sequence[str],
+        limit: int,
+        similar: Sequence[Similar] = (),
     ) -> list[Match]:
+        """The passages that have terms of the question, best first; the similar ones are among them in any case."""
         fulltext = fulltext_for(connection.dialect.name)
         sizes = await self._statistics.sizes(connection, collection_ids)
         total = max(sum(sizes.values()), 1)
         searched = sum(sizes.get(id, 0) for id in collection_ids)
         frequencies = await self._statistics.frequencies(connection, fulltext, names)
         terms = [_wanted(name, frequencies[name], total) for name in names]
-        candidates = await _candidates(
-            connection,
-            fulltext,
-            _Plan(terms, frequencies, searched, scoped=searched < total * _SCOPED_BELOW),
-            collection_ids,
-            max(_CANDIDATES, 3 * limit),
-        )
+        plan = _Plan(terms, frequencies, searched, scoped=searched < total * _SCOPED_BELOW)
+        candidates = await _candidates(connection, fulltext, plan, collection_ids, max(_CANDIDATES, 3 * limit))
+        there = {candidate.passage_id for candidate in candidates}
+        if missing := [one.passage_id for one in similar if one.passage_id not in there]:
+            candidates += await fulltext.with_ids(connection, missing, collection_ids)
         return rank(terms, candidates)
 
 
@@ -144,11 +188,29 @@ async def _found(connection: AsyncConnection, matches: Sequence[Match]) -> list[
     ]
 
 
+def _fused(matches: Sequence[Match], similar: Sequence[Similar], *, most: int) -> list[Match]:
+    """Both rankings as one, by the reciprocals of the places. First in both has score 1."""
+    by_id = {match.passage_id: match for match in matches}
+    scores: defaultdict[int, float] = defaultdict(float)
+    for ranking in ([match.passage_id for match in matches if match.score], [one.passage_id for one in similar]):
+        for place, id in enumerate(ranking[:most], 1):
+            scores[id] += (FUSION + 1) / (2 * (FUSION + place))
+    standing_out = {one.passage_id for one in similar if one.stands_out}
+    fused = [
+        Match(id, score, by_id[id].bears_on_it or id in standing_out) for id, score in scores.items() if id in by_id
+    ]
+    return sorted(fused, key=lambda match: (-match.score, match.passage_id))
+
+
+def _bounded(query: str) -> str:
+    if len(query) <= MAX_QUERY_CHARS:
+        return query
+    half = MAX_QUERY_CHARS // 2
+    return f"{query[:half]} {query[-half:]}"
+
+
 def _names_in(query: str) -> list[str]:
     """The terms of a query that are looked for, those that say something before the others."""
-    if len(query) > MAX_QUERY_CHARS:
-        half = MAX_QUERY_CHARS // 2
-        query = f"{query[:half]} {query[-half:]}"
     return sorted(question_terms(query), key=is_light)[:MAX_TERMS]
 
 
