@@ -211,7 +211,8 @@ def create_app(settings: Settings | None = None) -> Quart:
     )
     runs = RunPlaces("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
     parts = PartLimits(chars=settings.max_message_chars, parts=settings.max_parts)
-    catalog = ModelCatalog(profiles, providers)
+    roles = RoleService(core.database, profiles)
+    catalog = ModelCatalog(profiles, providers, roles)
     chat = ChatService(
         core.database,
         store,
@@ -223,6 +224,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         documents,
         idempotency,
         runs,
+        roles,
+        knowledge.service,
     )
     bots = BotService(
         core.database,
@@ -245,14 +248,16 @@ def create_app(settings: Settings | None = None) -> Quart:
         parts,
         files,
         profiles,
-        RoleService(core.database, profiles),
+        roles,
         providers,
         engine,
         chat,
         ws.Sockets(),
         SessionService(core.database, profiles),
         catalog,
-        CompletionService(chat, catalog, files, documents, reader, ImageReader(image_limits(settings)), parts, runs),
+        CompletionService(
+            chat, catalog, files, documents, reader, ImageReader(image_limits(settings)), parts, runs, roles
+        ),
         SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
         OpenAILimits(settings.openai_max_body_bytes),
         bots,

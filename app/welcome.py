@@ -14,6 +14,7 @@ from app.providers.embedded import PROVIDER_ID as EMBEDDED
 from app.providers.service import ProviderRegistry
 
 FIRST_KEY_NAME = "first key"
+HINT = "set OPENAI_API_KEY, or OPENAI_BASE_URL and PALAVER_OPENAI_MODEL, for a real model"
 
 
 async def welcome(app: Quart, url: str, data_dir: Path, command: str, *, open_to_all: bool) -> str:
@@ -24,7 +25,7 @@ async def welcome(app: Quart, url: str, data_dir: Path, command: str, *, open_to
     """
     async with app.app_context():
         provider, keys = service(ProviderRegistry).default.id, service(KeyService)
-    hint = " (set OPENAI_API_KEY, and OPENAI_BASE_URL, for a real model)" if provider == EMBEDDED else ""
+    hint = f" ({HINT})" if provider == EMBEDDED else ""
     lines = [
         f"Palaver {__version__} listens on {url}, its documentation on {url}/docs",
         f"Data folder: {data_dir}",

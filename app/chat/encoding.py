@@ -13,6 +13,7 @@ from app.chat.events import (
     Failed,
     MessageSaved,
     ReasoningDelta,
+    Refs,
     Started,
     Stats,
     TextDelta,
@@ -67,6 +68,9 @@ def _payloads(run: Run) -> Callable[[Event], Mapping[str, Any] | None]:
             case TextDelta() | ReasoningDelta() | Chunk():
                 text, chain_type = _said(event)
                 return plain(text, chain_type, streaming=True) if run.streaming and text else None
+            case Refs():
+                shown = [msgspec.structs.asdict(ref) for ref in event.refs]
+                return {"type": "refs", "data": shown, "message_id": message_id}
             case Started():
                 return {
                     "type": "session_id",

@@ -27,6 +27,7 @@ from app.chat.events import (
     Stats,
     ToolCall,
     reasoning_of,
+    refs_of,
     text_of,
 )
 from app.chat.log import RunLog
@@ -72,6 +73,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request for a target; `told` is what the log says of it before the reply."""
+
+    request: ModelRequest
+    told: Sequence[Event] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """An accepted run and what it needs.
 
@@ -83,7 +92,7 @@ class Job:
     ticket: Ticket
     place: Place
     targets: Sequence[Target]
-    prepare: Callable[[Target], Awaitable[ModelRequest]]
+    prepare: Callable[[Target], Awaitable[Prepared]]
     opening: Sequence[Event]
 
 
@@ -273,7 +282,10 @@ class RunEngine:
                 return
 
     async def _ask(self, active: _Active, began: float) -> None:
-        request = await active.job.prepare(active.target)
+        prepared = await active.job.prepare(active.target)
+        request = prepared.request
+        if prepared.told:
+            active.log.append(*prepared.told)
         active.reply.begin()
         async with aclosing(active.target.provider.stream(request)) as batches:
             async for deltas in batches:
@@ -302,7 +314,14 @@ class RunEngine:
         counted = {"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output}
         now = utc_now()
         outcome = Outcome(
-            RunStatus.COMPLETED, MessageStatus.COMPLETE, now, text, reasoning, tool_calls=calls, token_usage=counted
+            RunStatus.COMPLETED,
+            MessageStatus.COMPLETE,
+            now,
+            text,
+            reasoning,
+            tool_calls=calls,
+            token_usage=counted,
+            refs=refs_of(active.log.events),
         )
         done = Completed(text, reasoning)
         saved = _saved(active.job.run, now)
@@ -464,7 +483,14 @@ def cut_short(
     now = utc_now()
     text = text_of(events)
     outcome = Outcome(
-        status, message_status, now, text, reasoning_of(events), error_code=cause.code, error=cause.message
+        status,
+        message_status,
+        now,
+        text,
+        reasoning_of(events),
+        error_code=cause.code,
+        error=cause.message,
+        refs=refs_of(events),
     )
     saved = _saved(run, now) if text else []
     return outcome, [*saved, cause, Ended()]

@@ -28,6 +28,28 @@ class TextDelta(Struct, frozen=True, gc=False, array_like=True, tag="d"):
     text: str
 
 
+class Ref(Struct, frozen=True, gc=False, array_like=True):
+    """A passage that the model was shown as number `number`; `position` counts the document's passages from 0.
+
+    `score` is from 0 to 1; `text` is how the passage begins.
+    """
+
+    number: int
+    collection_id: str
+    document_id: str
+    title: str
+    position: int
+    heading: str
+    score: float
+    text: str
+
+
+class Refs(Struct, frozen=True, gc=False, array_like=True, tag="rf"):
+    """What of the knowledge base the model was shown."""
+
+    refs: list[Ref]
+
+
 class ReasoningDelta(Struct, frozen=True, gc=False, array_like=True, tag="r"):
     text: str
 
@@ -94,6 +116,7 @@ class Ended(Struct, frozen=True, gc=False, array_like=True, tag="e"):
 Event = (
     Started
     | UserMessageSaved
+    | Refs
     | TextDelta
     | ReasoningDelta
     | Chunk
@@ -129,3 +152,8 @@ def reasoning_of(events: Sequence[Event]) -> str:
         if isinstance(event, ReasoningDelta | Chunk)
     )
     return "".join(pieces)
+
+
+def refs_of(events: Sequence[Event]) -> list[Ref]:
+    """The passages that the model was shown, if any."""
+    return next((event.refs for event in events if isinstance(event, Refs)), [])

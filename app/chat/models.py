@@ -78,6 +78,7 @@ class MessageRow(Base):
     parts: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     reasoning: Mapped[str] = mapped_column(Text, default="")
     token_usage: Mapped[dict[str, int] | None] = mapped_column(JSON)
+    refs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     dedupe_key: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -140,7 +141,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it is shown; `parts` are JSON objects (app.chat.parts)."""
+    """A message as it is shown; `parts` are JSON objects (app.chat.parts), `refs` those of app.chat.events.Ref."""
 
     id: int
     session_id: str
@@ -151,6 +152,7 @@ class Message:
     reasoning: str
     token_usage: Mapping[str, int] | None
     created_at: datetime
+    refs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ def message_of(row: Any) -> Message:
         reasoning=row.reasoning,
         token_usage=row.token_usage,
         created_at=row.created_at,
+        refs=row.refs or (),
     )
 
 

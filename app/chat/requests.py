@@ -53,7 +53,7 @@ class SendRequest:
 
     `message_id` is the client's own name for the reply (WebSocket); one is made if it gives none. With a `turn`,
     `parts` are only what is kept of the message. A `stateless` one has no session: its turn is all that the model is
-    given.
+    given. `role` is a role's id or name.
     """
 
     username: str
@@ -69,6 +69,8 @@ class SendRequest:
     platform_id: str = WEBCHAT
     turn: ModelTurn | None = None
     stateless: bool = False
+    role: str | None = None
+    knowledge: KnowledgeWish | None = None
 
 
 def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
@@ -93,6 +95,8 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
         streaming=streaming,
         message_id=_name(body, "message_id"),
         on_busy=parse_on_busy(body.get("on_busy")),
+        role=_name(body, "role"),
+        knowledge=parse_knowledge(body.get("knowledge")),
     )
 
 
@@ -129,6 +133,22 @@ def parse_on_busy(value: object) -> OnBusy:
         return OnBusy(str(value))
     except ValueError:
         raise BadRequest("on_busy must be queue, reject or interrupt", code="invalid_on_busy") from None
+
+
+def parse_knowledge(value: object) -> KnowledgeWish | None:
+    """`true`, `false`, or a list of collections. Raises BadRequest."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return KnowledgeWish(value)
+    if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
+        raise BadRequest("knowledge must be a boolean or a list of collections", code="invalid_knowledge")
+    if len(value) > MAX_COLLECTIONS:
+        raise BadRequest(f"knowledge names more than {MAX_COLLECTIONS} collections", code="invalid_knowledge")
+    names = tuple(dict.fromkeys(name.strip() for name in value))
+    for name in names:
+        check_name("knowledge", name)
+    return KnowledgeWish(bool(names), names)
 
 
 def check_name(field: str, value: str) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.chat.models import Message, Run, RunStatus, Session
-from app.chat.requests import MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.requests import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
 from app.kit.clock import iso, iso_or_none
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
@@ -38,6 +38,13 @@ class ChatSendRequest(msgspec.Struct):
     enable_streaming: bool | None = True
     config_id: Annotated[str | None, Meta(description="A profile; `default` puts the session back on it.")] = None
     config_name: Annotated[str | None, Meta(description="A profile's name; read only without config_id.")] = None
+    role: Annotated[
+        str | None, Meta(description="A role's id or name, which answers this message: its system prompt takes over.")
+    ] = None
+    knowledge: Annotated[
+        bool | Annotated[list[str], Meta(max_length=MAX_COLLECTIONS)] | None,
+        Meta(description="Search the knowledge base for this message: in all collections, or in these (ids, names)."),
+    ] = None
     on_busy: Annotated[
         Literal["queue", "reject", "interrupt"] | None,
         Meta(description="What to do while the session answers another message: wait, 409, or end that answer."),
@@ -87,6 +94,22 @@ class UserBody(msgspec.Struct):
     username: Name
 
 
+class MessageRef(msgspec.Struct):
+    """A passage of the knowledge base that the model was shown as `[number]`.
+
+    `position` counts the document's passages from 0, `score` is from 0 to 1, `text` is how the passage begins.
+    """
+
+    number: int
+    collection_id: str
+    document_id: str
+    title: str
+    position: int
+    heading: str
+    score: float
+    text: str
+
+
 class ChatMessage(msgspec.Struct):
     """A stored message; `status` is `partial` when the reply was stopped or interrupted."""
 
@@ -98,6 +121,7 @@ class ChatMessage(msgspec.Struct):
     created_at: DateTime
     token_usage: dict[str, int] | None
     reasoning: str = ""
+    refs: list[MessageRef] | UnsetType = UNSET
 
     @classmethod
     def of(cls, message: Message) -> "ChatMessage":
@@ -110,6 +134,7 @@ class ChatMessage(msgspec.Struct):
             created_at=iso(message.created_at),
             token_usage=None if message.token_usage is None else dict(message.token_usage),
             reasoning=message.reasoning,
+            refs=[MessageRef(**ref) for ref in message.refs] or UNSET,
         )
 
 
@@ -183,6 +208,15 @@ _SAVED = {
     "properties": {"id": {"type": "integer"}, "created_at": {"type": "string", "format": "date-time"}},
 }
 _COUNT = {"type": "integer", "minimum": 0}
+_FIELDS = {
+    "number": {"type": "integer", "minimum": 1},
+    **dict.fromkeys(("collection_id", "document_id", "title"), _TEXT),
+    "position": _COUNT,
+    "heading": _TEXT,
+    "score": {"type": "number", "minimum": 0, "maximum": 1},
+    "text": _TEXT,
+}
+REF: Mapping[str, Any] = {"type": "object", "required": list(_FIELDS), "properties": _FIELDS}
 _SECONDS = {"type": "number"}
 
 CHAT_EVENT: Mapping[str, Any] = {
@@ -194,6 +228,11 @@ CHAT_EVENT: Mapping[str, Any] = {
             "Comes first: where the message went, if to a session, and the run that answers it.",
         ),
         _event("user_message_saved", {"data": _SAVED}, "The user's message is stored."),
+        _event(
+            "refs",
+            {"data": {"type": "array", "minItems": 1, "items": REF}, "message_id": _TEXT},
+            "Comes before the reply where passages of the knowledge base were put before the model: which they are.",
+        ),
         _event(
             "plain",
             {

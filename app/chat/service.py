@@ -4,15 +4,26 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 
 from sqlalchemy import Connection, insert, select, update
 
 from app.auth.models import Principal
 from app.chat import statements
 from app.chat.engine import Job, RunEngine, Target
-from app.chat.events import Completed, Ended, Event, Failed, MessageSaved, Started, TextDelta, UserMessageSaved
+from app.chat.events import (
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    MessageSaved,
+    Ref,
+    Refs,
+    Started,
+    TextDelta,
+    UserMessageSaved,
+)
 from app.chat.log import RunLog
+from app.chat.material import question_of
 from app.chat.models import (
     OPEN_STATUSES,
     MessageRow,
@@ -24,13 +35,14 @@ from app.chat.models import (
     SessionRow,
 )
 from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
-from app.chat.prompt import SHOWN_BY_NAME, PromptBuilder, as_given
+from app.chat.preparation import Brief, Preparation
+from app.chat.prompt import SHOWN_BY_NAME, PromptBuilder
 from app.chat.queue import Ticket
-from app.chat.requests import ModelTurn, OnBusy, SendRequest, check_name
+from app.chat.requests import OnBusy, SendRequest, check_name
 from app.chat.rows import add_session, message_values
 from app.chat.sessions import check_quotes, find_session, get_session
 from app.chat.store import RunStore
-from app.configs.models import Profile
+from app.configs.models import Profile, ProfileKnowledge
 from app.configs.service import DEFAULT_ID, ProfileService
 from app.errors import BadRequest, Conflict, NotFound
 from app.files.documents import DocumentService
@@ -42,9 +54,11 @@ from app.kit.concurrency import Places
 from app.kit.db import Database
 from app.kit.idempotency import AlreadyClaimed, Claim, Idempotency, record
 from app.kit.ids import new_id
+from app.knowledge.service import KnowledgeService
 from app.providers.client import Provider
-from app.providers.models import ModelRequest
 from app.providers.service import ProviderRegistry
+from app.roles.models import Role as BotRole
+from app.roles.service import RoleService
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +79,14 @@ class SavedMessage:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """How a message is to be answered: the targets in the order in which they are asked."""
+    """How a message is to be answered: the targets in the order in which they are asked.
+
+    `chosen` is the profile that the request itself names, which its session goes on with.
+    """
 
     profile: Profile
     targets: Sequence[Target]
+    chosen: Profile | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +116,8 @@ class ChatService:
         documents: DocumentService,
         idempotency: Idempotency,
         runs: Places,
+        roles: RoleService,
+        knowledge: KnowledgeService,
     ) -> None:
         self._database = database
         self._store = store
@@ -109,12 +129,14 @@ class ChatService:
         self._documents = documents
         self._idempotency = idempotency
         self._runs = runs
+        self._roles = roles
+        self._knowledge = knowledge
 
     async def send(self, principal: Principal, request: SendRequest, claim: Claim | None = None) -> Accepted:
         """Store the message, start its run; a repeat of a claim gets the run that the first one started.
 
-        Raises BadRequest, Forbidden, Conflict, Unprocessable, TooManyRequests, Unavailable. When it raises, nothing is
-        left behind. When the caller is cancelled meanwhile, the message is accepted whole or not at all.
+        Raises BadRequest, Forbidden, NotFound, Conflict, Unprocessable, TooManyRequests, Unavailable. When it raises,
+        nothing is left behind. When the caller is cancelled meanwhile, the message is accepted whole or not at all.
         """
         principal.check_user(request.username)
         while True:
@@ -139,7 +161,10 @@ class ChatService:
             found = await self._files.find_many(set(wanted), principal)
             check_attachments(request.parts, found)
             await self._check_documents(found.values())
-        return await asyncio.shield(asyncio.create_task(self._accept(principal, request, claim)))
+        role = None if request.role is None else await self._roles.get_for_use(request.role, request.username)
+        if request.knowledge is not None and request.knowledge.collections:
+            await self._knowledge.collections_for(request.knowledge.collections, request.username)
+        return await asyncio.shield(asyncio.create_task(self._accept(principal, request, role, claim)))
 
     async def _check_documents(self, attachments: Iterable[Attachment]) -> None:
         """Read what is to be read before the message is accepted. Raises DocumentRefused for what cannot be; files
@@ -152,12 +177,14 @@ class ChatService:
                     if refused.reason not in SHOWN_BY_NAME:
                         raise
 
-    async def _accept(self, principal: Principal, request: SendRequest, claim: Claim | None) -> Accepted:
+    async def _accept(
+        self, principal: Principal, request: SendRequest, role: BotRole | None, claim: Claim | None
+    ) -> Accepted:
         place = self._runs.take(principal.key_id)
         tickets: list[Ticket] = []
         try:
             turn = await self._database.run_write(
-                lambda connection: self._write(connection, principal, request, claim, tickets)
+                lambda connection: self._write(connection, principal, request, role, claim, tickets)
             )
         except BaseException:
             place.release()
@@ -165,7 +192,8 @@ class ChatService:
                 self._engine.queue.leave(ticket)
             raise
         run = turn.run
-        prepare = partial(self._prepare, run, turn.choice.profile, request.turn, turn.first)
+        brief = _brief(request, turn, role)
+        prepare = Preparation(run, brief, self._prompts, self._roles, self._knowledge)
         log = self._engine.start(Job(run, turn.ticket, place, turn.choice.targets, prepare, turn.opening))
         if request.on_busy is OnBusy.INTERRUPT and run.session_id is not None and not turn.ticket.turn.is_set():
             self._engine.interrupt(run.session_id, Failed("stopped", "The reply was interrupted by another message"))
@@ -176,6 +204,7 @@ class ChatService:
         connection: Connection,
         principal: Principal,
         request: SendRequest,
+        role: BotRole | None,
         claim: Claim | None,
         tickets: list[Ticket],
     ) -> _Turn:
@@ -188,7 +217,7 @@ class ChatService:
                 session = find_session(connection, session_id, request.username)
             quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
             check_quotes(connection, session_id, quotes)
-        choice = self._choose(request, session)
+        choice = self._choose(request, session, role)
         run_id = new_id()
         record(connection, claim, {"run_id": run_id})
         # Inside the transaction: places in the queue are in the order of the messages. A run without a
@@ -197,7 +226,7 @@ class ChatService:
         tickets.append(ticket)
         run = _new_run(principal, request, session_id, run_id, choice)
         if session_id is not None:
-            run = _write_turn(connection, request, session, session_id, run)
+            run = _write_turn(connection, request, session, session_id, run, choice)
         opening = _opening(run)
         self._store.open(connection, run, list(enumerate(opening, 1)))
         return _Turn(run, ticket, choice, opening, request.parts if session is None else None)
@@ -208,23 +237,16 @@ class ChatService:
             raise Conflict("The session is answering another message", code="session_busy")
         return queue.enter(session_id, next_in_line=on_busy is OnBusy.INTERRUPT)
 
-    async def _prepare(
-        self, run: Run, profile: Profile, turn: ModelTurn | None, first: tuple[Part, ...] | None, target: Target
-    ) -> ModelRequest:
-        if run.session_id is None:
-            assert turn is not None
-            return as_given(turn, profile, target.model, stream=run.streaming)
-        return await self._prompts.build(run, profile, target.model, turn, first)
-
-    def _choose(self, request: SendRequest, session: Session | None) -> _Choice:
+    def _choose(self, request: SendRequest, session: Session | None, role: BotRole | None) -> _Choice:
+        chosen = None
         if request.config_id is not None:
-            profile = self._profiles.get(request.config_id)
+            chosen = self._profiles.get(request.config_id)
         elif request.config_name is not None:
-            profile = self._profiles.get_by_name(request.config_name)
-        else:
-            # A session whose profile was deleted goes on with the default one.
-            chosen = session.config_id if session is not None else None
-            profile = self._profiles.find(chosen or DEFAULT_ID) or self._profiles.get(DEFAULT_ID)
+            chosen = self._profiles.get_by_name(request.config_name)
+        # A session whose profile was deleted, or a role whose profile was, goes on with the next one.
+        ids = (role and role.config_id, session and session.config_id)
+        known = (profile for id in ids if id and (profile := self._profiles.find(id)))
+        profile = chosen or next(known, None) or self._profiles.get(DEFAULT_ID)
         provider_id = request.provider_id or profile.provider
         provider = self._provider(provider_id, by_request=request.provider_id is not None)
         own_model = profile.model if provider_id == profile.provider else None
@@ -235,6 +257,7 @@ class ChatService:
         return _Choice(
             profile,
             [Target(provider, model), *(Target(fallback, fallback.default_model) for fallback in fallbacks)],
+            chosen,
         )
 
     def _provider(self, provider_id: str | None, *, by_request: bool) -> Provider:
@@ -276,6 +299,7 @@ class ChatService:
         if after == 0:
             events += [
                 *_opening(run),
+                *([Refs([Ref(**ref) for ref in reply.refs])] if reply is not None and reply.refs else []),
                 *([TextDelta(text)] if text else []),
             ]
         if run.status == RunStatus.COMPLETED:
@@ -366,18 +390,23 @@ def _new_run(principal: Principal, request: SendRequest, session_id: str | None,
 
 
 def _write_turn(
-    connection: Connection, request: SendRequest, session: Session | None, session_id: str, run: Run
+    connection: Connection,
+    request: SendRequest,
+    session: Session | None,
+    session_id: str,
+    run: Run,
+    choice: _Choice,
 ) -> Run:
     """The session, the message and the place of its reply; the run, which now knows them."""
     now = run.created_at
     # A request of a door where each names its model says nothing of the next one.
-    chose = request.turn is None and (request.config_id is not None or request.config_name is not None)
-    config_id = None if run.config_id == DEFAULT_ID or request.turn is not None else run.config_id
+    chosen = choice.chosen if request.turn is None else None
+    config_id = None if chosen is None or chosen.id == DEFAULT_ID else chosen.id
     if session is None:
         add_session(
             connection, session_id, request.username, request.parts, config_id, now, platform_id=request.platform_id
         )
-    elif chose:
+    elif chosen is not None:
         touched = update(SessionRow).where(SessionRow.id == session_id)
         connection.execute(touched.values(updated_at=now, config_id=config_id))
     else:
@@ -386,6 +415,15 @@ def _write_turn(
     reply = message_values(session_id, run.id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
     asked, answered = statements.ADD_MESSAGE.insert_all(connection, [question, reply])
     return replace(run, user_message_id=asked.id, reply_message_id=answered.id)
+
+
+def _brief(request: SendRequest, turn: _Turn, role: BotRole | None) -> Brief:
+    profile = turn.choice.profile
+    if request.stateless and turn.choice.chosen is None and (role is None or role.config_id != profile.id):
+        # Who brings the whole conversation along gets of a profile only what it asks for.
+        profile = replace(profile, role=None, knowledge=ProfileKnowledge())
+    question = question_of(request.turn.messages) if request.stateless and request.turn else plain_text(request.parts)
+    return Brief(profile, role, request.knowledge, request.turn, question, turn.first)
 
 
 def _opening(run: Run) -> list[Event]:

@@ -80,5 +80,5 @@ END_RUN = Prepared(
 
 KEEP_REPLY = Prepared(
     update(MessageRow).where(MessageRow.id == bindparam("message_id")),
-    ("status", "parts", "reasoning", "token_usage", "created_at"),
+    ("status", "parts", "reasoning", "token_usage", "refs", "created_at"),
 )

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Select, delete, select
 
 from app.chat import statements
-from app.chat.events import Event, decode_events, encode_events
+from app.chat.events import Event, Ref, decode_events, encode_events
 from app.chat.models import (
     OPEN_STATUSES,
     MessageRow,
@@ -41,6 +42,7 @@ class Outcome:
     error_code: str | None = None
     error: str | None = None
     token_usage: Mapping[str, int] | None = None
+    refs: Sequence[Ref] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,7 @@ def _keep_reply(connection: Connection, run: Run, outcome: Outcome) -> None:
         parts=to_stored([*said, *outcome.tool_calls]),
         reasoning=outcome.reasoning,
         token_usage=outcome.token_usage,
+        refs=[msgspec.structs.asdict(ref) for ref in outcome.refs] or None,
         created_at=outcome.ended_at,
     )
     statements.TOUCH_SESSION.change(connection, session_id=run.session_id, updated_at=outcome.ended_at)

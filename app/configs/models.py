@@ -9,13 +9,24 @@ from msgspec import Meta
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileKnowledge:
+    """Whether the knowledge base is searched for each message, where (ids or names of collections, none for all), how
+    many passages the model is shown at most; and the provider's model that makes vectors of passages, if any."""
+
+    search: bool = False
+    collections: Sequence[str] = ()
+    passages: int = 5
+    embedding_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One profile; `id` is the file's name without `.toml`, and `parameters` go to the model server as they are.
 
     `history_messages` and `history_tokens` (approximate) bound what of the conversation the model is shown;
     `timeout_seconds` is the silence after which a reply counts as lost, `max_retries` bounds the tries before its first
     token (None: the provider's own). `fallbacks` are the providers that are asked, in their order, when the first one
-    fails before its first token.
+    fails before its first token. `role` is the id or the name of a role, whose system prompt takes over.
     """
 
     id: str
@@ -29,6 +40,8 @@ class Profile:
     timeout_seconds: float | None = None
     max_retries: int | None = None
     fallbacks: Sequence[str] = ()
+    role: str | None = None
+    knowledge: ProfileKnowledge = ProfileKnowledge()
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -52,6 +65,15 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: Annotated[int, Meta(ge=0)] = 16_000
 
 
+class KnowledgeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[knowledge]` table."""
+
+    search: bool = False
+    collections: list[str] = []
+    passages: Annotated[int, Meta(ge=1, le=20)] = 5
+    embedding_model: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
 class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A profile's file."""
 
@@ -64,6 +86,8 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallbacks: list[str] = []
     parameters: Sampling = Sampling()
     history: History = History()
+    role: str | None = None
+    knowledge: KnowledgeTable = KnowledgeTable()
 
     def to_profile(self, profile_id: str) -> Profile:
         return Profile(
@@ -78,4 +102,11 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             timeout_seconds=self.timeout_seconds,
             max_retries=self.max_retries,
             fallbacks=tuple(self.fallbacks),
+            role=self.role or None,
+            knowledge=ProfileKnowledge(
+                self.knowledge.search,
+                tuple(self.knowledge.collections),
+                self.knowledge.passages,
+                self.knowledge.embedding_model,
+            ),
         )

@@ -33,6 +33,8 @@ system_prompt = "You are a helpful assistant."
 # max_retries = 2                       # further tries of a provider before the first token
 # fallbacks = ["backup"]                # providers that are asked when the first one fails before its first token
 
+# role = "guide"                        # a role's id or name; its system prompt takes over
+
 [parameters]                            # sent to the model server as they are
 # temperature = 0.7
 # max_tokens = 2000
@@ -40,6 +42,12 @@ system_prompt = "You are a helpful assistant."
 [history]                               # how much of the conversation the model is shown
 max_messages = 50
 max_tokens = 16000                      # approximate
+
+[knowledge]
+# search = true                         # search the knowledge base for each message
+# collections = ["handbook"]            # ids or names; all that the user may see if unset
+# passages = 5                          # how many the model is shown at most
+# embedding_model = "text-embedding-3-small"   # of this provider's; for collections that are made with this profile
 """
 
 log = structlog.get_logger(__name__)

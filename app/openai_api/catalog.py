@@ -4,11 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.auth.models import Principal
 from app.configs.models import Profile
 from app.configs.service import ProfileService
 from app.openai_api.errors import ModelNotFound
 from app.providers.client import Provider
 from app.providers.service import ProviderRegistry
+from app.roles.service import RoleService
+
+ROLE_PREFIX = "role:"
+"""How a `model` begins that names a role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +36,10 @@ class ModelEntry:
 class ModelCatalog:
     """The names that there are now: profiles can be edited, and model servers change their models."""
 
-    def __init__(self, profiles: ProfileService, providers: ProviderRegistry) -> None:
+    def __init__(self, profiles: ProfileService, providers: ProviderRegistry, roles: RoleService) -> None:
         self._profiles = profiles
         self._providers = providers
+        self._roles = roles
 
     async def if_known(self, name: str | None) -> str | None:
         """The name, if it is known to mean something; for doors where any other means the default."""
@@ -51,12 +57,19 @@ class ModelCatalog:
                 return ModelChoice(provider=provider, model=name)
         raise ModelNotFound(name)
 
-    async def entries(self) -> list[ModelEntry]:
-        """Every name that is known, each once: profiles, then models by provider, the default one's first."""
+    def profile(self, profile_id: str) -> ModelChoice:
+        """The profile, or nothing, where it is gone."""
+        return ModelChoice(profile=self._profiles.find(profile_id))
+
+    async def entries(self, principal: Principal) -> list[ModelEntry]:
+        """Every name that is known, each once: profiles, the caller's roles, then models by provider, the default
+        one's first."""
         names: dict[str, str] = {}
         for entry in self._profiles.entries():
             if entry.profile is not None:
                 names.setdefault(entry.profile.id, "palaver")
+        for role in await self._roles.list_roles(principal, is_active=True):
+            names.setdefault(f"{ROLE_PREFIX}{role.name}", "palaver")
         providers = self._in_order()
         for provider, models in zip(providers, await self._known(providers), strict=True):
             for model in dict.fromkeys([provider.default_model, *(models or ())]):
@@ -64,11 +77,13 @@ class ModelCatalog:
                 names.setdefault(name, provider.id)
         return [ModelEntry(name, owner) for name, owner in names.items()]
 
-    async def find(self, name: str) -> ModelEntry:
+    async def find(self, principal: Principal, name: str) -> ModelEntry:
         """Raises ModelNotFound."""
-        for entry in await self.entries():
+        for entry in await self.entries(principal):
             if entry.id == name:
                 return entry
+        if name.startswith(ROLE_PREFIX):
+            raise ModelNotFound(name)
         choice = await self.choose(name)
         return ModelEntry(name, "palaver" if choice.provider is None else choice.provider.id)
 

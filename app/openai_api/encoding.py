@@ -1,12 +1,13 @@
 """A run's events as OpenAI's chunks and completions: what the model server sent, under one id."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
 
-from app.chat.events import Chunk, Completed, Event, Failed, TextDelta
+from app.chat.events import Chunk, Completed, Event, Failed, TextDelta, refs_of
 from app.chat.log import Encode, RunLog
 from app.chat.models import Run
 from app.kit import sse
@@ -55,16 +56,26 @@ def chunk_encoder(run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool)
             shared.update(_envelope(run, log))
         return shared
 
+    @cache
+    def refs_bearer() -> Chunk | None:
+        """The first chunk that is shown, if it is to say what the model was shown."""
+        return next((each for each in _chunks(log) if shown(each) is not None), None) if refs_of(log.events) else None
+
+    def shown(chunk: Chunk) -> dict[str, msgspec.Raw] | None:
+        members = _members.decode(chunk.data)
+        return members if _is_shown(members, dialect, wants_usage=wants_usage) else None
+
     def encode(_: int, event: Event) -> bytes:
         match event:
             case Chunk():
-                members = _members.decode(event.data)
-                if not _is_shown(members, dialect, wants_usage=wants_usage):
+                members = shown(event)
+                if members is None:
                     return b""
-                return sse.frame(_json.encode({**members, **_missing(members, defaults), **envelope()}))
+                refs = _refs(log) if event is refs_bearer() else {}
+                return sse.frame(_json.encode({**members, **_missing(members, defaults), **envelope(), **refs}))
             case TextDelta():
                 said = _choice({"role": "assistant", "content": event.text}, None)
-                return sse.frame(_json.encode({**defaults, **said, **envelope()}))
+                return sse.frame(_json.encode({**defaults, **said, **envelope(), **_refs(log)}))
             case Completed():
                 return DONE
             case Failed():
@@ -81,13 +92,12 @@ def chunk_encoder(run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool)
 def completion_of(run: Run, log: RunLog, dialect: Dialect) -> bytes:
     """The whole completion of a run that was completed."""
     defaults = _raw({"object": "chat.completion", **dialect.defaults(run)})
-    for event in log.events:
-        if isinstance(event, Chunk):
-            members = _members.decode(event.data)
-            return _json.encode({**members, **_missing(members, defaults), **_envelope(run, log)})
+    for chunk in _chunks(log):
+        members = _members.decode(chunk.data)
+        return _json.encode({**members, **_missing(members, defaults), **_envelope(run, log), **_refs(log)})
     text = next((event.text for event in log.events if isinstance(event, Completed)), "")
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return _json.encode({**defaults, "choices": [choice], **_envelope(run, log)})
+    return _json.encode({**defaults, "choices": [choice], **_envelope(run, log), **_refs(log)})
 
 
 def completion_id(run: Run) -> str:
@@ -97,11 +107,20 @@ def completion_id(run: Run) -> str:
 def _envelope(run: Run, log: RunLog) -> dict[str, msgspec.Raw]:
     """What is the same in all chunks of a reply, whatever the model server does: its id, and when it was made."""
     created = _created(run)
-    first = next((event for event in log.events if isinstance(event, Chunk)), None)
-    if first is not None:
+    if (first := next(_chunks(log), None)) is not None:
         told = _members.decode(first.data).get("created")
         created = bytes(told) if told is not None and bytes(told).isdigit() else created
     return {"id": msgspec.Raw(_json.encode(completion_id(run))), "created": msgspec.Raw(created)}
+
+
+def _chunks(log: RunLog) -> Iterator[Chunk]:
+    return (event for event in log.events if isinstance(event, Chunk))
+
+
+def _refs(log: RunLog) -> dict[str, Any]:
+    """What the model was shown of the knowledge base, in a field of ours; nothing when it was shown nothing."""
+    refs = refs_of(log.events)
+    return {"refs": [msgspec.structs.asdict(ref) for ref in refs]} if refs else {}
 
 
 def _is_shown(members: dict[str, msgspec.Raw], dialect: Dialect, *, wants_usage: bool) -> bool:

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.chat.requests import KnowledgeWish, OnBusy, parse_on_busy
+from app.chat.requests import KnowledgeWish, OnBusy, parse_knowledge, parse_on_busy
 from app.errors import BadRequest
-from app.openai_api.errors import InvalidRequest
+from app.openai_api.catalog import ROLE_PREFIX
+from app.openai_api.errors import InvalidRequest, ModelNotFound
 
 MAX_NAME_CHARS = 200
 MAX_MESSAGES = 10_000
-OURS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy"})
+OURS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge"})
 """The fields that are read here and not passed on."""
 _INSTRUCTIONS = ("system", "developer")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -32,7 +33,7 @@ class CompletionRequest:
     """One request. `session` is the session's name, None for a stateless request.
 
     `messages` are what is new in the session, or, stateless, all of them; in a session, `system` stands apart.
-    `params` reach the model server as they are.
+    `params` reach the model server as they are; `role` is a role's id or name.
     """
 
     session: str | None
@@ -67,16 +68,23 @@ def parse_completion(body: Mapping[str, Any], session_key: str | None, policy: S
         raise InvalidRequest("stream must be a boolean", "stream")
     try:
         on_busy = parse_on_busy(body.get("on_busy"))
+        knowledge = parse_knowledge(body.get("knowledge"))
     except BadRequest as error:
-        raise InvalidRequest(error.message, "on_busy") from None
+        raise InvalidRequest(error.message, error.code.removeprefix("invalid_")) from None
+    name = (model or "").strip()
+    role = name.removeprefix(ROLE_PREFIX).strip() if name.startswith(ROLE_PREFIX) else None
+    if role is not None and not (role and len(role) <= MAX_NAME_CHARS):
+        raise ModelNotFound(name)
     request = CompletionRequest(
         session=_session_name(body, session_key),
         messages=messages,
         system=(),
         params={name: value for name, value in body.items() if name not in OURS},
-        model=(model or "").strip() or None,
+        model=name or None if role is None else None,
         stream=bool(stream),
         on_busy=on_busy,
+        role=role,
+        knowledge=knowledge,
     )
     return _in_its_conversation(request, policy)
 

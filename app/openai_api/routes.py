@@ -112,13 +112,13 @@ async def create_completion() -> Response:
     "listModels",
     "List the models",
     scope=Scope.CHAT,
-    description="The names that a request's `model` may have: profiles, and the providers' models.",
+    description="The names that a request's `model` may have: profiles, roles (`role:<name>`), and providers' models.",
     answers={200: Answer("The models", OpenAIModelList, example={"object": "list", "data": [_MODEL]})},
     tag=TAG,
     error_shape=ERRORS,
 )
 async def list_models() -> Response:
-    entries = await service(ModelCatalog).entries()
+    entries = await service(ModelCatalog).entries(caller())
     return json_response(OpenAIModelList([_model(entry) for entry in entries]))
 
 
@@ -135,7 +135,7 @@ async def list_models() -> Response:
     error_shape=ERRORS,
 )
 async def retrieve_model(model: str) -> Response:
-    return json_response(_model(await service(ModelCatalog).find(model)))
+    return json_response(_model(await service(ModelCatalog).find(caller(), model)))
 
 
 @blueprint.post("/v1/embeddings")

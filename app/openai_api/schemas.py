@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from app.chat.requests import OnBusy
+from app.chat.requests import MAX_COLLECTIONS, OnBusy
+from app.chat.schemas import REF, MessageRef
 from app.openai_api.requests import MAX_MESSAGES, MAX_NAME_CHARS
 
 _NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -15,6 +16,13 @@ _SESSION = {
     "thread_id": {
         "description": "The same, by another name; a number or a string.",
         "anyOf": [_NAME, {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}],
+    },
+    "knowledge": {
+        "description": "Search the knowledge base for the last message: in all collections, or in these.",
+        "anyOf": [
+            {"type": ["boolean", "null"]},
+            {"type": "array", "maxItems": MAX_COLLECTIONS, "items": {"type": "string", "pattern": r"\S"}},
+        ],
     },
     "on_busy": {"description": "What to do while the session answers another.", "enum": [*OnBusy, None]},
 }
@@ -45,7 +53,10 @@ COMPLETION_REQUEST: Mapping[str, Any] = {
     "required": ["messages"],
     "properties": {
         "messages": {"type": "array", "minItems": 1, "maxItems": MAX_MESSAGES, "items": MESSAGE},
-        "model": {"type": ["string", "null"], "description": "One of /v1/models; left out, the default profile's."},
+        "model": {
+            "type": ["string", "null"],
+            "description": "One of /v1/models, or `role:<name>`; left out, the default profile's.",
+        },
         "stream": {"type": ["boolean", "null"], "default": False},
         **_SESSION,
     },
@@ -88,6 +99,7 @@ COMPLETION: Mapping[str, Any] = {
         "model": {"type": "string"},
         "choices": {"type": "array", "items": {"type": "object"}},
         "usage": {"type": ["object", "null"]},
+        "refs": {"type": "array", "items": REF},
     },
 }
 EMBEDDINGS: Mapping[str, Any] = {"type": "object", "description": "As the model server made it."}
@@ -117,3 +129,4 @@ class CompletionChunk(msgspec.Struct):
     choices: list[dict[str, Any]] | None = None
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    refs: list[MessageRef] | None = None

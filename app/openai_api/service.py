@@ -19,6 +19,7 @@ from app.openai_api.content import AttachmentShelf, ContentReader, NoShelf, Prep
 from app.openai_api.errors import InvalidRequest, failure_of
 from app.openai_api.requests import CompletionRequest
 from app.providers.models import UpstreamError
+from app.roles.service import RoleService
 
 
 class CompletionService:
@@ -34,6 +35,7 @@ class CompletionService:
         images: ImageReader,
         limits: PartLimits,
         runs: Places,
+        roles: RoleService,
     ) -> None:
         self._chat = chat
         self._catalog = catalog
@@ -43,16 +45,17 @@ class CompletionService:
         self._content = ContentReader(images)
         self._limits = limits
         self._runs = runs
+        self._roles = roles
 
     async def complete(self, principal: Principal, request: CompletionRequest, claim: Claim | None) -> Accepted:
         """The run that answers the request; a repeat gets the run that the first one started.
 
-        Raises what ChatService.send does, ModelNotFound, InvalidRequest, and refusals of files. When it raises,
-        nothing is left behind.
+        Raises what ChatService.send does, ModelNotFound, NotFound for an unknown role, InvalidRequest, and refusals of
+        files. When it raises, nothing is left behind.
         """
         if (first := await self._chat.find_first(principal, claim)) is not None:
             return first
-        choice = await self._catalog.choose(request.model)
+        choice = await self._choose(principal, request)
         if request.session is None:
             prepared = await self._content.prepare(request.messages, NoShelf(self._reader))
             return await self._chat.send(principal, _stateless(principal, request, choice, prepared), claim)
@@ -66,6 +69,14 @@ class CompletionService:
             if accepted is None or accepted.repeated:
                 await shelf.discard()
         return accepted
+
+    async def _choose(self, principal: Principal, request: CompletionRequest) -> ModelChoice:
+        if request.role is None:
+            return await self._catalog.choose(request.model)
+        role = await self._roles.get_for_use(request.role, creator_of(principal))
+        if request.model is None and role.config_id is not None:
+            return self._catalog.profile(role.config_id)
+        return await self._catalog.choose(request.model)
 
     async def embed(self, principal: Principal, model: str, body: dict[str, object]) -> bytes:
         """What the model server answers to a request for embeddings. Raises ModelNotFound, ReplyFailed,
@@ -110,6 +121,8 @@ def _in_session(
         on_busy=request.on_busy,
         platform_id=API,
         turn=turn,
+        role=request.role,
+        knowledge=request.knowledge,
     )
     return _answered_by(sent, choice)
 
@@ -127,7 +140,15 @@ def _stateless(
             system=prompt if profile.system_prompt and not instructed else (),
             params=with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
         )
-    sent = SendRequest(username=creator_of(principal), parts=(), streaming=request.stream, turn=turn, stateless=True)
+    sent = SendRequest(
+        username=creator_of(principal),
+        parts=(),
+        streaming=request.stream,
+        turn=turn,
+        stateless=True,
+        role=request.role,
+        knowledge=request.knowledge,
+    )
     return _answered_by(sent, choice)
 
 
