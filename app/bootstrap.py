@@ -53,7 +53,8 @@ from app.knowledge import collection_routes, document_routes
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentsOfCollections
 from app.knowledge.index import PassageIndex
-from app.knowledge.indexer import Indexer, SplitOptions
+from app.knowledge.indexer import Indexer
+from app.knowledge.preparing import PassageMaker
 from app.knowledge.removal import Remover
 from app.knowledge.search import Searcher
 from app.knowledge.service import KnowledgeService
@@ -162,10 +163,9 @@ def open_knowledge(
         IndexStore(core.database, passages, sole_owner=core.database_url.startswith("sqlite")),
         files,
         reader,
-        passages,
+        PassageMaker(passages, size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
         embedder,
         metrics,
-        SplitOptions(size, min(settings.knowledge_passage_overlap, size // 2)),
     )
     remover = Remover(core.database, files)
 

@@ -1,12 +1,12 @@
 """The indexer: takes documents from the queue, one after another, and makes passages of them in the background.
 
-Extraction has a process of its own. Passages and their terms are made in a thread and written some hundreds at a time,
-so that neither the event loop nor the chats' transactions wait long. A document is found only when it is whole.
+Extraction has a process of its own, and so have long texts; passages are written some at a time, so that neither the
+event loop nor the chats' transactions wait long. A document is found only when it is whole.
 """
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
 from typing import Literal, Protocol, TypeVar
 
 import stamina
@@ -17,8 +17,8 @@ from app.files.extraction.models import ExtractedText
 from app.files.extraction.reader import DocumentReader
 from app.files.service import FileService
 from app.kit.db import DatabaseUnavailable
-from app.knowledge.index import PassageIndex, Prepared
-from app.knowledge.splitting import split
+from app.knowledge.index import Prepared
+from app.knowledge.preparing import PassageMaker
 from app.knowledge.store import Held, IndexStore, Lost
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
 
@@ -27,7 +27,6 @@ LOOK_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
 """How long a document waits for a storage or a model server that is away, before it counts as failed."""
-PASSAGES_AT_ONCE = 250
 EMBEDDED_AT_ONCE = 64
 
 T = TypeVar("T")
@@ -39,14 +38,6 @@ class Observer(Protocol):
     """What the indexer tells the metrics."""
 
     def document_indexed(self, state: Literal["ready", "failed"], passages: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SplitOptions:
-    """Sizes in characters."""
-
-    size: int = 800
-    overlap: int = 100
 
 
 class Refused(AppError):
@@ -61,18 +52,16 @@ class Indexer:
         store: IndexStore,
         files: FileService,
         reader: DocumentReader,
-        passages: PassageIndex,
+        maker: PassageMaker,
         embedder: Embedder,
         observer: Observer,
-        options: SplitOptions,
     ) -> None:
         self._store = store
         self._files = files
         self._reader = reader
-        self._passages = passages
+        self._maker = maker
         self._embedder = embedder
         self._observer = observer
-        self._options = options
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -98,8 +87,9 @@ class Indexer:
                 continue
 
     async def close(self) -> None:
-        """End the process that reads documents; cancel `run` before."""
+        """End the processes that read documents and make passages; cancel `run` before."""
         await self._reader.close()
+        await self._maker.close()
 
     async def _index(self, held: Held) -> None:
         """Raises DatabaseUnavailable."""
@@ -128,15 +118,14 @@ class Indexer:
     async def _make(self, held: Held) -> int:
         text = await self._extract(held)
         await self._store.begin_passages(held)
-        drafts = await asyncio.to_thread(split, text.text, size=self._options.size, overlap=self._options.overlap)
-        if not drafts:
-            raise Refused("There is no text in it", code="document_empty")
         so_far = 0
-        for some in _batched(drafts, PASSAGES_AT_ONCE):
-            prepared = await asyncio.to_thread(self._passages.prepare, some, held.document.title)
-            vectors = await self._vectors(held, prepared)
-            so_far += len(prepared)
-            await self._store.add_passages(held, prepared, vectors, so_far=so_far)
+        async with aclosing(self._maker.make(held.document.title, text.text)) as batches:
+            async for prepared in batches:
+                vectors = await self._vectors(held, prepared)
+                so_far += len(prepared)
+                await self._store.add_passages(held, prepared, vectors, so_far=so_far)
+        if so_far == 0:
+            raise Refused("There is no text in it", code="document_empty")
         await self._store.finish(held, truncated=text.truncated, notes=text.notes)
         return so_far
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import text
 
 from tests.conftest import StartServer
 from tests.support.client import Client
@@ -81,3 +83,13 @@ async def library(server: Server) -> AsyncIterator[Library]:
     """With a key that is bound to nobody."""
     async with Library(server, await server.new_key("knowledge", "file")) as made:
         yield made
+
+
+def stored(data_dir: Path) -> list[Path]:
+    """The bytes of all attachments."""
+    return [path for path in (data_dir / "attachments").rglob("*") if path.is_file()]
+
+
+async def rows(server: Server, table: str) -> int:
+    async with server.core.database.read() as connection:
+        return int((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())

@@ -183,7 +183,7 @@ class _Worker:
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,
-            env=_environment(),
+            env=worker_environment(),
         )
         return cls(process)
 
@@ -241,7 +241,7 @@ def _too_slow(request: Request) -> Refused:
     return Refused(Reason.TOO_SLOW, f"reading it takes longer than {request.limits.timeout_seconds:g} seconds")
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """What a worker needs to find this code, and nothing of the server's: its variables hold keys."""
     return {
         "PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path if place),

@@ -1,0 +1,200 @@
+"""Indexing in the background: its states, its failures, and what a crash or a restart makes of it."""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import delete, update
+
+from app.files.models import AttachmentRow
+from app.kit.db import Database, DatabaseUnavailable, sqlite_url
+from app.knowledge.models import DocumentRow
+from app.knowledge.store import Held, IndexStore
+from tests.conftest import StartServer
+from tests.knowledge.conftest import ROOT, Library, rows, stored
+from tests.support.processes import API_KEY, ServerProcess
+from tests.support.server import Server
+
+HEADERS = {"X-API-Key": API_KEY}
+# Longer than what is made into passages in a thread.
+LONG = "\n\n".join(f"Paragraph {number}: " + f"ferns of kind {number} like the shade. " * 12 for number in range(150))
+
+
+async def test_the_states_end_with_every_passage_once(library: Library) -> None:
+    collection_id = (await library.create())["collection_id"]
+    added = await library.add(collection_id, LONG)
+    ready = await library.until(added)
+    assert (ready["status"], ready["error_code"]) == ("ready", None)
+    passages = await library.passages(ready)
+    assert [each["position"] for each in passages] == list(range(ready["passage_count"]))
+    joined = " ".join(each["text"] for each in passages)
+    assert all(f"Paragraph {number}:" in joined for number in range(150))
+
+
+async def test_a_document_that_cannot_be_read_says_why_and_is_tried_again(library: Library, server: Server) -> None:
+    collection_id = (await library.create())["collection_id"]
+    broken = b"%PDF-1.7\nnothing of the kind"
+    added = (await library.upload(collection_id, broken, "report.pdf")).json()["data"]
+    failed = await library.until(added)
+    assert (failed["status"], failed["error_code"]) == ("failed", "document_broken")
+    assert failed["error"].startswith("report.pdf cannot be read: ")
+    again = await library.upload(collection_id, broken, "again.pdf")
+    assert (again.status_code, again.json()["data"]["document_id"]) == (200, failed["document_id"])
+    assert again.json()["data"]["status"] == "queued"
+    failed = await library.until(failed)
+    assert (failed["status"], failed["title"]) == ("failed", "again.pdf")
+    assert await rows(server, "attachments") == 1  # the one of the first try is gone
+
+
+async def test_a_text_beyond_the_limit_is_cut_and_says_so(start_server: StartServer) -> None:
+    async with started(start_server, max_knowledge_document_chars=1000) as library:
+        collection_id = (await library.create())["collection_id"]
+        ready = await library.until(await library.add(collection_id, "Ferns like shade. " * 100))
+        assert (ready["status"], ready["truncated"]) == ("ready", True)
+        assert "only the first 1,000 characters" in ready["notes"][-1]
+
+
+async def test_a_database_that_is_away_costs_nothing_but_time(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.knowledge.indexer.RETRY_SECONDS", 0.01)
+    left = 3
+    add_passages = IndexStore.add_passages
+
+    async def flaky(store: IndexStore, *args: Any, **options: Any) -> None:
+        nonlocal left
+        await add_passages(store, *args, **options)
+        if left:  # what was written stays, as when only the answer was lost
+            left -= 1
+            raise DatabaseUnavailable
+
+    monkeypatch.setattr(IndexStore, "add_passages", flaky)
+    collection_id = (await library.create())["collection_id"]
+    ready = await library.until(await library.add(collection_id, LONG))
+    assert (ready["status"], left) == ("ready", 0)
+    assert [each["position"] for each in await library.passages(ready)] == list(range(ready["passage_count"]))
+
+
+async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(
+    library: Library, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection_id = (await library.create())["collection_id"]
+    add_passages = IndexStore.add_passages
+
+    async def deleting(store: IndexStore, held: Held, *args: Any, **options: Any) -> None:
+        await add_passages(store, held, *args, **options)
+        if held.document.title == "doomed":
+            await library.call("DELETE", f"/collections/{collection_id}/documents/{held.document.id}")
+
+    monkeypatch.setattr(IndexStore, "add_passages", deleting)
+    await library.add(collection_id, LONG, title="doomed")
+    after = await library.until(await library.add(collection_id, "Something else"))
+    assert after["status"] == "ready"
+    async with asyncio.timeout(20):
+        while await rows(server, "knowledge_documents") > 1:
+            await asyncio.sleep(0.02)
+    assert await rows(server, "knowledge_passages") == await rows(server, "attachments") == 1
+
+
+async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
+    start_server: StartServer, data_dir: Path
+) -> None:
+    states = ("queued", "extracting", "indexing")
+    async with started(start_server) as library:
+        collection_id = (await library.create())["collection_id"]
+        added = [await library.add(collection_id, f"{state}\n\n{LONG}", title=state) for state in states]
+        gone = await library.until(await library.add(collection_id, "bytes and row are gone"))
+        deleted = await library.until(await library.add(collection_id, "to be deleted"))
+        for document in added:
+            await library.until(document)
+    # As a crash leaves them: in the middle, with passages of theirs written.
+    await change(
+        data_dir,
+        *(update(DocumentRow).where(DocumentRow.title == state).values(status=state) for state in states),
+        update(DocumentRow).where(DocumentRow.id == gone["document_id"]).values(status="queued"),
+        delete(AttachmentRow).where(AttachmentRow.id == gone["attachment_id"]),
+        update(DocumentRow).where(DocumentRow.id == deleted["document_id"]).values(status="deleting"),
+    )
+    async with started(start_server) as library:
+        for document in added:
+            ready = await library.until(document)
+            positions = [each["position"] for each in await library.passages(ready)]
+            assert (ready["status"], positions) == ("ready", list(range(ready["passage_count"])))
+        failed = await library.until(gone)
+        assert (failed["status"], failed["error_code"], failed["passage_count"]) == (
+            "failed",
+            "attachment_not_found",
+            0,
+        )
+        async with asyncio.timeout(20):
+            while len(stored(data_dir)) > len(states) + 1:  # and the bytes whose row is gone
+                await asyncio.sleep(0.02)
+
+
+async def test_kill_9_while_indexing_leaves_each_passage_once(data_dir: Path, template: Path) -> None:
+    data_dir.mkdir()
+    shutil.copy(template, data_dir / "palaver.db")
+    process = ServerProcess(data_dir)
+    content = "\n\n".join(f"Line {number}. " + f"{number} ferns like shade and water. " * 20 for number in range(1000))
+    try:
+        await process.start()
+        async with httpx2.AsyncClient(base_url=process.base_url, headers=HEADERS, trust_env=False, timeout=60) as http:
+            made = (await http.post(f"{ROOT}/collections", json={"name": "garden"})).json()["data"]
+            path = f"{ROOT}/collections/{made['collection_id']}/documents"
+            added = (await http.post(path, files={"file": ("long.txt", content.encode())})).json()["data"]
+            path = f"{path}/{added['document_id']}"
+            async with asyncio.timeout(60):
+                while (await http.get(path)).json()["data"]["passage_count"] == 0:
+                    await asyncio.sleep(0.005)
+        await process.kill()
+        assert count(data_dir, "knowledge_passages") > 0
+        assert state(data_dir) == "indexing"
+
+        await process.start()
+        async with httpx2.AsyncClient(base_url=process.base_url, headers=HEADERS, trust_env=False, timeout=60) as http:
+            async with asyncio.timeout(60):
+                while (document := (await http.get(path)).json()["data"])["status"] not in ("ready", "failed"):
+                    await asyncio.sleep(0.05)
+            found = (await http.post(f"{ROOT}/search", json={"query": "Line 999"})).json()["data"]["passages"]
+        assert await process.end() == 0
+    finally:
+        await process.close()
+    assert document["status"] == "ready"
+    assert "Line 999." in found[0]["text"]
+    positions = [row[0] for row in query(data_dir, "SELECT position FROM knowledge_passages ORDER BY position")]
+    assert positions == list(range(document["passage_count"]))
+    assert count(data_dir, "knowledge_terms") == len(positions)
+
+
+@asynccontextmanager
+async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[Library]:
+    async with start_server(**settings) as server, Library(server, await server.new_key("knowledge")) as library:
+        yield library
+
+
+async def change(data_dir: Path, *statements: Any) -> None:
+    """Execute statements while no server is running."""
+    database = Database(sqlite_url(data_dir / "palaver.db"))
+    async with database.write() as connection:
+        for statement in statements:
+            await connection.execute(statement)
+    await database.close()
+
+
+def query(data_dir: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(data_dir / "palaver.db")) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def count(data_dir: Path, table: str) -> int:
+    return int(query(data_dir, f"SELECT count(*) FROM {table}")[0][0])
+
+
+def state(data_dir: Path) -> str:
+    return str(query(data_dir, "SELECT status FROM knowledge_documents")[0][0])
