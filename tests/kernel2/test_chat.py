@@ -8,7 +8,7 @@ import pytest
 from openai import APIError, AsyncStream
 
 from tests.conftest import StartServer
-from tests.openai_api.conftest import openai_client, shown
+from tests.openai_api.conftest import check_silence_is_filled, openai_client, shown
 from tests.support import answers
 from tests.support.answers import reply
 from tests.support.client import Client
@@ -204,20 +204,7 @@ async def test_openais_own_client_works(server: Server, client: Client, model: M
 async def test_silence_is_filled_with_comments_defect_19(
     client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.kit import sse
-    from app.openai_api import answering
-
-    monkeypatch.setattr(answering, "FIRST_WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.05)
-    gate = asyncio.Event()
-    model.script(reply(["late"], gate=gate))
-    async with client.http.stream("POST", CHAT, json={"messages": HI}) as response:
-        pieces = response.aiter_text()
-        assert (await anext(pieces)).startswith(": keep-alive")
-        gate.set()
-        rest = "".join([piece async for piece in pieces])
-    assert "late" in rest
-    assert rest.endswith("data: [DONE]\n\n")
+    await check_silence_is_filled(CHAT, client, model, monkeypatch)
 
 
 async def test_who_leaves_and_comes_again_gets_the_same_run(client: Client, model: ModelServer) -> None:

@@ -1,11 +1,15 @@
 """The official clients, against a server on a real socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
 
+from app.kit import sse
+from app.openai_api import answering
+from tests.support.answers import reply
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
@@ -32,3 +36,22 @@ async def direct(model: ModelServer) -> AsyncIterator[AsyncOpenAI]:
 def shown(model: ModelServer, index: int = -1) -> list[tuple[str, Any]]:
     """The messages of a request to the model server, as (role, content)."""
     return [(message["role"], message["content"]) for message in model.requests[index].body["messages"]]
+
+
+async def check_silence_is_filled(
+    path: str, client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream of this path sends comments while the model server says nothing."""
+    monkeypatch.setattr(answering, "FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.05)
+    gate = asyncio.Event()
+    model.script(reply(["late"], gate=gate))
+    body = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+    async with client.http.stream("POST", path, json=body) as response:
+        assert response.status_code == 200
+        pieces = response.aiter_text()
+        assert (await anext(pieces)).startswith(": keep-alive")
+        gate.set()
+        rest = "".join([piece async for piece in pieces])
+    assert "late" in rest
+    assert rest.endswith("data: [DONE]\n\n")

@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from tests.openai_api.conftest import shown
+from tests.openai_api.conftest import check_silence_is_filled, shown
 from tests.support import answers
 from tests.support.answers import Answer, reply
 from tests.support.client import Client
@@ -207,22 +207,7 @@ async def test_the_wire_of_a_stream(client: Client, model: ModelServer) -> None:
 async def test_silence_is_filled_with_comments_defect_19(
     client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app.kit import sse
-    from app.openai_api import answering
-
-    monkeypatch.setattr(answering, "FIRST_WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.05)
-    gate = asyncio.Event()
-    model.script(reply(["late"], gate=gate))
-    body = {"messages": HI, "stream": True}
-    async with client.http.stream("POST", "/v1/chat/completions", json=body) as response:
-        assert response.status_code == 200
-        pieces = response.aiter_text()
-        assert (await anext(pieces)).startswith(": keep-alive")
-        gate.set()
-        rest = "".join([piece async for piece in pieces])
-    assert "late" in rest
-    assert rest.endswith("data: [DONE]\n\n")
+    await check_silence_is_filled("/v1/chat/completions", client, model, monkeypatch)
 
 
 async def test_a_reply_goes_on_when_the_client_leaves(client: Client, model: ModelServer) -> None:
