@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from app.chat.requests import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.schemas import MessageRef
 from app.openai_api.requests import MAX_MESSAGES
 from app.openai_api.schemas import COMPLETION, MESSAGE
 
@@ -86,6 +87,7 @@ class Kernel2Chunk(msgspec.Struct):
     system_fingerprint: str
     choices: list[dict[str, Any]]
     usage: dict[str, Any] | None = None
+    refs: list[MessageRef] | None = None
     success: bool | None = None
     message: str | None = None
     code: int | None = None
