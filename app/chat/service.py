@@ -161,7 +161,10 @@ class ChatService:
             found = await self._files.find_many(set(wanted), principal)
             check_attachments(request.parts, found)
             await self._check_documents(found.values())
-        role = None if request.role is None else await self._roles.get_for_use(request.role, request.username)
+        role = None
+        if request.role is not None:
+            unbound = principal.username is None
+            role = await self._roles.get_for_use(request.role, request.username, everyones=unbound)
         if request.knowledge is not None and request.knowledge.collections:
             await self._knowledge.collections_for(request.knowledge.collections, request.username)
         return await asyncio.shield(asyncio.create_task(self._accept(principal, request, role, claim)))

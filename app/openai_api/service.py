@@ -73,7 +73,8 @@ class CompletionService:
     async def _choose(self, principal: Principal, request: CompletionRequest) -> ModelChoice:
         if request.role is None:
             return await self._catalog.choose(request.model)
-        role = await self._roles.get_for_use(request.role, creator_of(principal))
+        unbound = principal.username is None
+        role = await self._roles.get_for_use(request.role, creator_of(principal), everyones=unbound)
         if request.model is None and role.config_id is not None:
             return self._catalog.profile(role.config_id)
         return await self._catalog.choose(request.model)

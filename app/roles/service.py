@@ -54,7 +54,7 @@ class RoleService:
     async def get_for_use(self, ref: str, username: str, *, everyones: bool = False) -> Role:
         """The active role of this uuid or name, among the user's own and the shared ones; the user's own first.
 
-        With `everyones`, for keys that are bound to nobody, a uuid may also be another user's. Raises NotFound
+        With `everyones`, for keys that are bound to no user, a uuid may also be another user's. Raises NotFound
         `Role not found`, for an inactive one too.
         """
         mine = RoleRow.owner.in_((username, SHARED))
