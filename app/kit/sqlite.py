@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 T = TypeVar("T")
@@ -125,6 +125,8 @@ class _Waiting:
             return  # cancelled meanwhile
         if error is None:
             self.future.set_result(result)
+        elif isinstance(error, StopIteration):  # which no future can hold
+            self.future.set_exception(RuntimeError("a transaction raised StopIteration"))
         else:
             self.future.set_exception(error)
 
@@ -245,7 +247,7 @@ def _attempt(connection: Connection, act: Act[Any]) -> _Outcome:
         return act(connection), None
     except BaseException as error:
         if not _in_transaction(connection):  # SQLite itself has given up the whole of it, as it does for a full disk
-            raise
+            raise OperationalError("BEGIN", None, sqlite3.OperationalError("the transaction was given up")) from error
         return None, error
 
 
