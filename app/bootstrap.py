@@ -289,7 +289,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         ops,
     ):
         app.register_blueprint(routes.blueprint)
-    provide(app, ops.publish(app, EVENT_SCHEMAS))
+    provide(app, ops.Publisher(app, EVENT_SCHEMAS))
     _install_lifespan(app, core, storage, engine, providers, bots, documents, knowledge, alone=embedded)
     return app
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any, Final, Literal
 
@@ -81,7 +82,7 @@ def database_check(database: Database) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is served of the documentation, made once: the document, what `/` says, and the page at `/docs`."""
+    """What is served of the documentation: the document, what `/` says, and the page at `/docs`."""
 
     document: bytes
     etag: str
@@ -90,7 +91,22 @@ class Published:
     assets: Mapping[str, bytes]
 
 
-def publish(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -> Published:
+class Publisher:
+    """Makes the documentation when it is first asked for, once, in a thread: the start need not wait for it."""
+
+    def __init__(self, app: Quart, extra_schemas: Mapping[str, Any] | None = None) -> None:
+        self._make = partial(_publish, app, extra_schemas)
+        self._lock = asyncio.Lock()
+        self._published: Published | None = None
+
+    async def published(self) -> Published:
+        async with self._lock:
+            if self._published is None:
+                self._published = await asyncio.to_thread(self._make)
+            return self._published
+
+
+def _publish(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -> Published:
     """The documentation of all routes that `app` has now; see `app.openapi.build_document` for `extra_schemas`."""
     document = build_document(app, extra_schemas)
     text = render(document).encode()
@@ -234,7 +250,7 @@ async def metrics() -> Response:
     tag=TAG,
 )
 async def info() -> Response:
-    return json_response(service(Published).info)
+    return json_response((await service(Publisher).published()).info)
 
 
 _DOCUMENT_ANSWERS: Final = {
@@ -258,7 +274,7 @@ _DOCUMENT_ANSWERS: Final = {
     tag=TAG,
 )
 async def openapi_document() -> Response:
-    published = service(Published)
+    published = await service(Publisher).published()
     response = Response(published.document, content_type="application/json", headers={"Cache-Control": "no-cache"})
     response.set_etag(published.etag)
     await response.make_conditional(request)
@@ -289,7 +305,7 @@ async def openapi_document_below_api() -> Response:
 )
 async def docs() -> Response:
     return Response(
-        service(Published).page,
+        (await service(Publisher).published()).page,
         content_type="text/html; charset=utf-8",
         headers={
             "Content-Security-Policy": DOCS_POLICY,
@@ -312,7 +328,7 @@ async def docs() -> Response:
     tag=TAG,
 )
 async def docs_asset(file: str) -> Response:
-    content = service(Published).assets.get(file)
+    content = (await service(Publisher).published()).assets.get(file)
     if content is None:
         raise NotFound("No such path")
     return Response(

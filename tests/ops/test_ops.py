@@ -16,7 +16,7 @@ from app.kit.db import Database, DatabaseUnavailable, sqlite_url
 from app.kit.http import install_errors, provide
 from app.kit.observability import Metrics, install_observability
 from app.openapi import build_document
-from app.ops import OpsPolicy, ReadyChecks, database_check, publish
+from app.ops import OpsPolicy, Publisher, ReadyChecks, database_check
 from tests.support.spec import SpecValidator
 
 
@@ -40,7 +40,7 @@ def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None)
     install_errors(app, [])
     install_guard(app)
     app.register_blueprint(ops.blueprint)
-    provide(app, publish(app))
+    provide(app, Publisher(app))
     return app
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx2
+from quart import Quart
 
 from app.bootstrap import EVENT_SCHEMAS
 from app.openapi import build_document
@@ -28,6 +29,16 @@ class SseEvent:
         return str(self.data["type"])
 
 
+_validators: list[SpecValidator] = []
+
+
+def spec_of(app: Quart) -> SpecValidator:
+    """The document of all servers here: their routes are the same, and its making takes longer than many a test."""
+    if not _validators:
+        _validators.append(SpecValidator(build_document(app, EVENT_SCHEMAS)))
+    return _validators[0]
+
+
 class Client:
     """Calls the server with `key` (None: none at all)."""
 
@@ -35,7 +46,7 @@ class Client:
         headers = {} if key is None else {"X-API-Key": key}
         self.http = httpx2.AsyncClient(base_url=server.base_url, headers=headers, timeout=30, trust_env=False)
         self.key = key
-        self._spec = SpecValidator(build_document(server.app, EVENT_SCHEMAS))
+        self._spec = spec_of(server.app)
 
     async def __aenter__(self) -> Self:
         return self
