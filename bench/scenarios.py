@@ -1,8 +1,8 @@
-"""The scenarios, as data: what is measured, and what issue 6 of the project asks of it."""
+"""The scenarios, as data: what is measured, and what issues 5 (retrieval) and 6 of the project ask of it."""
 
 from collections.abc import Sequence
 
-from bench.measures import conversations, memory, requests, streams, transfers
+from bench.measures import conversations, knowledge, memory, requests, streams, transfers
 from bench.scenario import Row, Scenario, Target
 
 _SYSTEMS = {
@@ -115,6 +115,39 @@ SCENARIOS: Sequence[Scenario] = (
             Row("usual", "page 1 of 1,000 sessions of a user among 1,000,000, p50", "ms", Target("<", 5)),
             Row("usual_p99", "the same, p99", "ms"),
             Row("busiest", "page 1 of 500,000 sessions of a user, p50", "ms", Target("<", 5)),
+        ),
+    ),
+    Scenario(
+        "retrieval",
+        knowledge.retrieval,
+        (
+            Row("words_3", "full text alone: right passage among the first 3", "of 1", Target(">=", 0.85)),
+            Row("words_3_en", "the same, English", "of 1"),
+            Row("words_3_zh", "the same, Chinese", "of 1"),
+            Row("words_mrr", "full text alone: mean reciprocal rank", "of 1"),
+            Row("fused_3", "fused with a small local embedding: among the first 3", "of 1"),
+            Row("fused_3_en", "the same, English", "of 1"),
+            Row("fused_3_zh", "the same, Chinese", "of 1"),
+            Row("fused_mrr", "fused: mean reciprocal rank", "of 1"),
+            Row("silent", "relevant_only: questions about other things that get nothing", "%"),
+            Row("lost", "relevant_only: answers among the first 5 that it leaves out", "%"),
+        ),
+    ),
+    Scenario(
+        "knowledge",
+        knowledge.knowledge,
+        (
+            Row("beside_p50", "search of 100,000 passages beside 16 paced chats, p50", "ms", Target("<", 20)),
+            Row("beside_p99", "the same, p99", "ms"),
+            Row("alone_p50", "search alone, p50", "ms"),
+            Row("alone_p99", "the same, p99", "ms"),
+            Row("crowded_p50", "search beside 16 chats that take all of the server, p50", "ms"),
+            Row("crowded_p99", "the same, p99", "ms"),
+            Row("rate", "indexing, from upload to ready", "passages/s", Target(">=", 2000)),
+            Row("rate_beside", "the same beside 16 paced chats", "passages/s"),
+            Row("gap_idle", "16 paced chats, a token every 20 ms: gap between tokens, p99", "ms"),
+            Row("gap_beside", "the same while documents are indexed", "ms"),
+            Row("rss", "memory with all of it indexed", "MB"),
         ),
     ),
     Scenario(
