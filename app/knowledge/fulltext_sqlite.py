@@ -38,9 +38,12 @@ _BY_BM25: Final = """
 """
 _BY_WEIGHT: Final = """
     SELECT terms.rowid AS id
-    FROM json_each(:wanted) AS wanted
-    CROSS JOIN knowledge_terms AS terms ON terms.knowledge_terms MATCH json_extract(wanted.value, '$[0]')
-    GROUP BY terms.rowid ORDER BY sum(json_extract(wanted.value, '$[1]')) DESC LIMIT :limit
+    FROM (
+        SELECT json_extract(value, '$[0]') AS expression, json_extract(value, '$[1]') AS weight
+        FROM json_each(:wanted) LIMIT -1 OFFSET 0
+    ) AS wanted
+    CROSS JOIN knowledge_terms AS terms ON terms.knowledge_terms MATCH wanted.expression
+    GROUP BY terms.rowid ORDER BY sum(wanted.weight) DESC LIMIT :limit
 """
 _UNRANKED: Final = "SELECT rowid AS id FROM knowledge_terms WHERE knowledge_terms MATCH :wanted LIMIT :limit"
 _BY_IDS: Final = "SELECT value AS id FROM json_each(:wanted) LIMIT :limit"
@@ -145,13 +148,12 @@ def _quoted(wanted: Wanted) -> str:
 
 def _within(expression: str, collection_ids: Iterable[str] = ()) -> str:
     scopes = " OR ".join(f'"{_scope(id)}"' for id in collection_ids)
-    texts = f"{{heading body}} : ({expression})"
-    return f"(scope : ({scopes}) AND {texts})" if scopes else f"({texts})"
+    return f"(({scopes}) AND ({expression}))" if scopes else f"({expression})"
 
 
 def _scope(collection_id: str) -> str:
-    """The term that stands for a collection."""
-    return "c" + "".join(character for character in collection_id if character.isalnum())
+    """The term that stands for a collection. The sign before it is in no term of a text (tokens.py)."""
+    return "§" + "".join(character for character in collection_id if character.isalnum())
 
 
 def _json(value: Any) -> str:

@@ -1,7 +1,6 @@
 """How well passages match a question: BM25 over its terms, and how much of the question they cover."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,32 +38,28 @@ def weight_of(frequency: int, total: int) -> float:
 
 def rank(terms: Sequence[Wanted], passages: Iterable[IndexedTerms]) -> list[Match]:
     """The passages, best first; those that have none of the terms come last and score 0."""
-    counted = [(passage, Counter(passage.body.split(" ")), passage.heading.split(" ")) for passage in passages]
-    if not counted:
+    # Spaces around each term: counting in the text costs a third of taking it apart.
+    spaced = [(passage.passage_id, f" {passage.body} ", f" {passage.heading} ") for passage in passages]
+    if not spaced:
         return []
-    usual_length = sum(counts.total() for _, counts, _ in counted) / len(counted)
+    lengths = [body.count(" ") - 1 for _, body, _ in spaced]
+    usual_length = sum(lengths) / len(lengths) or 1.0
     everything = sum(term.weight for term in terms) or 1.0
     telling = {term.term for term in terms if not is_light(term.term)}
     told = sum(term.weight for term in terms if term.term in telling) or 1.0
     matches = []
-    for passage, body, headings in counted:
-        heading = Counter(headings)
-        norm = _K1 * (1 - _B + _B * body.total() / usual_length)
+    sought = [(f" {term.term}" if term.beginning else f" {term.term} ", term) for term in terms]
+    for (id, body, heading), length in zip(spaced, lengths, strict=True):
+        norm = _K1 * (1 - _B + _B * length / usual_length)
         score = covered = 0.0
         hits = 0
-        for term in terms:
-            times = _times(term, body) + HEADING * _times(term, heading)
+        for text, term in sought:
+            times = body.count(text) + HEADING * heading.count(text)
             if times:
                 score += term.weight * times / (times + norm)
                 if term.term in telling:
                     hits += 1
                     covered += term.weight / told
         bears_on_it = covered >= (COVERAGE if hits > 1 else LONE_COVERAGE)
-        matches.append(Match(passage.passage_id, min(score / everything, 1.0), bears_on_it))
+        matches.append(Match(id, min(score / everything, 1.0), bears_on_it))
     return sorted(matches, key=lambda match: (-match.score, match.passage_id))
-
-
-def _times(wanted: Wanted, counts: Counter[str]) -> int:
-    if wanted.beginning:
-        return sum(count for term, count in counts.items() if term.startswith(wanted.term))
-    return counts[wanted.term]

@@ -23,10 +23,10 @@ FUSION: Final = 60
 FUSED: Final = 50
 """How many places of each ranking are fused."""
 
-_CANDIDATES: Final = 80
-_RANKED_ROWS: Final = 3_000
+_CANDIDATES: Final = 60
+_RANKED_ROWS: Final = 2_000
 """BM25 costs 2 to 3 microseconds a row in SQLite, adding up weights less than one: hence these two bounds."""
-_WEIGHED_ROWS: Final = 12_000
+_WEIGHED_ROWS: Final = 8_000
 _FREQUENT: Final = 2_000
 _REMEMBERED_SECONDS: Final = 60.0
 _SMALL: Final = 5_000

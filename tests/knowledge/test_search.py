@@ -1,0 +1,374 @@
+"""Searching, on real databases: SQLite always, PostgreSQL where one answers."""
+
+import asyncio
+import importlib.util
+import json
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import delete, insert, text, update
+
+from app.kit import migrations
+from app.kit.db import Database, sqlite_url
+from app.knowledge.index import PassageIndex
+from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, Draft, PassageRow, VectorRow
+from app.knowledge.search import Searcher
+from app.knowledge.vectors import Embedder, EmbeddingsFailed
+from app.providers.models import ProviderSpec
+from app.providers.service import ProviderRegistry
+from tests.support import answers
+from tests.support.answers import Answer
+from tests.support.model_server import ModelServer
+
+POSTGRES = ("127.0.0.1", 5432)
+OPERATORS = [
+    '"',
+    '""',
+    "oil*",
+    "NEAR(oil filter)",
+    "-oil",
+    "oil AND NOT filter",
+    "body: oil",
+    "^oil",
+    "{body} : oil",
+    'oil" OR "x',
+    "oil + filter",
+    "(((",
+    "'; DROP TABLE knowledge_terms; --",
+    "oil\x00filter",
+    "😀",
+    "😀 oil",
+    "\ud800 oil",
+    "§scope",
+    "\\",
+    "oil:*",
+    "oil & !filter | <->",
+    " ",
+    "",
+]
+
+
+class Library:
+    """A database with documents in it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.searcher = Searcher(database)
+
+    async def collection(self, id: str, *, provider: str | None = None) -> None:
+        now = datetime.now(UTC)
+        values = {"id": id, "owner": "", "name": id, "created_at": now, "updated_at": now}
+        async with self.database.write() as connection:
+            model = "embedder" if provider else None
+            await connection.execute(
+                insert(CollectionRow).values(**values, embedding_provider=provider, embedding_model=model)
+            )
+
+    async def document(
+        self,
+        collection_id: str,
+        passages: Sequence[str],
+        *,
+        title: str = "",
+        heading: str = "",
+        status: str = "ready",
+        embedder: Embedder | None = None,
+    ) -> str:
+        id, now, index = str(uuid4()), datetime.now(UTC), PassageIndex()
+        prepared = index.prepare([Draft(at, heading, passage) for at, passage in enumerate(passages)], title)
+        vectors = await embedder.of_passages("p", "embedder", prepared) if embedder else []
+        values = {"title": title, "media_type": "text/plain", "size": 1, "created_at": now, "updated_at": now}
+        async with self.database.write() as connection:
+            await connection.execute(
+                insert(DocumentRow).values(
+                    id=id,
+                    collection_id=collection_id,
+                    sha256=id,
+                    status=status,
+                    passage_count=len(passages),
+                    **values,
+                )
+            )
+            await index.add(connection, id, collection_id, prepared, vectors)
+        return id
+
+    async def texts(self, query: str, *collections: str, limit: int = 5, relevant_only: bool = False) -> list[str]:
+        found = await self.searcher.search(query, collections or ("c",), limit, relevant_only=relevant_only)
+        assert all(0 < one.score <= 1 for one in found)
+        assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+        return [one.text for one in found]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def library(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Library]:
+    async with AsyncExitStack() as stack:
+        if request.param == "sqlite":
+            url = sqlite_url(tmp_path / "palaver.db")
+        else:
+            url = await a_postgres_database(stack)
+        await asyncio.to_thread(migrations.upgrade, url)
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        library = Library(database)
+        await library.collection("c")
+        yield library
+
+
+async def a_postgres_database(stack: AsyncExitStack) -> str:
+    """The URL of a database that lasts as long as the stack. Skips the test where there is no PostgreSQL."""
+    if importlib.util.find_spec("asyncpg") is None:
+        pytest.skip("asyncpg, the driver for PostgreSQL, is not installed")
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex(POSTGRES):
+            pytest.skip("no PostgreSQL answers at 127.0.0.1:5432")
+    import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    user, name = os.environ.get("PGUSER", "postgres"), f"palaver_test_{uuid4().hex[:12]}"
+    try:
+        admin = await asyncpg.connect(host=POSTGRES[0], user=user, database="postgres", timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        pytest.skip(f"PostgreSQL does not let the tests in: {error}")
+    stack.push_async_callback(admin.close)
+    await admin.execute(f"CREATE DATABASE {name}")
+    stack.push_async_callback(admin.execute, f"DROP DATABASE {name} WITH (FORCE)")
+    return f"postgresql+asyncpg://{user}@{POSTGRES[0]}:{POSTGRES[1]}/{name}"
+
+
+CAR = [
+    "Change the engine oil every 10,000 km and replace the oil filter.",
+    "Check the pressure of the tyres once a month.",
+    "The coolant is filled in at the blue cap.",
+    "Error E-1042 means that the battery is empty.",
+    "Wash the car with plenty of water.",
+]
+PUMP = ["水泵的额定压力是三巴。", "电机每年润滑一次。", "过滤网需要每月清洗。", "控制面板显示故障代码。"]
+
+
+async def test_best_passage_comes_first(library: Library) -> None:
+    await library.document("c", CAR)
+    assert (await library.texts("How do I change the oil filter?"))[0] == CAR[0]
+    assert (await library.texts("tyre pressures"))[0] == CAR[1]
+    assert await library.texts("e1042") == [CAR[3]]
+    assert await library.texts("unicorn") == []
+
+
+async def test_chinese_is_found_by_words_and_by_single_characters(library: Library) -> None:
+    await library.document("c", PUMP)
+    assert (await library.texts("水泵的压力是多少？"))[0] == PUMP[0]
+    assert await library.texts("泵") == [PUMP[0]]
+    assert await library.texts("巴") == [PUMP[0]]
+    assert await library.texts("鱼") == []
+
+
+async def test_what_is_found_says_where_it_is_from(library: Library) -> None:
+    document = await library.document("c", CAR, title="Manual", heading="Care > Engine")
+    (found,) = await library.searcher.search("coolant", ["c"])
+    assert (found.document_id, found.collection_id, found.title) == (document, "c", "Manual")
+    assert (found.position, found.heading, found.text) == (2, "Care > Engine", CAR[2])
+
+
+async def test_titles_and_headings_count(library: Library) -> None:
+    await library.document("c", ["Twelve months."], title="Brisa 200", heading="Warranty")
+    await library.document("c", ["Twenty months."], title="Brisa 400", heading="Warranty")
+    assert (await library.texts("warranty of the Brisa 400"))[0] == "Twenty months."
+
+
+async def test_only_named_collections_and_ready_documents_are_searched(library: Library) -> None:
+    await library.collection("other")
+    await library.document("other", ["oil of another collection"])
+    await library.document("c", ["oil that is not ready"] * 100, status=DocumentStatus.INDEXING)
+    document = await library.document("c", ["oil at last"])
+    assert await library.texts("oil") == ["oil at last"]
+    assert len(await library.texts("oil", "c", "other")) == 2
+    assert await library.texts("oil", "nowhere") == []
+    assert await library.searcher.search("oil", []) == []
+    async with library.database.write() as connection:
+        await connection.execute(update(DocumentRow).where(DocumentRow.id == document).values(status="failed"))
+    assert await library.texts("oil") == []
+
+
+async def test_unready_passages_crowd_nothing_out(library: Library) -> None:
+    await library.document("c", ["oil oil oil"] * 1_500, status=DocumentStatus.INDEXING)
+    await library.document("c", ["a little oil among many other words of no interest at all"])
+    assert len(await library.texts("oil")) == 1
+
+
+async def test_deleted_documents_are_gone_at_once(library: Library) -> None:
+    document = await library.document("c", CAR)
+    async with library.database.write() as connection:
+        await connection.execute(delete(DocumentRow).where(DocumentRow.id == document))
+    assert await library.texts("oil") == []
+    async with library.database.read() as connection:
+        for table in ("knowledge_terms", "knowledge_passages"):
+            assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar() == 0
+
+
+async def test_ids_are_not_given_twice(library: Library) -> None:
+    first = await library.document("c", ["one"])
+    (before,) = await library.searcher.search("one", ["c"])
+    async with library.database.write() as connection:
+        await connection.execute(delete(DocumentRow).where(DocumentRow.id == first))
+    await library.document("c", ["one"])
+    (after,) = await library.searcher.search("one", ["c"])
+    assert after.passage_id > before.passage_id
+
+
+@pytest.mark.parametrize("query", OPERATORS)
+async def test_query_language_of_the_index_cannot_be_reached(library: Library, query: str) -> None:
+    await library.document("c", CAR)
+    expected = [CAR[0]] if "oil" in query else []
+    assert (await library.texts(query))[:1] == expected
+
+
+async def test_endless_queries_are_answered_from_their_ends(library: Library) -> None:
+    await library.document("c", CAR)
+    assert (await library.texts("coolant " + "x" * 1_000_000 + " tyres")) != []
+    assert await library.texts("word" + " other" * 200_000) == []
+    assert (await library.texts("".join(map(chr, range(0x4E00, 0x9000))))) == []
+
+
+async def test_questions_of_nothing_but_common_words_are_answered(library: Library) -> None:
+    await library.document("c", [f"The pump number {n} is here" for n in range(50)])
+    assert len(await library.texts("the")) == 5
+    assert len(await library.texts("the pump is here")) == 5
+
+
+async def test_frequent_terms_of_large_collections_are_bounded_and_still_found(library: Library) -> None:
+    await library.document("c", [f"common shared text w{n % 97} v{n}" for n in range(9_000)])
+    assert len(await library.texts("common")) == 5
+    assert len(await library.texts("common shared")) == 5
+    assert (await library.texts("common shared v4711"))[0] == "common shared text w55 v4711"
+    await library.collection("small")
+    await library.document("small", ["common again"])
+    assert await library.texts("common", "small") == ["common again"]
+
+
+async def test_nothing_relevant_means_nothing(library: Library) -> None:
+    await library.document("c", [*CAR, *PUMP])
+    for question in ("Who wrote the Iliad?", "hello, how are you today?", "the", "法国的首都在哪里？", "你好"):
+        assert await library.texts(question, relevant_only=True) == []
+    assert (await library.texts("When must I replace the filter of the oil?", relevant_only=True))[0] == CAR[0]
+    assert (await library.texts("What does E-1042 stand for?", relevant_only=True))[0] == CAR[3]
+    assert (await library.texts("水泵压力多少", relevant_only=True))[0] == PUMP[0]
+
+
+# Embeddings. The scripted embedding of a text is what the test says; of any other text, the axis of its first letter.
+
+
+def axis(text: str) -> list[float]:
+    return [1.0 if at == ord(text[:1] or "a") % 26 else 0.01 for at in range(26)]
+
+
+def embedded(vectors: Sequence[Sequence[float]]) -> Answer:
+    data = [{"object": "embedding", "index": at, "embedding": list(vector)} for at, vector in enumerate(vectors)]
+    return answers.raw(json.dumps({"object": "list", "data": data}).encode(), "application/json")
+
+
+def by_first_letter(body: Any) -> Answer:
+    return embedded([axis(text) for text in body["input"]])
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ModelServer]:
+    async with ModelServer() as server:
+        server.default = by_first_letter
+        yield server
+
+
+@pytest.fixture
+async def embedder(model: ModelServer) -> AsyncIterator[Embedder]:
+    spec = ProviderSpec(id="p", base_url=model.base_url, default_model="m", max_retries=0)
+    providers = ProviderRegistry([spec])
+    yield Embedder(providers, question_seconds=2.0, rest_seconds=0.0)
+    await providers.close()
+
+
+@pytest.fixture
+async def meanings(library: Library, embedder: Embedder) -> Library:
+    await library.collection("v", provider="p")
+    await library.document("v", ["apple", "bread", "cherry", "dates", "cider"], embedder=embedder)
+    library.searcher = Searcher(library.database, embedder)
+    return library
+
+
+async def test_meanings_are_found_without_a_common_word(meanings: Library) -> None:
+    assert set(await meanings.texts("crimson fruit", "v", limit=2)) == {"cherry", "cider"}
+
+
+async def test_both_rankings_are_fused(meanings: Library) -> None:
+    found = await meanings.searcher.search("cider", ["v"], limit=3)
+    assert found[0].text == "cider"
+    assert found[0].score > 0.99
+    assert found[1].text == "cherry"
+
+
+async def test_new_and_deleted_vectors_count_at_once(meanings: Library, embedder: Embedder) -> None:
+    await meanings.texts("z", "v")
+    document = await meanings.document("v", ["zebra", "zoo"], embedder=embedder)
+    assert set(await meanings.texts("zest", "v", limit=2)) == {"zebra", "zoo"}
+    async with meanings.database.write() as connection:
+        await connection.execute(delete(DocumentRow).where(DocumentRow.id == document))
+    assert not {"zebra", "zoo"} & set(await meanings.texts("zest", "v", limit=5))
+    await meanings.document("v", ["zinc"], embedder=embedder)
+    assert (await meanings.texts("zest", "v", limit=1)) == ["zinc"]
+
+
+NONSENSE: dict[str, Callable[[], Answer]] = {
+    "none": lambda: embedded([]),
+    "two": lambda: embedded([axis("a"), axis("b")]),
+    "another length": lambda: embedded([[1.0, 2.0]]),
+    "no length": lambda: embedded([[]]),
+    "zero": lambda: embedded([[0.0] * 26]),
+    "infinite": lambda: answers.raw(b'{"data":[{"index":0,"embedding":[1e999]}]}', "application/json"),
+    "nan": lambda: answers.raw(b'{"data":[{"index":0,"embedding":[NaN]}]}', "application/json"),
+    "words": lambda: answers.raw(b'{"data":[{"index":0,"embedding":["a"]}]}', "application/json"),
+    "no json": lambda: answers.raw(b"\xff{{", "application/json"),
+    "html": answers.html,
+    "failure": lambda: answers.status(500),
+    "refusal": lambda: answers.status(404),
+    "silence": answers.hang,
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
+async def test_broken_embedding_server_leaves_the_search_by_words(
+    meanings: Library, model: ModelServer, answer: Callable[[], Answer], request: pytest.FixtureRequest
+) -> None:
+    if "postgresql" in request.node.name:
+        pytest.skip("one database shows it")
+    model.script(answer())
+    assert await meanings.texts("cherry", "v") == ["cherry"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "temporary"),
+    [(answers.status(503), True), (answers.status(429), True), (answers.status(404), False), (embedded([]), False)],
+)
+async def test_indexing_hears_of_failed_embeddings(
+    embedder: Embedder, model: ModelServer, answer: Answer, temporary: bool
+) -> None:
+    model.script(answer)
+    with pytest.raises(EmbeddingsFailed) as failure:
+        await embedder.of_passages("p", "embedder", PassageIndex().prepare([Draft(0, "", "text")]))
+    assert failure.value.temporary is temporary
+    with pytest.raises(EmbeddingsFailed, match="not configured"):
+        await embedder.of_passages("gone", "embedder", PassageIndex().prepare([Draft(0, "", "text")]))
+
+
+async def test_vectors_are_stored_with_length_one(meanings: Library) -> None:
+    async with meanings.database.read() as connection:
+        rows = (await connection.execute(VectorRow.__table__.select())).all()
+        passages = (await connection.execute(PassageRow.__table__.select())).all()
+    assert len(rows) == len(passages) == 5
+    for row in rows:
+        numbers = struct.unpack("<26f", row.vector)
+        assert sum(number * number for number in numbers) == pytest.approx(1.0, abs=1e-5)
