@@ -49,8 +49,8 @@ class CollectionService:
     ) -> Counted:
         """A new one, of `owner`, or else of the principal's user; its embedding model is the profile's.
 
-        Raises Conflict for a name that its owner has used, Forbidden for another's, BadRequest for an empty name or an
-        unknown profile.
+        Raises Conflict for a name that its owner has used, Forbidden for another's, BadRequest for an empty name, an
+        unknown profile, or one whose provider there is not.
         """
         if owner is not None:
             principal.check_user(owner)
@@ -115,8 +115,17 @@ class CollectionService:
         return await self.all(seen & or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names)))
 
     def _embedding(self, profile: Profile) -> tuple[str | None, str | None]:
-        """The provider and the model that make vectors for the profile; a profile that names no model has none."""
-        return None, None
+        """The provider and the model that make vectors for the profile; a profile that names no model has none.
+
+        Raises BadRequest for a provider that there is not.
+        """
+        model = profile.knowledge.embedding_model
+        if model is None:
+            return None, None
+        provider = profile.provider or self._providers.default.id
+        if provider not in self._providers.ids:
+            raise BadRequest(f"provider not found: {provider}", code="provider_not_found")
+        return provider, model
 
 
 def visible_to(username: str | None) -> ColumnElement[bool]:

@@ -19,6 +19,7 @@ from app.backup import BackupError, back_up, finish_restore, restore
 from app.kit.db import sqlite_url
 from app.kit.migrations import head, problems
 from tests.conftest import StartServer
+from tests.knowledge.conftest import Library
 from tests.support.client import Client, text_of
 from tests.support.server import Server
 
@@ -92,6 +93,22 @@ async def test_what_was_backed_up_comes_back(
     async with start_server(data_dir=fresh) as server, Client(server, client.key) as again:
         assert [m["role"] for m in await again.history("s1")] == ["user", "assistant"]
         assert text_of(await again.chat("And on", session_id="s1")) == "You said: And on"
+
+
+async def test_what_was_indexed_is_found_after_a_restore(
+    start_server: StartServer, server: Server, filled: Path, tmp_path: Path
+) -> None:
+    async with Library(server, await server.new_key("knowledge")) as library:
+        await library.until(await library.add((await library.create())["collection_id"]))
+        back_up(filled, tmp_path / "backup.tar")
+        fresh = tmp_path / "fresh"
+        fresh.mkdir()
+        restore(fresh, tmp_path / "backup.tar")
+        assert problems(sqlite_url(fresh / "palaver.db")) == []
+        before = await library.search("old trees")
+        key = library.key
+    async with start_server(data_dir=fresh) as restored, Library(restored, key) as library:
+        assert await library.search("old trees") == before != []
 
 
 async def test_a_backup_during_writes_is_one_moments_state(filled: Path, client: Client, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Indexing in the background: its states, its failures, and what a crash or a restart makes of it."""
 
 import asyncio
+import json
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from app.knowledge.models import DocumentRow
 from app.knowledge.store import Held, IndexStore
 from tests.conftest import StartServer
 from tests.knowledge.conftest import ROOT, Library, rows, stored
+from tests.support.answers import Answer, raw, status
+from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess
 from tests.support.server import Server
 
@@ -58,6 +61,29 @@ async def test_a_text_beyond_the_limit_is_cut_and_says_so(start_server: StartSer
         ready = await library.until(await library.add(collection_id, "Ferns like shade. " * 100))
         assert (ready["status"], ready["truncated"]) == ("ready", True)
         assert "only the first 1,000 characters" in ready["notes"][-1]
+
+
+async def test_passages_have_the_vectors_of_the_profiles_model(
+    library: Library, server: Server, model: ModelServer, data_dir: Path
+) -> None:
+    (data_dir / "configs" / "vectors.toml").write_text('[knowledge]\nembedding_model = "embed"\n')
+    collection = await library.create(config_id="vectors")
+    assert collection["embedding_model"] == "embed"
+    model.script(status(503))  # away for a moment
+    model.default = embeddings
+    ready = await library.until(await library.add(collection["collection_id"]))
+    assert (ready["status"], ready["error"]) == ("ready", None)
+    assert await rows(server, "knowledge_vectors") == ready["passage_count"]
+    assert (model.requests[-1].path, model.requests[-1].body["model"]) == ("/v1/embeddings", "embed")
+
+    model.default = lambda body: status(401)
+    failed = await library.until(await library.add(collection["collection_id"], "Another text"))
+    assert (failed["status"], failed["error_code"]) == ("failed", "embeddings_failed")
+
+
+def embeddings(body: Mapping[str, Any]) -> Answer:
+    data = [{"object": "embedding", "index": index, "embedding": [1.0, 2.0]} for index in range(len(body["input"]))]
+    return raw(json.dumps({"object": "list", "data": data}).encode(), "application/json")
 
 
 async def test_a_database_that_is_away_costs_nothing_but_time(
