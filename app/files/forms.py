@@ -1,6 +1,5 @@
 """A whole multipart form, its fields and its files, read as it arrives and no further than its limits."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +9,12 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from app.files.multipart import (
-    IDLE_SECONDS,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
-    UploadStalled,
     decoded,
     extended_filename,
     malformed,
+    next_piece,
 )
 from app.files.names import clean_filename
 
@@ -52,11 +50,7 @@ async def read_form(content_type: str | None, body: AsyncIterator[bytes], limits
     reader = _FormReader(content_type, limits)
     left = limits.body_bytes
     while True:
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                data = await anext(body, None)
-        except TimeoutError:
-            raise UploadStalled("The request did not arrive in time") from None
+        data = await next_piece(body)
         if data is None:
             return reader.end()
         left -= len(data)

@@ -31,6 +31,15 @@ class UploadStalled(AppError):
     code = "request_timeout"
 
 
+async def next_piece(body: AsyncIterator[bytes]) -> bytes | None:
+    """What comes next of a body; None at its end. Raises UploadStalled."""
+    try:
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await anext(body, None)
+    except TimeoutError:
+        raise UploadStalled("The request did not arrive in time") from None
+
+
 class FormFile:
     """The file of the field `name` in the multipart body that `body` yields.
 
@@ -74,11 +83,7 @@ class FormFile:
 
     async def _feed(self) -> bool:
         """Give the parser what comes next; False at the end of the body."""
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                data = await anext(self._body, None)
-        except TimeoutError:
-            raise UploadStalled("The request did not arrive in time") from None
+        data = await next_piece(self._body)
         if data is None:
             if self._parts and not self._ended:
                 raise malformed("it ends too early")
@@ -141,7 +146,7 @@ class FormFile:
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._inside:
-            self._pieces.append(data[start:end])
+            self._pieces.append(data if end - start == len(data) else data[start:end])
 
     def _on_part_end(self) -> None:
         self._inside = False

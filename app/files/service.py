@@ -1,8 +1,6 @@
 """Taking files in, finding them, giving them back and deleting them."""
 
 import asyncio
-import codecs
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
@@ -11,10 +9,11 @@ from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
-from app.errors import AppError, NotFound, PayloadTooLarge
+from app.errors import AppError, NotFound
+from app.files.intake import Digest, take_in
 from app.files.models import Attachment, AttachmentRow, Kind
 from app.files.names import clean_filename
-from app.files.sniffing import HEAD_BYTES, Sniffer
+from app.files.sniffing import Sniffer
 from app.files.storage import AttachmentStorage
 from app.kit.clock import utc_now
 from app.kit.db import Database
@@ -75,10 +74,8 @@ class FileService:
     ) -> Attachment:
         key = self._storage.new_key()
         async with self._storage.new_object(key) as sink:
-            digest = _Digest(self.max_upload_bytes)
-            async for chunk in chunks:
-                digest.update(chunk)
-                await sink.write(chunk)
+            digest = Digest()
+            await take_in(chunks, digest, sink, self.max_upload_bytes)
             await sink.finish()
             attachment = await self._describe(filename, digest, key, principal)
             claim = claim_of(principal.key_id, "file", idempotency_key, [filename, attachment.sha256])
@@ -142,7 +139,7 @@ class FileService:
         """Raises Unavailable when the storage cannot be used: for readiness."""
         await self._storage.check()
 
-    async def _describe(self, filename: str, digest: "_Digest", key: str, principal: Principal) -> Attachment:
+    async def _describe(self, filename: str, digest: Digest, key: str, principal: Principal) -> Attachment:
         # Off the event loop: libmagic can take a while over a text that looks like many things.
         sniffed = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
         return Attachment(
@@ -190,42 +187,6 @@ class _StoredBefore(Exception):
     def __init__(self, claim: Claim) -> None:
         super().__init__()
         self.claim = claim
-
-
-class _Digest:
-    """What is learned of a file while its bytes pass: size, SHA-256, its first bytes, whether it is UTF-8."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._hash = hashlib.sha256()
-        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
-        self.head = bytearray()
-        self.size = 0
-
-    def update(self, chunk: bytes) -> None:
-        """Raises PayloadTooLarge."""
-        self.size += len(chunk)
-        if self.size > self._limit:
-            raise PayloadTooLarge(f"The file is larger than {self._limit} bytes")
-        self._hash.update(chunk)
-        if len(self.head) < HEAD_BYTES:
-            self.head += chunk[: HEAD_BYTES - len(self.head)]
-        self._decode(chunk)
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-    def is_utf8(self) -> bool:
-        self._decode(b"", final=True)
-        return self._decoder is not None
-
-    def _decode(self, chunk: bytes, *, final: bool = False) -> None:
-        # Most files that are no text fail within their first bytes, and cost nothing from there on.
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(chunk, final)
-            except UnicodeDecodeError:
-                self._decoder = None
 
 
 def _visible_to(principal: Principal | None, query: Select[Any]) -> Select[Any]:

@@ -6,6 +6,7 @@ system throw the answer away unread (a reset connection). Both are put right her
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from typing import Any, cast
@@ -26,6 +27,8 @@ class BoundedBody(Body):
 
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
         super().__init__(expected_content_length, max_content_length)
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
         self._room = asyncio.Event()
         self._room.set()
         self._ended = asyncio.Event()
@@ -33,28 +36,50 @@ class BoundedBody(Body):
         self._unwanted = False
 
     async def __anext__(self) -> bytes:
-        data = await super().__anext__()
-        self._room.set()
+        """The next piece, as the server gave it: Quart's own body copies each twice."""
+        while not self._pieces:
+            if self._must_raise is not None or self._complete.is_set():
+                return await super().__anext__()  # says how it ended
+            self._has_data.clear()
+            await self._has_data.wait()
+        if self._must_raise is not None:
+            raise self._must_raise
+        data = self._pieces.popleft()
+        self._held -= len(data)
+        if self._held < BUFFERED_BYTES:
+            self._room.set()
         return data
 
     def __await__(self) -> Generator[Any, None, Any]:
         self._wanted_whole = True
         self._room.set()
+        while self._pieces:
+            super().append(self._pieces.popleft())
         return super().__await__()
 
     def append(self, data: bytes) -> None:
-        if self._unwanted:
+        if self._unwanted or self._must_raise is not None or not data:
             return
-        super().append(data)
-        if len(self._data) >= BUFFERED_BYTES and not self._wanted_whole:
+        if self._wanted_whole:
+            super().append(data)
+            return
+        self._pieces.append(data)
+        self._held += len(data)
+        self._has_data.set()
+        if self._max_content_length is not None and self._held > self._max_content_length:
+            self._refuse()
+        elif self._held >= BUFFERED_BYTES:
             self._room.clear()
 
     def restrict(self, limit: int | None) -> None:
         """Refuse a whole body of more than `limit` bytes, as soon as that many have come."""
         self._max_content_length = limit
-        if limit is not None and len(self._data) > limit:
-            self._must_raise = RequestEntityTooLarge()
-            self.set_complete()
+        if limit is not None and self._held > limit:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self._must_raise = RequestEntityTooLarge()
+        self.set_complete()
 
     def end(self) -> None:
         """The sender has sent all of it."""
@@ -162,17 +187,17 @@ class BoundedConnection(ASGIHTTPConnection):
                 # From here on a pause would also hide the sender's leaving, which comes after its body.
                 body.discard()
                 length = _length_in(event["headers"])
-            elif event["type"] == "http.response.body" and not over:
-                # Quart says that an answer is over in an event of its own, which is as much work as any other.
-                over = not event.get("more_body", False) or 0 < length == len(event["body"])
-                if over:
-                    event["more_body"] = False
-                    if not body.ended:
-                        with suppress(TimeoutError):
-                            async with asyncio.timeout(LINGER_SECONDS):
-                                await body.until_end()
             elif over:
                 return
+            elif event["type"] == "http.response.body":
+                if body.ended:
+                    # Quart says that an answer is over in an event of its own, which is as much work as any other.
+                    over = not event.get("more_body", False) or 0 < length == len(event["body"])
+                    event["more_body"] = not over
+                elif not event.get("more_body", False):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LINGER_SECONDS):
+                            await body.until_end()
             await send(event)
 
         await super().handle_request(request, send_and_linger)
