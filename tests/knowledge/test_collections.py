@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from tests.knowledge.conftest import Library
 from tests.support.client import Client
 from tests.support.server import Server
@@ -48,21 +46,21 @@ async def test_a_name_is_an_owners_once_and_free_again_after_deletion(library: L
     await library.create("garden")
 
 
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        ({}, "missing_key"),
-        ({"name": "  "}, "invalid_request"),
-        ({"name": "a\x07b"}, "invalid_request"),
-        ({"name": "n" * 101}, "invalid_request"),
-        ({"name": None}, "invalid_request"),
-        ({"name": "a", "description": "d" * 501}, "invalid_request"),
-        ({"name": "a", "owner": ""}, "invalid_request"),
-        ({"name": "a", "config_id": "nowhere"}, "config_not_found"),
-    ],
-)
-async def test_what_makes_no_collection_is_refused(library: Library, body: dict[str, Any], code: str) -> None:
-    assert await library.refused("POST", "/collections", json=body) == (400, code)
+NO_COLLECTIONS: list[tuple[dict[str, Any], str]] = [
+    ({}, "missing_key"),
+    ({"name": "  "}, "invalid_request"),
+    ({"name": "a\x07b"}, "invalid_request"),
+    ({"name": "n" * 101}, "invalid_request"),
+    ({"name": None}, "invalid_request"),
+    ({"name": "a", "description": "d" * 501}, "invalid_request"),
+    ({"name": "a", "owner": ""}, "invalid_request"),
+    ({"name": "a", "config_id": "nowhere"}, "config_not_found"),
+]
+
+
+async def test_what_makes_no_collection_is_refused(library: Library) -> None:
+    for body, code in NO_COLLECTIONS:
+        assert (await library.refused("POST", "/collections", json=body), body) == ((400, code), body)
     assert (await library.data("GET", "/collections"))["total"] == 0
 
 

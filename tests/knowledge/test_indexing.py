@@ -90,7 +90,7 @@ async def test_a_database_that_is_away_costs_nothing_but_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.knowledge.indexer.RETRY_SECONDS", 0.01)
-    left = 3
+    left = 2
     add_passages = IndexStore.add_passages
 
     async def flaky(store: IndexStore, *args: Any, **options: Any) -> None:
