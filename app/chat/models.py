@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kit.db import Base, BigId, UtcDateTime
@@ -58,6 +58,16 @@ class SessionRow(Base):
     config_id: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SessionCountRow(Base):
+    """How many sessions a user has; triggers on `sessions` keep it, in the transaction that adds or deletes one."""
+
+    __tablename__ = "session_counts"
+
+    creator: Mapped[str] = mapped_column(String(255), primary_key=True)
+    platform_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
 
 
 class MessageRow(Base):
