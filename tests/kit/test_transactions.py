@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,28 @@ async def test_those_who_wait_for_a_stuck_writer_are_told_in_time(
         assert await database.run_write(adding("in time")) == 1
     finally:
         await database.close()
+
+
+async def test_the_log_is_written_into_the_database_beside_the_writer(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_the_file_itself() -> list[tuple[str]]:
+        alone = tmp_path / "alone.db"
+        alone.write_bytes((tmp_path / "things.db").read_bytes())
+        with closing(sqlite3.connect(alone)) as connection:
+            return connection.execute("SELECT name FROM things").fetchall()
+
+    await database.run_write(adding("one"))
+    with suppress(sqlite3.OperationalError):  # its table may be in the log yet
+        assert in_the_file_itself() == []
+    monkeypatch.setattr("app.kit.sqlite.CHECKPOINT_COMMITS", 1)
+    await database.run_write(adding("two"))
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(sqlite3.DatabaseError):  # it may have been read in the middle of the writing
+                if in_the_file_itself() == [("one",), ("two",)]:
+                    break
+            await asyncio.sleep(0.01)
 
 
 async def test_readers_see_one_moment_and_do_not_write(database: Database) -> None:
