@@ -18,29 +18,18 @@ import stamina
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from app.chat.events import (
-    Completed,
-    Ended,
-    Event,
-    Failed,
-    MessageSaved,
-    Stats,
-    ToolCall,
-    reasoning_of,
-    refs_of,
-    text_of,
-)
+from app.chat.endings import completed, cut_short, failure_of
+from app.chat.events import Ended, Event, Failed, ToolCall
+from app.chat.jobs import Job, Target
 from app.chat.log import RunLog
 from app.chat.models import OPEN_STATUSES, MessageStatus, Run, RunStatus
-from app.chat.queue import SessionQueue, Ticket
+from app.chat.queue import SessionQueue
 from app.chat.reply import Reply
 from app.chat.store import Checkpoint, Outcome, RunStore
 from app.errors import AppError, Unavailable
-from app.kit.clock import iso, utc_now
-from app.kit.concurrency import Place
+from app.kit.clock import utc_now
 from app.kit.db import DatabaseUnavailable
-from app.providers.client import Provider
-from app.providers.models import REQUEST_REFUSED, ModelRequest, UpstreamError
+from app.providers.models import REQUEST_REFUSED, UpstreamError
 
 CHECKPOINT_SECONDS = 0.5
 LEASE_RENEWAL_SECONDS = 5.0
@@ -62,38 +51,6 @@ class Observer(Protocol):
     def run_finished(self, state: str, *, prompt_tokens: int, completion_tokens: int) -> None: ...
     def first_token(self, seconds: float) -> None: ...
     def queue_length(self, length: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A model at a model server."""
-
-    provider: Provider
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request for a target; `told` is what the log says of it before the reply."""
-
-    request: ModelRequest
-    told: Sequence[Event] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """An accepted run and what it needs.
-
-    `targets` are asked in their order until one begins to answer; `prepare` makes the prompt when the turn has come;
-    `opening` is what the log begins with; `place` is given back when the run is over.
-    """
-
-    run: Run
-    ticket: Ticket
-    place: Place
-    targets: Sequence[Target]
-    prepare: Callable[[Target], Awaitable[Prepared]]
-    opening: Sequence[Event]
 
 
 @dataclass(slots=True, eq=False)
@@ -242,7 +199,7 @@ class RunEngine:
             return self._cut_short(active, active.stop_status, MessageStatus.PARTIAL, active.stop_cause)
         except UpstreamError as error:
             log.warning("upstream_failed", status=error.status, detail=error.detail, provider=active.target.provider.id)
-            cause = _failed(error)
+            cause = failure_of(error)
             return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
         except AppError as error:
             log.warning("run_failed", code=error.code, exc_info=error.__cause__)
@@ -252,7 +209,12 @@ class RunEngine:
             log.error("run_crashed", exc_info=error)
             cause = Failed("internal_error", "The reply could not be made because of an internal error")
             return self._cut_short(active, RunStatus.FAILED, MessageStatus.FAILED, cause)
-        return self._completed(active)
+        active.log.append(
+            *(ToolCall(call.id, call.name, call.arguments, time.time()) for call in active.reply.tool_calls)
+        )
+        assert active.started_at is not None
+        timing = active.started_at, active.first_token_at or 0.0
+        return completed(active.job.run, active.log.events, active.reply, *timing)
 
     async def _work(self, active: _Active) -> None:
         if active.stop_cause is not None:  # before it began
@@ -295,38 +257,6 @@ class RunEngine:
                     self._observer.first_token(active.first_token_at)
                 if events:
                     active.log.append(*events)
-
-    def _completed(self, active: _Active) -> tuple[Outcome, list[Event]]:
-        calls = active.reply.tool_calls
-        for call in calls:
-            active.log.append(ToolCall(call.id, call.name, call.arguments, time.time()))
-        text, reasoning = text_of(active.log.events), reasoning_of(active.log.events)
-        usage = active.reply.usage
-        assert active.started_at is not None
-        stats = Stats(
-            input_other=usage.prompt_tokens - usage.cached_tokens,
-            input_cached=usage.cached_tokens,
-            output=usage.completion_tokens,
-            start_time=active.started_at.timestamp(),
-            end_time=time.time(),
-            first_token=active.first_token_at or 0.0,
-        )
-        counted = {"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output}
-        now = utc_now()
-        outcome = Outcome(
-            RunStatus.COMPLETED,
-            MessageStatus.COMPLETE,
-            now,
-            text,
-            reasoning,
-            tool_calls=calls,
-            token_usage=counted,
-            refs=refs_of(active.log.events),
-        )
-        done = Completed(text, reasoning)
-        saved = _saved(active.job.run, now)
-        tail: list[Event] = [stats, done, *saved] if active.job.run.streaming else [done, *saved, stats]
-        return outcome, [*tail, Ended()]
 
     def _cut_short(
         self, active: _Active, status: RunStatus, message_status: MessageStatus, cause: Failed
@@ -474,31 +404,3 @@ async def _until_stored(end: Callable[[], Awaitable[bool]]) -> bool:
 def _with_last(targets: Sequence[Target]) -> Iterator[tuple[Target, bool]]:
     """Each target, and whether it is the last."""
     return ((target, index == len(targets)) for index, target in enumerate(targets, 1))
-
-
-def cut_short(
-    run: Run, events: Sequence[Event], status: RunStatus, message_status: MessageStatus, cause: Failed
-) -> tuple[Outcome, list[Event]]:
-    """The end of a run that was not completed: what it said so far is kept, and marked as not the whole."""
-    now = utc_now()
-    text = text_of(events)
-    outcome = Outcome(
-        status,
-        message_status,
-        now,
-        text,
-        reasoning_of(events),
-        error_code=cause.code,
-        error=cause.message,
-        refs=refs_of(events),
-    )
-    saved = _saved(run, now) if text else []
-    return outcome, [*saved, cause, Ended()]
-
-
-def _saved(run: Run, now: datetime) -> list[Event]:
-    return [] if run.reply_message_id is None else [MessageSaved(run.reply_message_id, iso(now))]
-
-
-def _failed(error: UpstreamError) -> Failed:
-    return Failed("upstream_error", error.message, error.gateway_status, error.retry_after, error.refusal)

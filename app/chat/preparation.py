@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from app.chat.engine import Prepared, Target
+from app.chat.jobs import Prepared, Target
 from app.chat.material import refs_event, with_material
 from app.chat.models import Run
 from app.chat.parts import Part

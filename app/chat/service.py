@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from app.auth.models import Principal
 from app.chat import statements
-from app.chat.engine import Job, RunEngine, Target
+from app.chat.engine import RunEngine
 from app.chat.events import (
     Completed,
     Ended,
@@ -22,6 +22,7 @@ from app.chat.events import (
     TextDelta,
     UserMessageSaved,
 )
+from app.chat.jobs import Job, Target
 from app.chat.log import RunLog
 from app.chat.material import question_of
 from app.chat.models import (

@@ -12,27 +12,27 @@ from app.chat.models import (
     RunRow,
     SessionRow,
 )
-from app.kit.statements import Prepared
+from app.kit.statements import PreparedStatement
 
 _open = or_(*(RunRow.status == status.value for status in OPEN_STATUSES))
 
 # Accepting a message
 
-FIND_SESSION = Prepared(select(SessionRow).where(SessionRow.id == bindparam("session_id")))
+FIND_SESSION = PreparedStatement(select(SessionRow).where(SessionRow.id == bindparam("session_id")))
 
-ADD_SESSION = Prepared(
+ADD_SESSION = PreparedStatement(
     insert(SessionRow),
     ("id", "platform_id", "creator", "display_name", "is_group", "config_id", "created_at", "updated_at"),
 )
 
-TOUCH_SESSION = Prepared(update(SessionRow).where(SessionRow.id == bindparam("session_id")), ("updated_at",))
+TOUCH_SESSION = PreparedStatement(update(SessionRow).where(SessionRow.id == bindparam("session_id")), ("updated_at",))
 
-ADD_MESSAGE = Prepared(
+ADD_MESSAGE = PreparedStatement(
     insert(MessageRow).returning(MessageRow.id, sort_by_parameter_order=True),
     ("session_id", "run_id", "role", "status", "parts", "reasoning", "created_at"),
 )
 
-ADD_RUN = Prepared(
+ADD_RUN = PreparedStatement(
     insert(RunRow),
     (
         *("id", "session_id", "username", "key_id", "status", "streaming", "user_message_id", "reply_message_id"),
@@ -40,7 +40,7 @@ ADD_RUN = Prepared(
     ),
 )
 
-ADD_EVENTS = Prepared(insert(RunEventsRow), ("run_id", "first", "events", "created_at"))
+ADD_EVENTS = PreparedStatement(insert(RunEventsRow), ("run_id", "first", "events", "created_at"))
 
 # Asking the model
 
@@ -49,7 +49,7 @@ _reply = aliased(MessageRow)
 # A question's reply has the number behind its own. What waits is told by the same snapshot as what is shown.
 _waits = exists().where(_reply.id == MessageRow.id + 1, _reply.status == MessageStatus.PENDING.value)
 
-NEWEST_MESSAGES = Prepared(
+NEWEST_MESSAGES = PreparedStatement(
     select(MessageRow.id, MessageRow.role, MessageRow.parts)
     .where(
         MessageRow.session_id == bindparam("session_id"),
@@ -60,25 +60,25 @@ NEWEST_MESSAGES = Prepared(
     .limit(bindparam("most"))
 )
 
-MESSAGE = Prepared(
+MESSAGE = PreparedStatement(
     select(MessageRow.id, MessageRow.role, MessageRow.parts).where(MessageRow.id == bindparam("message_id"))
 )
 
 # Keeping what it says
 
-START_RUN = Prepared(
+START_RUN = PreparedStatement(
     update(RunRow).where(RunRow.id == bindparam("run_id"), RunRow.status == bindparam("before")),
     ("status", "started_at"),
 )
 
-RENEW_LEASES = Prepared(update(RunRow).where(RunRow.owner == bindparam("holder"), _open), ("leased_until",))
+RENEW_LEASES = PreparedStatement(update(RunRow).where(RunRow.owner == bindparam("holder"), _open), ("leased_until",))
 
-END_RUN = Prepared(
+END_RUN = PreparedStatement(
     update(RunRow).where(RunRow.id == bindparam("run_id"), _open),
     ("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at"),
 )
 
-KEEP_REPLY = Prepared(
+KEEP_REPLY = PreparedStatement(
     update(MessageRow).where(MessageRow.id == bindparam("message_id")),
     ("status", "parts", "reasoning", "token_usage", "refs", "created_at"),
 )

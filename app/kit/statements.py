@@ -20,7 +20,7 @@ _DIALECT = sqlite.dialect(json_serializer=to_json_text, json_deserializer=from_j
 _Convert = Callable[[Any], Any]
 
 
-class Prepared:
+class PreparedStatement:
     """An insert, update or select whose text is made once.
 
     `columns` are those that an insert or update is given values for. Parameters are named for these columns, and for

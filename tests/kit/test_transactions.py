@@ -13,12 +13,12 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.kit import db
 from app.kit.db import Database, DatabaseUnavailable, sqlite_url
-from app.kit.statements import Prepared
+from app.kit.statements import PreparedStatement
 
 TABLE = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, unique=True))
-ADD = Prepared(insert(TABLE).returning(TABLE.c.id, sort_by_parameter_order=True), ("name",))
-RENAME = Prepared(update(TABLE).where(TABLE.c.name == bindparam("old")), ("name",))
-FIND = Prepared(select(TABLE).where(TABLE.c.name == bindparam("wanted"), TABLE.c.id > 0))
+ADD = PreparedStatement(insert(TABLE).returning(TABLE.c.id, sort_by_parameter_order=True), ("name",))
+RENAME = PreparedStatement(update(TABLE).where(TABLE.c.name == bindparam("old")), ("name",))
+FIND = PreparedStatement(select(TABLE).where(TABLE.c.name == bindparam("wanted"), TABLE.c.id > 0))
 
 
 class Refused(Exception):
@@ -220,4 +220,4 @@ async def test_finished_statements_do_the_same_on_any_connection(database: Datab
 def test_a_column_with_a_default_of_pythons_must_be_given() -> None:
     table = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("kind", String, default="x"))
     with pytest.raises(ValueError, match="kind"):
-        Prepared(insert(table), ("id",))
+        PreparedStatement(insert(table), ("id",))
