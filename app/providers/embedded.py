@@ -69,8 +69,8 @@ def reply_to(messages: Sequence[tuple[str, str]]) -> str:
     """What the model says to a conversation of (role, text)."""
     asked = next((text for role, text in reversed(messages) if role == "user"), "")
     quoted = " ".join(asked.split())
-    if len(quoted) > QUOTED_CHARS:
-        quoted = quoted[:QUOTED_CHARS].rstrip() + "…"
+    if len(quoted) > QUOTED_CHARS:  # what was asked stands at the end, behind quotations, passages and files
+        quoted = "…" + quoted[-QUOTED_CHARS:].lstrip()
     count = sum(role != "system" for role, _ in messages)
     given = "one message" if count == 1 else f"{count} messages"
     return (
