@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -24,7 +25,10 @@ class Wanted(NamedTuple):
 
 
 class FullText(Protocol):
-    """A full-text index over terms that Palaver has made. Every method works within the caller's transaction."""
+    """A full-text index over terms that Palaver has made. Every method works within the caller's transaction.
+
+    Those that search run in a thread of the database's, all statements of a question in one call.
+    """
 
     async def new_ids(self, connection: AsyncConnection, count: int) -> list[int]:
         """Ids for passages that are about to be inserted."""
@@ -32,12 +36,12 @@ class FullText(Protocol):
     async def add(self, connection: AsyncConnection, rows: Sequence[IndexedTerms]) -> None:
         """Add passages' terms. They go when the passages go."""
 
-    async def frequencies(self, connection: AsyncConnection, terms: Sequence[Wanted], most: int) -> list[int]:
+    def frequencies(self, connection: Connection, terms: Sequence[Wanted], most: int) -> list[int]:
         """In how many passages each of the terms is; an estimate from `most` upwards."""
 
-    async def best(
+    def best(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         terms: Sequence[Wanted],
         collection_ids: Sequence[str],
         *,
@@ -52,9 +56,9 @@ class FullText(Protocol):
         passages are not even looked at, which is quicker if the collections hold a small part of all passages.
         """
 
-    async def any_with_all(
+    def any_with_all(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         terms: Sequence[Wanted],
         collection_ids: Sequence[str],
         *,
@@ -63,9 +67,7 @@ class FullText(Protocol):
     ) -> list[IndexedTerms]:
         """Some passages with all of the terms, for questions of nothing but frequent ones."""
 
-    async def with_ids(
-        self, connection: AsyncConnection, ids: Sequence[int], collection_ids: Sequence[str]
-    ) -> list[IndexedTerms]:
+    def with_ids(self, connection: Connection, ids: Sequence[int], collection_ids: Sequence[str]) -> list[IndexedTerms]:
         """Those of the passages with these ids that are ready and of the collections."""
 
 

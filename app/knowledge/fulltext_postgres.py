@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.knowledge.fulltext import IndexedTerms, Wanted
@@ -65,14 +65,14 @@ class PostgresFullText:
             ],
         )
 
-    async def frequencies(self, connection: AsyncConnection, terms: Sequence[Wanted], most: int) -> list[int]:
+    def frequencies(self, connection: Connection, terms: Sequence[Wanted], most: int) -> list[int]:
         # Counted to the end, up to a bound that keeps the answer quick: there is no order to estimate from.
         parameters = {"wanted": [_quoted(term) for term in terms], "most": most * 10}
-        return list((await connection.execute(_FREQUENCIES, parameters)).scalars())
+        return list(connection.execute(_FREQUENCIES, parameters).scalars())
 
-    async def best(
+    def best(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         terms: Sequence[Wanted],
         collection_ids: Sequence[str],
         *,
@@ -80,31 +80,29 @@ class PostgresFullText:
         ranked: bool,
         limit: int,
     ) -> tuple[list[IndexedTerms], bool]:
-        found = await self._ask(connection, _BEST, " | ".join(map(_quoted, terms)), collection_ids, limit)
+        found = self._ask(connection, _BEST, " | ".join(map(_quoted, terms)), collection_ids, limit)
         return found, False
 
-    async def any_with_all(
+    def any_with_all(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         terms: Sequence[Wanted],
         collection_ids: Sequence[str],
         *,
         scoped: bool,
         limit: int,
     ) -> list[IndexedTerms]:
-        return await self._ask(connection, _SOME, " & ".join(map(_quoted, terms)), collection_ids, limit)
+        return self._ask(connection, _SOME, " & ".join(map(_quoted, terms)), collection_ids, limit)
 
-    async def with_ids(
-        self, connection: AsyncConnection, ids: Sequence[int], collection_ids: Sequence[str]
-    ) -> list[IndexedTerms]:
+    def with_ids(self, connection: Connection, ids: Sequence[int], collection_ids: Sequence[str]) -> list[IndexedTerms]:
         parameters = {"ids": list(ids), "collections": list(collection_ids)}
-        return [IndexedTerms(*row) for row in await connection.execute(_THESE, parameters)]
+        return [IndexedTerms(*row) for row in connection.execute(_THESE, parameters)]
 
-    async def _ask(
-        self, connection: AsyncConnection, statement: Any, wanted: str, collection_ids: Sequence[str], limit: int
+    def _ask(
+        self, connection: Connection, statement: Any, wanted: str, collection_ids: Sequence[str], limit: int
     ) -> list[IndexedTerms]:
         parameters = {"wanted": wanted, "collections": list(collection_ids), "limit": limit}
-        return [IndexedTerms(*row) for row in await connection.execute(statement, parameters)]
+        return [IndexedTerms(*row) for row in connection.execute(statement, parameters)]
 
 
 def _tsvector(heading: str, body: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.knowledge.fulltext import IndexedTerms, Wanted
@@ -86,16 +86,16 @@ class SqliteFullText:
     async def add(self, connection: AsyncConnection, rows: Sequence[IndexedTerms]) -> None:
         await connection.execute(_ADD, [{**row._asdict(), "scope": _scope(row.collection_id)} for row in rows])
 
-    async def frequencies(self, connection: AsyncConnection, terms: Sequence[Wanted], most: int) -> list[int]:
+    def frequencies(self, connection: Connection, terms: Sequence[Wanted], most: int) -> list[int]:
         wanted = [_within(_quoted(term)) for term in terms]
-        result = await connection.execute(_FREQUENCIES, {"wanted": _json(wanted), "most": most})
+        result = connection.execute(_FREQUENCIES, {"wanted": _json(wanted), "most": most})
         last_of_all, found = _frequencies.decode(result.scalar_one())
         # The index gives passages in the order of their ids: how far the first of them reach says how many there are.
         return [count if count < most else int(count * (last_of_all or 0) / max(last or 0, 1)) for count, last in found]
 
-    async def best(
+    def best(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         terms: Sequence[Wanted],
         collection_ids: Sequence[str],
         *,
@@ -110,11 +110,11 @@ class SqliteFullText:
         else:
             wanted = _json([(_within(_quoted(term), scopes), term.weight) for term in terms])
             statement = _BEST_BY_WEIGHT
-        return await self._ask(connection, statement, wanted, collection_ids, limit)
+        return self._ask(connection, statement, wanted, collection_ids, limit)
 
-    async def any_with_all(
+    def any_with_all(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         terms: Sequence[Wanted],
         collection_ids: Sequence[str],
         *,
@@ -123,20 +123,18 @@ class SqliteFullText:
     ) -> list[IndexedTerms]:
         scopes = collection_ids if scoped else ()
         wanted = " AND ".join(_within(_quoted(term), scopes) for term in terms)
-        found, _ = await self._ask(connection, _SOME, wanted, collection_ids, limit)
+        found, _ = self._ask(connection, _SOME, wanted, collection_ids, limit)
         return found
 
-    async def with_ids(
-        self, connection: AsyncConnection, ids: Sequence[int], collection_ids: Sequence[str]
-    ) -> list[IndexedTerms]:
-        found, _ = await self._ask(connection, _THESE, _json(list(ids)), collection_ids, len(ids))
+    def with_ids(self, connection: Connection, ids: Sequence[int], collection_ids: Sequence[str]) -> list[IndexedTerms]:
+        found, _ = self._ask(connection, _THESE, _json(list(ids)), collection_ids, len(ids))
         return found
 
-    async def _ask(
-        self, connection: AsyncConnection, statement: Any, wanted: str, collection_ids: Sequence[str], limit: int
+    def _ask(
+        self, connection: Connection, statement: Any, wanted: str, collection_ids: Sequence[str], limit: int
     ) -> tuple[list[IndexedTerms], bool]:
         parameters = {"wanted": wanted, "collections": _json(list(collection_ids)), "limit": limit}
-        count, found = _found.decode((await connection.execute(statement, parameters)).scalar_one())
+        count, found = _found.decode(connection.execute(statement, parameters).scalar_one())
         return found, count == limit
 
 

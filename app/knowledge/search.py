@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.kit.db import Database
@@ -56,9 +56,13 @@ class Searcher:
         query = _bounded(query)
         questions = await self._questions(query, collection_ids)
         names = _names_in(query)
-        async with self._database.read() as connection:
-            similar = await self._by_meaning(connection, questions, limit)
-            matches = await self._by_words(connection, names, collection_ids, limit, similar)
+        similar: list[Similar] = []
+        if questions:
+            async with self._database.read() as connection:
+                similar = await self._by_meaning(connection, questions, limit)
+
+        def find(connection: Connection) -> list[Found]:
+            matches = self._by_words(connection, names, collection_ids, limit, similar)
             found = (
                 _fused(matches, similar, most=max(FUSED, 2 * limit))
                 if similar
@@ -66,7 +70,10 @@ class Searcher:
             )
             if relevant_only:
                 found = [match for match in found if match.bears_on_it]
-            return await _found(connection, found[:limit])
+            return _found(connection, found[:limit])
+
+        # In one call of one thread: each way there and back costs more, under load, than a statement.
+        return await self._database.run_read(find)
 
     async def _questions(self, query: str, collection_ids: Sequence[str]) -> list[tuple[str, bytes]]:
         """The query's vector for each of the collections that have an embedding model, where there is one in time."""
@@ -93,9 +100,9 @@ class Searcher:
             similar += await self._vectors.nearest(connection, collection_id, question, max(FUSED, 2 * limit))
         return sorted(similar, key=lambda one: -one.similarity)
 
-    async def _by_words(
+    def _by_words(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         names: Sequence[str],
         collection_ids: Sequence[str],
         limit: int,
@@ -103,16 +110,16 @@ class Searcher:
     ) -> list[Match]:
         """The passages that have terms of the question, best first; the similar ones are among them in any case."""
         fulltext = fulltext_for(connection.dialect.name)
-        sizes = await self._statistics.sizes(connection, collection_ids)
+        sizes = self._statistics.sizes(connection, collection_ids)
         total = max(sum(sizes.values()), 1)
         searched = sum(sizes.get(id, 0) for id in collection_ids)
-        frequencies = await self._statistics.frequencies(connection, fulltext, names)
+        frequencies = self._statistics.frequencies(connection, fulltext, names)
         terms = [_wanted(name, frequencies[name], total) for name in names]
         plan = _Plan(terms, frequencies, searched, scoped=searched < total * _SCOPED_BELOW)
-        candidates = await _candidates(connection, fulltext, plan, collection_ids, max(_CANDIDATES, 3 * limit))
+        candidates = _candidates(connection, fulltext, plan, collection_ids, max(_CANDIDATES, 3 * limit))
         there = {candidate.passage_id for candidate in candidates}
         if missing := [one.passage_id for one in similar if one.passage_id not in there]:
-            candidates += await fulltext.with_ids(connection, missing, collection_ids)
+            candidates += fulltext.with_ids(connection, missing, collection_ids)
         return rank(terms, candidates)
 
 
@@ -134,12 +141,12 @@ class _Plan:
         self.frequent = [] if self.terms else strong
 
 
-async def _candidates(
-    connection: AsyncConnection, fulltext: FullText, plan: _Plan, collection_ids: Sequence[str], most: int
+def _candidates(
+    connection: Connection, fulltext: FullText, plan: _Plan, collection_ids: Sequence[str], most: int
 ) -> list[IndexedTerms]:
     """The passages to be ranked: more of them than are wanted."""
     for count in range(min(3, len(plan.frequent)), 0, -1):
-        some = await fulltext.any_with_all(
+        some = fulltext.any_with_all(
             connection, plan.frequent[:count], collection_ids, scoped=plan.scoped, limit=3 * most
         )
         if some:
@@ -148,17 +155,17 @@ async def _candidates(
     limit, more = most, bool(plan.terms)
     # What is not ready and what is other collections' was among the best: look further down.
     while more and len(found) < most // 2 and limit <= 100 * most:
-        found, more = await fulltext.best(
+        found, more = fulltext.best(
             connection, plan.terms, collection_ids, scoped=plan.scoped, ranked=plan.ranked, limit=limit
         )
         limit *= 10
     return found[: 3 * most]
 
 
-async def _found(connection: AsyncConnection, matches: Sequence[Match]) -> list[Found]:
+def _found(connection: Connection, matches: Sequence[Match]) -> list[Found]:
     if not matches:
         return []
-    rows = await connection.execute(
+    rows = connection.execute(
         select(
             PassageRow.id,
             PassageRow.collection_id,
@@ -231,11 +238,11 @@ class _Statistics:
         self._sizes_until = 0.0
         self._frequent: dict[str, tuple[int, float]] = {}
 
-    async def sizes(self, connection: AsyncConnection, needed: Sequence[str]) -> Mapping[str, int]:
+    def sizes(self, connection: Connection, needed: Sequence[str]) -> Mapping[str, int]:
         """The numbers of ready passages by collections."""
         now = time.monotonic()
         if now > self._sizes_until or not all(self._sizes.get(id) for id in needed):
-            rows = await connection.execute(
+            rows = connection.execute(
                 select(DocumentRow.collection_id, func.sum(DocumentRow.passage_count))
                 .where(DocumentRow.status == DocumentStatus.READY)
                 .group_by(DocumentRow.collection_id)
@@ -245,15 +252,13 @@ class _Statistics:
             self._sizes_until = now + _REMEMBERED_SECONDS if large else 0.0
         return self._sizes
 
-    async def frequencies(
-        self, connection: AsyncConnection, fulltext: FullText, names: Sequence[str]
-    ) -> dict[str, int]:
+    def frequencies(self, connection: Connection, fulltext: FullText, names: Sequence[str]) -> dict[str, int]:
         """In how many passages each of the terms is."""
         now = time.monotonic()
         known = {name: count for name in names for count, until in [self._frequent.get(name, (0, 0.0))] if until > now}
         asked = [Wanted(name, is_beginning(name)) for name in names if name not in known]
         if asked:
-            counts = await fulltext.frequencies(connection, asked, _FREQUENT)
+            counts = fulltext.frequencies(connection, asked, _FREQUENT)
             for wanted, count in zip(asked, counts, strict=True):
                 known[wanted.term] = count
                 if count >= _FREQUENT:
