@@ -166,8 +166,11 @@ SCENARIOS: Sequence[Scenario] = (
         (
             Row("up_to_cp", "upload of 1 GB against cp (no proxy): speed", "x", Target(">=", 0.5)),
             Row("down_to_cp", "download of 1 GB against cp (no proxy): speed", "x", Target(">=", 0.5)),
+            Row("up_by_nginx", "upload of 1 GB through nginx against cp: speed", "x", Target(">=", 0.5)),
+            Row("down_by_nginx", "download of 1 GB through nginx against cp: speed", "x", Target(">=", 0.5)),
             Row("up_growth", "upload of 1 GB: memory", "MB", Target("<", 32)),
             Row("down_growth", "download of 1 GB: memory", "MB", Target("<", 32)),
+            Row("up_cpu", "upload: CPU", "s/GB"),
             Row("up_speed", "upload", "MB/s"),
             Row("down_speed", "download", "MB/s"),
             Row("cp_speed", "cp", "MB/s"),

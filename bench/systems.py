@@ -1,6 +1,7 @@
 """What is measured: Palaver's doors, the model server itself, and the peers; how each is asked for a reply."""
 
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -20,6 +21,8 @@ PEERS = ROOT / "bench" / ".peers"
 LITELLM = PEERS / "litellm" / "bin" / "litellm"
 PORTKEY = PEERS / "portkey" / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
 OPENAI_PATH = "/v1/chat/completions"
+NGINX = shutil.which("nginx", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
+NO_NGINX = "nginx is not installed"
 NO_PEER = "not run in a smoke test, or not installed (make bench-peers)"
 
 
@@ -163,6 +166,28 @@ async def portkey(folder: Path, _model: ServerProcess) -> AsyncIterator[ServerPr
     command = (node, "--import", ROOT / "bench" / "portkey_headers.mjs", PORTKEY, f"--port={port}", "--headless")
     async with serving(command, port, folder / "portkey.log", environment) as server:
         yield server
+
+
+@asynccontextmanager
+async def nginx(folder: Path, server: ServerProcess) -> AsyncIterator[ServerProcess | None]:
+    """nginx before the server, which passes bodies on as they come; None where it is not installed."""
+    if NGINX is None:
+        yield None
+        return
+    port, place = free_port(), folder / "nginx"
+    place.mkdir()
+    config = place / "nginx.conf"
+    config.write_text(
+        f"daemon off; worker_processes 1; pid {place}/pid; error_log {place}/error.log;\n"
+        "events {}\n"
+        f"http {{ access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;\n"
+        f"fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;\n"
+        f"server {{ listen 127.0.0.1:{port}; client_max_body_size 0;\n"
+        f"location / {{ proxy_pass http://{server.host}:{server.port}; proxy_http_version 1.1;\n"
+        "proxy_request_buffering off; proxy_buffering off; proxy_read_timeout 120s; } } }\n"
+    )
+    async with serving((NGINX, "-c", config, "-p", place), port, folder / "nginx.log") as proxy:
+        yield proxy
 
 
 def litellm_is_there() -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.processes import BenchError, ServerProcess
 from bench.scenario import Bench, Figures
-from bench.systems import API_KEY, palaver
+from bench.systems import API_KEY, NO_NGINX, nginx, palaver
 
 BOUNDARY = "palaver-bench"
 BLOCK = 1024 * 1024
@@ -27,11 +27,16 @@ async def files(bench: Bench) -> Figures:
         for _ in range(megabytes):
             file.write(block)
     limit = str(megabytes * BLOCK + 1024)
-    async with palaver(bench.new_folder("files"), bench.model, PALAVER_MAX_UPLOAD_BYTES=limit) as server:
+    async with (
+        palaver(bench.new_folder("files"), bench.model, PALAVER_MAX_UPLOAD_BYTES=limit) as server,
+        nginx(bench.folder, server) as proxy,
+    ):
         await asyncio.to_thread(_upload, server, _small(bench.folder))  # what the first one brings with it
         for _ in range(bench.rounds):
             copied = await _cp(source, bench.folder / "copy.bin")
+            before = server.cpu_seconds()
             up, up_growth, attachment_id = await _watched(server, asyncio.to_thread(_upload, server, source))
+            up_cpu = (server.cpu_seconds() - before) * 1024 / megabytes
             down, down_growth, _ = await _watched(
                 server, asyncio.to_thread(_download, server, attachment_id, megabytes * BLOCK)
             )
@@ -41,12 +46,28 @@ async def files(bench: Bench) -> Figures:
                 up_speed=megabytes / up,
                 down_speed=megabytes / down,
                 cp_speed=megabytes / copied,
+                up_cpu=up_cpu,
                 up_growth=up_growth / 1e6,
                 down_growth=down_growth / 1e6,
             )
             await asyncio.to_thread(_delete, server, attachment_id)
+            if proxy is not None:
+                await _through(proxy, server, source, copied, figures)
+    if proxy is None:
+        figures.skipped.update({"up_by_nginx": NO_NGINX, "down_by_nginx": NO_NGINX})
     source.unlink()
     return figures
+
+
+async def _through(proxy: ServerProcess, server: ServerProcess, source: Path, copied: float, figures: Figures) -> None:
+    """The same file up and down by way of the proxy."""
+    began = time.perf_counter()
+    attachment_id = await asyncio.to_thread(_upload, proxy, source)
+    up = time.perf_counter() - began
+    began = time.perf_counter()
+    await asyncio.to_thread(_download, proxy, attachment_id, source.stat().st_size)
+    figures.add(up_by_nginx=copied / up, down_by_nginx=copied / (time.perf_counter() - began))
+    await asyncio.to_thread(_delete, server, attachment_id)
 
 
 async def _watched(server: ServerProcess, act: Awaitable[str]) -> tuple[float, int, str]:
