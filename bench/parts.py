@@ -12,9 +12,10 @@ from pathlib import Path
 
 import aiohttp
 import uvloop
-from sqlalchemy import Column, Integer, MetaData, StaticPool, String, Table, create_engine, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, StaticPool, String, Table, create_engine, insert, select
 
 from app.kit.db import Database, sqlite_url
+from app.kit.statements import PreparedStatement
 from app.providers.client import Provider
 from app.providers.models import ModelRequest, ProviderSpec
 from bench.load import Job
@@ -25,6 +26,14 @@ ROUNDS = 300
 STATEMENTS = 6
 ROW = {"text": "x" * 200}
 TABLE = Table("bench", MetaData(), Column("id", Integer, primary_key=True), Column("text", String))
+
+
+ADD = PreparedStatement(insert(TABLE), ("text",))
+
+
+def _add(connection: Connection) -> None:
+    for _ in range(STATEMENTS):
+        ADD.change(connection, **ROW)
 
 
 def say(what: str, microseconds: float) -> None:
@@ -64,6 +73,10 @@ async def _database(path: Path) -> None:
         say("database: a read transaction with nothing in it", empty)
         say("database: each select of one row in it", (full_read - empty) / STATEMENTS)
         say(f"database: a write transaction of {STATEMENTS} inserts", full)
+        one = await _cost(lambda: database.run_write(_add))
+        eight = await _cost(lambda: asyncio.gather(*(database.run_write(_add) for _ in range(8))))
+        say("database: the same as one call of the writer's thread, statements finished (run_write)", one)
+        say("database: the same, eight at once, which share a commit, each", eight / 8)
     finally:
         await database.close()
 

@@ -24,6 +24,8 @@ PACKAGES = {
     "/app/chat/": "ours: app/chat",
     "/app/providers/": "ours: app/providers",
     "/app/kit/observability": "ours: logs and numbers",
+    "/app/kit/sqlite": "ours: transactions (and SQLite itself)",
+    "/app/kit/statements": "ours: transactions (and SQLite itself)",
     "/app/": "ours: the rest",
     "/sqlalchemy/": "SQLAlchemy",
     "/greenlet/": "SQLAlchemy",
@@ -45,6 +47,9 @@ PACKAGES = {
     "/stamina/": "stamina, tenacity",
     "/tenacity/": "stamina, tenacity",
 }
+
+WAITING = ("_worker (", "_connection_worker_thread (")
+"""Threads that wait for work, which py-spy takes for some that work."""
 
 
 def owner_of(stack: str) -> str:
@@ -87,6 +92,8 @@ async def _main(options: argparse.Namespace) -> None:
         counts: Counter[str] = Counter()
         for line in out.read_text().splitlines():
             stack, _, samples = line.rpartition(" ")
+            if stack.rpartition(";")[2].startswith(WAITING):
+                continue
             counts[owner_of(stack)] += int(samples)
     total = sum(counts.values())
     print(f"{door.name}, {options.clients} clients, 64 tokens: {cpu:.2f} ms of CPU a request")
