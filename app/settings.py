@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(6185, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
     database_url: str | None = Field(
-        None, description="A SQLAlchemy async URL; unset means SQLite in `<data_dir>/palaver.db`."
+        None,
+        description="A SQLAlchemy async URL; unset means SQLite in `<data_dir>/palaver.db`. "
+        "`postgresql+asyncpg://...` needs the extra `palaver[postgres]`.",
     )
     storage_url: str | None = Field(
         None, description="Where attachments are kept (`s3://bucket/prefix`); unset means `<data_dir>/attachments`."
