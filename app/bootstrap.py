@@ -170,8 +170,8 @@ def open_knowledge(
     remover = Remover(core.database, files)
 
     def wake() -> None:
-        indexer.wake()
-        remover.wake()
+        indexer.background.wake()
+        remover.background.wake()
 
     collections = CollectionService(core.database, profiles, providers)
     return Knowledge(
@@ -319,8 +319,8 @@ def _install_lifespan(
         engine.start_keeping()
         tasks.append(asyncio.create_task(_every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used)))
         tasks.append(asyncio.create_task(_every(PURGE_SECONDS, Idempotency(core.database).purge)))
-        tasks.append(asyncio.create_task(knowledge.indexer.run()))
-        tasks.append(asyncio.create_task(knowledge.remover.run()))
+        tasks.append(asyncio.create_task(knowledge.indexer.background.run()))
+        tasks.append(asyncio.create_task(knowledge.remover.background.run()))
 
     @app.after_serving
     async def stop() -> None:

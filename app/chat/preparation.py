@@ -1,7 +1,6 @@
 """What the model is asked for one run: made when its turn has come, for each target that is tried."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -13,7 +12,6 @@ from app.chat.parts import Part
 from app.chat.prompt import PromptBuilder, as_given
 from app.chat.requests import KnowledgeWish, ModelTurn
 from app.configs.models import Profile
-from app.errors import BadRequest
 from app.knowledge.models import Found
 from app.knowledge.service import KnowledgeService
 from app.roles.models import SHARED, Role
@@ -102,10 +100,7 @@ class Preparation:
             return ()
         username = self._run.username
         if wish.collections:
-            collections = []
-            for name in wish.collections:
-                with suppress(BadRequest):
-                    collections += await self._knowledge.collections_for([name], username)
+            collections = await self._knowledge.find_collections(wish.collections, username)
             if len(collections) < len(wish.collections):
                 log.warning("collections_gone", wanted=len(wish.collections), found=len(collections))
         else:

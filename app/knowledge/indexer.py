@@ -4,7 +4,6 @@ Extraction has a process of its own, and so have long texts; passages are writte
 event loop nor the chats' transactions wait long. A document is found only when it is whole.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from typing import Literal, Protocol, TypeVar
@@ -16,6 +15,7 @@ from app.errors import AppError, NotFound, Unavailable
 from app.files.extraction.models import ExtractedText
 from app.files.extraction.reader import DocumentReader
 from app.files.service import FileService
+from app.kit.background import Background
 from app.kit.db import DatabaseUnavailable
 from app.knowledge.index import Prepared
 from app.knowledge.preparing import PassageMaker
@@ -45,7 +45,7 @@ class Refused(AppError):
 
 
 class Indexer:
-    """Works on one document at a time, in a task of its own (`run`)."""
+    """Works on one document at a time, in the background. What is under way when that is cancelled begins again."""
 
     def __init__(
         self,
@@ -62,34 +62,17 @@ class Indexer:
         self._maker = maker
         self._embedder = embedder
         self._observer = observer
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """A document was queued."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Index what is queued and what comes, until cancelled; what is under way then begins again later."""
-        while True:
-            self._woken.clear()
-            try:
-                while (held := await self._store.take_next()) is not None:
-                    await self._index(held)
-            except Unavailable as error:
-                # The document is still there, and has lost nothing but time.
-                log.warning("indexing_put_off", code=error.code, exc_info=error.__cause__)
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+        self.background = Background(self._index_all, "indexing_put_off", LOOK_SECONDS, RETRY_SECONDS)
 
     async def close(self) -> None:
-        """End the processes that read documents and make passages; cancel `run` before."""
+        """End the processes that read documents and make passages; cancel the background work before."""
         await self._reader.close()
         await self._maker.close()
+
+    async def _index_all(self) -> None:
+        """Index what is queued. A document that is given up half-way is still there, and has lost nothing but time."""
+        while (held := await self._store.take_next()) is not None:
+            await self._index(held)
 
     async def _index(self, held: Held) -> None:
         """Raises DatabaseUnavailable."""

@@ -1,12 +1,10 @@
 """Removing documents and collections that their callers have deleted: bytes first, then passages, then the rows."""
 
-import asyncio
-
 import structlog
 from sqlalchemy import delete, exists, select
 
-from app.errors import Unavailable
 from app.files.service import FileService
+from app.kit.background import Background
 from app.kit.db import Database
 from app.knowledge.documents import document_of, forget_attachment
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus
@@ -25,27 +23,7 @@ class Remover:
     def __init__(self, database: Database, files: FileService) -> None:
         self._database = database
         self._files = files
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """There is something to remove."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Remove what there is and what comes, until cancelled."""
-        while True:
-            self._woken.clear()
-            try:
-                await self._remove_all()
-            except Unavailable as error:
-                log.warning("removal_put_off", code=error.code, exc_info=error.__cause__)
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+        self.background = Background(self._remove_all, "removal_put_off", LOOK_SECONDS, RETRY_SECONDS)
 
     async def _remove_all(self) -> None:
         query = select(DocumentRow).where(DocumentRow.status == DocumentStatus.DELETING).limit(AT_ONCE)

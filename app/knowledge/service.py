@@ -23,6 +23,11 @@ class KnowledgeService:
         """
         return _pick(names, await self._collections.named(names, shared_or_of(username)), username)
 
+    async def find_collections(self, names: Sequence[str], username: str | None) -> list[Collection]:
+        """The same for those that are there and meant clearly; the others are left out."""
+        candidates = await self._collections.named(names, shared_or_of(username))
+        return [meant[0] for name in names if len(meant := _meant(name, candidates, username)) == 1]
+
     async def visible_to(self, username: str) -> list[Collection]:
         """The shared collections and those of the user, by name."""
         return await self._collections.all(shared_or_of(username))
@@ -53,14 +58,19 @@ class KnowledgeService:
 def _pick(names: Sequence[str], candidates: Sequence[Collection], username: str | None) -> list[Collection]:
     picked = {}
     for name in names:
-        named = [each for each in candidates if each.id == name]
-        for owner in (username, SHARED):
-            named = named or [each for each in candidates if each.name == name and each.owner == owner]
-        # A key bound to nobody may mean a user's, if only one has a collection of that name.
-        named = named or [each for each in candidates if each.name == name]
+        named = _meant(name, candidates, username)
         if not named:
             raise BadRequest(f"collection not found: {name}", code="collection_not_found")
         if len(named) > 1:
             raise BadRequest(f"several collections have this name, use the id: {name}", code="collection_ambiguous")
         picked[named[0].id] = named[0]
     return list(picked.values())
+
+
+def _meant(name: str, candidates: Sequence[Collection], username: str | None) -> list[Collection]:
+    """The candidates that an id or a name may mean."""
+    named = [each for each in candidates if each.id == name]
+    for owner in (username, SHARED):
+        named = named or [each for each in candidates if each.name == name and each.owner == owner]
+    # A key bound to nobody may mean a user's, if only one has a collection of that name.
+    return named or [each for each in candidates if each.name == name]
