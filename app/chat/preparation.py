@@ -10,14 +10,12 @@ from app.chat.material import refs_event, with_material
 from app.chat.models import Run
 from app.chat.parts import Part
 from app.chat.prompt import PromptBuilder, as_given
-from app.chat.requests import KnowledgeWish, ModelTurn
+from app.chat.requests import INSTRUCTIONS, KnowledgeWish, ModelTurn
 from app.configs.models import Profile
 from app.knowledge.models import Found
 from app.knowledge.service import KnowledgeService
 from app.roles.models import SHARED, Role
 from app.roles.service import RoleService
-
-_INSTRUCTIONS = ("system", "developer")
 
 log = structlog.get_logger(__name__)
 
@@ -114,5 +112,5 @@ class Preparation:
 
 def _instructed(turn: ModelTurn, prompt: str) -> ModelTurn:
     """The turn under a role's prompt, which takes the place of the request's own."""
-    messages = [message for message in turn.messages if message.get("role") not in _INSTRUCTIONS]
+    messages = [message for message in turn.messages if message.get("role") not in INSTRUCTIONS]
     return replace(turn, messages=messages, system=[{"role": "system", "content": prompt}])

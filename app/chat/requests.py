@@ -15,6 +15,9 @@ MAX_COLLECTIONS = 50
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 """What usernames and ids look like, for the schemas: something to see in them, and no control characters."""
 
+INSTRUCTIONS = ("system", "developer")
+"""The roles of messages that instruct the model, in OpenAI's API."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.chat.requests import MAX_COLLECTIONS, KnowledgeWish, check_name
+from app.chat.requests import INSTRUCTIONS, MAX_COLLECTIONS, KnowledgeWish, check_name
 from app.errors import BadRequest
 from app.openai_api.errors import InvalidRequest
 from app.openai_api.requests import OURS, CompletionRequest, SessionPolicy, parse_completion
@@ -15,7 +15,6 @@ FORMER = frozenset(
 )
 """The fields of Second Me's own, none of which is the model server's."""
 _STATELESS = SessionPolicy(default_session="")
-_INSTRUCTIONS = ("system", "developer")
 
 
 def parse_chat(body: Mapping[str, Any]) -> CompletionRequest:
@@ -48,7 +47,7 @@ def _messages(body: Mapping[str, Any]) -> object:
         given = [*history, {"role": "user", "content": message}]
     if not (prompt and isinstance(given, list)):
         return given
-    instructed = any(isinstance(each, dict) and each.get("role") in _INSTRUCTIONS for each in given)
+    instructed = any(isinstance(each, dict) and each.get("role") in INSTRUCTIONS for each in given)
     return given if instructed else [{"role": "system", "content": prompt}, *given]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from app.chat.requests import INSTRUCTIONS
 from app.files.forms import Form
 from app.kit.http import parse_json_object
 from app.openai_api.errors import InvalidRequest
@@ -25,7 +26,7 @@ def body_of(form: Form) -> dict[str, Any]:
     elif message.strip() or form.files:
         words = [{"type": "text", "text": message}] if message.strip() else []
         messages.append({"role": "user", "content": [*words, *form.files]})
-    if not any(each.get("role") not in ("system", "developer") for each in messages if isinstance(each, dict)):
+    if not any(each.get("role") not in INSTRUCTIONS for each in messages if isinstance(each, dict)):
         raise InvalidRequest("Missing key: message", "message", code="missing_key")
     body["messages"] = messages
     return body

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.chat.requests import KnowledgeWish, OnBusy, parse_knowledge, parse_on_busy
+from app.chat.requests import INSTRUCTIONS, KnowledgeWish, OnBusy, parse_knowledge, parse_on_busy
 from app.errors import BadRequest
 from app.openai_api.catalog import ROLE_PREFIX
 from app.openai_api.errors import InvalidRequest, ModelNotFound
@@ -14,7 +14,6 @@ MAX_NAME_CHARS = 200
 MAX_MESSAGES = 10_000
 OURS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge"})
 """The fields that are read here and not passed on."""
-_INSTRUCTIONS = ("system", "developer")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 Message = dict[str, Any]
@@ -100,16 +99,16 @@ def _in_its_conversation(request: CompletionRequest, policy: SessionPolicy) -> C
         raise InvalidRequest("n must be 1 in a session, which goes on from one reply", "n")
     roles = [message["role"] for message in request.messages]
     begins = len(roles) - roles[::-1].index("assistant") if "assistant" in roles else 0
-    new = [message for message in request.messages[begins:] if message["role"] not in _INSTRUCTIONS]
+    new = [message for message in request.messages[begins:] if message["role"] not in INSTRUCTIONS]
     if not new:
         raise InvalidRequest("messages must end with a new message of the user's or a tool's", "messages")
-    system = [message for message in request.messages if message["role"] in _INSTRUCTIONS]
+    system = [message for message in request.messages if message["role"] in INSTRUCTIONS]
     return replace(request, messages=new, system=system)
 
 
 def _is_one_message(messages: Sequence[Message]) -> bool:
     *before, last = messages
-    return last["role"] == "user" and all(message["role"] in _INSTRUCTIONS for message in before)
+    return last["role"] == "user" and all(message["role"] in INSTRUCTIONS for message in before)
 
 
 def _messages(value: object) -> list[Message]:

@@ -6,7 +6,7 @@ from app.auth.models import Principal
 from app.chat.models import API, KEYS_PREFIX
 from app.chat.parts import Part, PartLimits, Text, ToolResult
 from app.chat.prompt import with_defaults
-from app.chat.requests import ModelTurn, SendRequest
+from app.chat.requests import INSTRUCTIONS, ModelTurn, SendRequest
 from app.chat.service import Accepted, ChatService
 from app.files.documents import DocumentService
 from app.files.extraction.reader import DocumentReader
@@ -134,7 +134,7 @@ def _stateless(
     """The messages as they are; a profile that was asked for by its name brings what the request does not say."""
     turn = ModelTurn(prepared.messages, params=with_defaults(request.params, request.defaults))
     if (profile := choice.profile) is not None:
-        instructed = any(message["role"] in ("system", "developer") for message in request.messages)
+        instructed = any(message["role"] in INSTRUCTIONS for message in request.messages)
         prompt = [{"role": "system", "content": profile.system_prompt}]
         turn = replace(
             turn,
