@@ -125,7 +125,9 @@ class ModelCatalog:
 
     async def _known(self, providers: Sequence[Provider]) -> list[Sequence[str] | None]:
         """The models of each provider: those it was configured with, else those its server says it has."""
-        return await asyncio.gather(*(_models_of(provider) for provider in providers))
+        if unknown := [each for each in providers if not each.models and each.must_ask_for_models]:
+            await asyncio.gather(*(provider.model_ids() for provider in unknown))
+        return [await _models_of(provider) for provider in providers]
 
 
 async def _models_of(provider: Provider) -> Sequence[str] | None:

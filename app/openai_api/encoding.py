@@ -12,12 +12,15 @@ from app.chat.log import Encode, RunLog
 from app.chat.models import Run
 from app.kit import sse
 from app.openai_api.errors import ReplyFailed, openai_error
+from app.openai_api.splicing import Splice, learned
 
 DONE = sse.frame(b"[DONE]")
 
 _json = msgspec.json.Encoder()
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = msgspec.Raw(b"null")
+_CHANGED = ("id", "created", "usage")
+"""The members of a chunk that are not passed on as they came; those that a dialect adds come to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ def chunk_encoder(run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool)
     """Frames of a stream. Usage, which the model server is always asked for, is shown to those who asked for it."""
     shared: dict[str, msgspec.Raw] = {}
     defaults = _raw({"object": "chat.completion.chunk", **dialect.defaults(run)})
+    splice: Splice | None = None
 
     def envelope() -> dict[str, msgspec.Raw]:
         if not shared:
@@ -65,14 +69,24 @@ def chunk_encoder(run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool)
         members = _members.decode(chunk.data)
         return members if _is_shown(members, dialect, wants_usage=wants_usage) else None
 
+    def chunk_frame(chunk: Chunk) -> bytes:
+        nonlocal splice
+        if splice is not None and (frame := splice.of(chunk.data)) is not None:
+            return frame
+        members = shown(chunk)
+        if members is None:
+            return b""
+        whole = {**members, **_missing(members, defaults), **envelope()}
+        if chunk is refs_bearer():
+            return sse.frame(_json.encode({**whole, **_refs(log)}))
+        frame = sse.frame(_json.encode(whole))
+        splice = learned(chunk.data, frame, bytes(members.get("choices", _NULL)), (*_CHANGED, *defaults))
+        return frame
+
     def encode(_: int, event: Event) -> bytes:
         match event:
             case Chunk():
-                members = shown(event)
-                if members is None:
-                    return b""
-                refs = _refs(log) if event is refs_bearer() else {}
-                return sse.frame(_json.encode({**members, **_missing(members, defaults), **envelope(), **refs}))
+                return chunk_frame(event)
             case TextDelta():
                 said = _choice({"role": "assistant", "content": event.text}, None)
                 return sse.frame(_json.encode({**defaults, **said, **envelope(), **_refs(log)}))

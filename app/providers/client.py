@@ -141,6 +141,11 @@ class Provider:
         if decoder.failure is not None:
             raise self._safe(decoder.failure)
 
+    @property
+    def must_ask_for_models(self) -> bool:
+        """Whether `model_ids` would have to ask the model server."""
+        return self._listing.is_old
+
     async def model_ids(self) -> Sequence[str] | None:
         """The models that the model server says it has; None when it does not say. Asked at most every few minutes."""
         return await self._listing.get()

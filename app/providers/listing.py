@@ -24,12 +24,18 @@ class Remembered:
         self._good_until = 0.0
         self._asking = asyncio.Lock()
 
+    @property
+    def is_old(self) -> bool:
+        """Whether the next who wants the list makes the server be asked."""
+        return time.monotonic() >= self._good_until
+
     async def get(self) -> Sequence[str] | None:
         """None when the server does not say. What is old is better than nothing."""
-        async with self._asking:
-            if time.monotonic() >= self._good_until:
-                await self._renew()
-            return self._ids
+        if self.is_old:
+            async with self._asking:
+                if self.is_old:
+                    await self._renew()
+        return self._ids
 
     async def _renew(self) -> None:
         kept = KEPT_SECONDS
