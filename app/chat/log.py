@@ -6,13 +6,13 @@ when it does not read, nobody waits for it: what it has not read is in the log, 
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.chat.events import Event
 
 MAX_PIECE_EVENTS = 256
-LONG_SECONDS = 3600.0
 
 Encode = Callable[[int, Event], bytes]
 """Makes the bytes of one numbered event for one kind of reader; empty bytes for an event that kind does not show."""
@@ -37,7 +37,7 @@ class RunLog:
         self._events: list[Event] = []
         self._numbers: Sequence[int] = range(1, 1)
         self._closed = False
-        self._waiters: set[asyncio.Future[bool]] = set()
+        self._readers: set[_Reader] = set()
         self._latest: dict[str, _Latest] = {}
 
     @classmethod
@@ -86,14 +86,15 @@ class RunLog:
         loop = asyncio.get_running_loop()
         deadline = None if seconds is None else loop.time() + seconds
         position = 0
-        while True:
-            for event in self._events[position:]:
-                if isinstance(event, kinds):
-                    return event
-            position = len(self._events)
-            if self._closed or (deadline is not None and loop.time() >= deadline):
-                return None
-            await self._more(deadline if deadline is not None else loop.time() + LONG_SECONDS)
+        with self._reading() as reader:
+            while True:
+                for event in self._events[position:]:
+                    if isinstance(event, kinds):
+                        return event
+                position = len(self._events)
+                if self._closed or (deadline is not None and loop.time() >= deadline):
+                    return None
+                await reader.more(deadline)
 
     async def follow(
         self, kind: str, encode: Encode, *, after: int = 0, heartbeat: bytes = b"", heartbeat_seconds: float = 15.0
@@ -107,18 +108,19 @@ class RunLog:
         # While a run goes on its numbers have no gap, and a reader may name one that has not come yet.
         position = bisect_right(self._numbers, after) if self._closed else after
         silent_since = loop.time()
-        while True:
-            start, position = position, self._end_of_piece(position)
-            if piece := self._encoded(kind, encode, start, position):
-                yield piece
-                silent_since = loop.time()
-            elif position >= len(self._events):
-                if self._closed:
-                    return
-                if not await self._more(silent_since + heartbeat_seconds):
+        with self._reading() as reader:
+            while True:
+                start, position = position, self._end_of_piece(position)
+                if piece := self._encoded(kind, encode, start, position):
+                    yield piece
                     silent_since = loop.time()
-                    if heartbeat:
-                        yield heartbeat
+                elif position >= len(self._events):
+                    if self._closed:
+                        return
+                    if not await reader.more(silent_since + heartbeat_seconds):
+                        silent_since = loop.time()
+                        if heartbeat:
+                            yield heartbeat
 
     def _end_of_piece(self, position: int) -> int:
         return max(position, min(len(self._events), position + MAX_PIECE_EVENTS))
@@ -133,24 +135,60 @@ class RunLog:
             latest = self._latest[kind] = _Latest(start, end, b"".join(frames))
         return latest.piece
 
-    async def _more(self, deadline: float) -> bool:
-        """Wait until there is more, or (False) until `deadline` on the loop's clock."""
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiters.add(waiter)
-        timer = loop.call_at(deadline, _resolve, waiter, False)
+    @contextmanager
+    def _reading(self) -> Iterator["_Reader"]:
+        reader = _Reader(asyncio.get_running_loop())
+        self._readers.add(reader)
         try:
-            return await waiter
+            yield reader
         finally:
-            timer.cancel()
-            self._waiters.discard(waiter)
+            self._readers.discard(reader)
+            reader.close()
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
-            _resolve(waiter, True)
-        self._waiters.clear()
+        for reader in self._readers:
+            reader.wake()
 
 
-def _resolve(waiter: asyncio.Future[bool], more: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(more)
+class _Reader:
+    """Who waits for more, again and again. One timer serves all its waits: one for each would cost as much as a token.
+
+    `deadline`s are on the loop's clock, and do not go back from one wait to the next.
+    """
+
+    __slots__ = ("_deadline", "_loop", "_timer", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiter: asyncio.Future[bool] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+
+    async def more(self, deadline: float | None) -> bool:
+        """Wait until there is more, or (False) until `deadline` (None: however long it takes)."""
+        self._deadline = deadline
+        if deadline is not None and self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._on_time)
+        self._waiter = self._loop.create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        self._end_wait(more=True)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _on_time(self) -> None:
+        if self._deadline is not None and self._loop.time() < self._deadline:  # which has moved since
+            self._timer = self._loop.call_at(self._deadline, self._on_time)
+        else:
+            self._timer = None
+            self._end_wait(more=False)
+
+    def _end_wait(self, *, more: bool) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(more)

@@ -111,7 +111,7 @@ class LogMachine(RuleBasedStateMachine):
         for reader in self.all:
             if reader.task is not None and not reader.task.cancelled():
                 assert bytes(reader.got) == self.expected(reader)
-        assert not self.log._waiters
+        assert not self.log._readers
         self.loop.close()
 
     async def until_all_are_over(self) -> None:
