@@ -252,11 +252,13 @@ class RunEngine:
         async with aclosing(active.target.provider.stream(request)) as batches:
             async for deltas in batches:
                 events = active.reply.chunks(deltas) if request.keep_raw else active.reply.merge(deltas)
+                if events:
+                    active.log.append(*events)
                 if active.first_token_at is None and active.reply.begun:
                     active.first_token_at = time.monotonic() - began
                     self._observer.first_token(active.first_token_at)
-                if events:
-                    active.log.append(*events)
+                    # A short reply may be here whole: who waits for its beginning need not wait for its end.
+                    await asyncio.sleep(0)
 
     def _cut_short(
         self, active: _Active, status: RunStatus, message_status: MessageStatus, cause: Failed

@@ -231,10 +231,14 @@ class Provider:
         if timeout is None:
             timeout = httpx2.Timeout(silence, connect=self._spec.connect_timeout_seconds)
             self._timeouts[silence] = timeout
-        options: RequestOptions = {"headers": self._headers, "timeout": timeout}
-        if request.max_retries is not None:
-            options["max_retries"] = request.max_retries
-        return options
+        return {
+            "headers": self._headers,
+            "timeout": timeout,
+            "max_retries": self._spec.max_retries if request.max_retries is None else request.max_retries,
+            # What is left out the client makes a deep copy of its own default for. The headers hold the key.
+            "params": {},
+            "security": {},
+        }
 
     async def _read_whole(self, chunks: AsyncIterator[bytes]) -> bytes:
         body = bytearray()
