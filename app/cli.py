@@ -79,13 +79,17 @@ def data_dir_option(command: Command) -> Command:
 @click.option("--port", type=click.IntRange(0, 65535), help="The port; 0 picks a free one.  [PALAVER_PORT, or 6185]")
 @data_dir_option
 @click.option("--no-auth", is_flag=True, default=None, help="Serve everyone without a key; on loopback only.")
-def serve(host: str | None, port: int | None, data_dir: Path | None, no_auth: bool | None) -> None:
+@click.option(
+    "--server",
+    type=click.Choice(["hypercorn", "uvicorn"]),
+    help="The ASGI server; uvicorn is faster, and an extra.  [PALAVER_SERVER, or hypercorn]",
+)
+def serve(**given: Any) -> None:
     """Run the server."""
-    settings = load_settings(host=host, port=port, data_dir=data_dir, no_auth=no_auth)
-    from hypercorn.utils import LifespanFailureError
-
+    settings = load_settings(**given)
     from app import server
     from app.kit.observability import configure_logging
+    from app.servers.models import LifespanFailed
 
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_texts())
     try:
@@ -95,13 +99,14 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, no_auth: bo
         _serve(settings, addresses)
     except server.CannotServe as error:
         raise Refusal(str(error)) from error
-    except LifespanFailureError as error:
+    except LifespanFailed as error:
         raise Refusal(f"Palaver could not start or end in good order: {error}") from error
 
 
 def _serve(settings: Settings, addresses: list[Any]) -> None:
     from app import server
     from app.bootstrap import create_app
+    from app.servers.models import ServerOptions
     from app.welcome import local_url, welcome
 
     _prepare(settings)
@@ -121,7 +126,8 @@ def _serve(settings: Settings, addresses: list[Any]) -> None:
         async def on_stop() -> None:
             await _say_goodbye(app, settings.drain_seconds)
 
-        server.run(app, sockets, max_websocket_bytes=settings.max_body_bytes, on_ready=on_ready, on_stop=on_stop)
+        options = ServerOptions(max_websocket_bytes=settings.max_body_bytes)
+        server.run(app, sockets, settings.server, options, on_ready=on_ready, on_stop=on_stop)
 
 
 def _hold(settings: Settings) -> AbstractContextManager[object]:

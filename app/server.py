@@ -3,33 +3,22 @@
 import asyncio
 import errno
 import gc
+import importlib
 import ipaddress
-import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import uvloop
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.asyncio import tcp_server
-from hypercorn.config import Config
-from hypercorn.protocol import ws_stream
 from quart import Quart
 
-BACKLOG = 1024
-# Longer than the minute for which proxies and client pools usually keep a connection, so that they let go first.
-KEEP_ALIVE_SECONDS = 75.0
-KEEP_ALIVE_REQUESTS = 100_000
-MAX_HEADER_BYTES = 64 * 1024
-READ_BYTES = 1024 * 1024
+from app.servers.models import BACKLOG, Serve, ServerName, ServerOptions
+
 # How many new objects the collector waits for before it looks at them, and how many such looks before it looks at older
-# ones too. Nearly all that a request makes is freed by its last reference: at Python's 700 objects the collector ran
-# several times a request and took an eighth of its time.
+# ones too. Nearly all that a request makes is freed by its last reference.
 GC_THRESHOLDS = (20_000, 20, 20)
-# What is still open when the runs have ended gets this long to finish.
-GRACEFUL_SECONDS = 5.0
 
 
 class CannotServe(Exception):
@@ -106,29 +95,36 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 def run(
     app: Quart,
     sockets: Sequence[socket.socket],
+    name: ServerName,
+    options: ServerOptions,
     *,
-    max_websocket_bytes: int,
     on_ready: Callable[[], Awaitable[None]],
     on_stop: Callable[[], Awaitable[None]],
 ) -> None:
     """Serve `app` on the sockets until SIGTERM or SIGINT; a second signal ends the process where it is.
 
     `on_ready` runs when connections are answered; `on_stop` when the signal has come, before the listening sockets are
-    closed and what is still open gets GRACEFUL_SECONDS. Raises what they raise, and LifespanFailureError.
+    closed and what is still open gets `options.graceful` seconds. Raises what they raise, CannotServe for a server
+    that is not installed, and LifespanFailed.
     """
-    _refuse_compression()
-    _read_more_at_once()
+    serve = serve_of(name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(_serve(app, _config(sockets, max_websocket_bytes), on_ready, on_stop))
-        except BaseExceptionGroup as group:
-            # Hypercorn waits in a task group, which wraps the one error that there is.
-            raise group.exceptions[0] from None
+        runner.run(_run(serve, app, sockets, options, on_ready, on_stop))
 
 
-async def _serve(
+def serve_of(name: ServerName) -> Serve:
+    """The server of that name. Raises CannotServe where it is not installed."""
+    try:
+        return cast(Serve, importlib.import_module(f"app.servers.{name}").serve)
+    except ModuleNotFoundError as error:
+        raise CannotServe(f"{error.name} is not installed: pip install 'palaver[{name}]'") from None
+
+
+async def _run(
+    serve: Serve,
     app: Quart,
-    config: Config,
+    sockets: Sequence[socket.socket],
+    options: ServerOptions,
     on_ready: Callable[[], Awaitable[None]],
     on_stop: Callable[[], Awaitable[None]],
 ) -> None:
@@ -145,7 +141,6 @@ async def _serve(
         loop.add_signal_handler(each, ask)
 
     async def until_stopped() -> None:
-        # Hypercorn waits for this once it accepts connections.
         await on_ready()
         # What the start has left behind stays; the collector need not walk through it ever again.
         gc.collect()
@@ -154,34 +149,4 @@ async def _serve(
         await asked.wait()
         await on_stop()
 
-    await hypercorn_serve(app, config, shutdown_trigger=until_stopped)
-
-
-def _refuse_compression() -> None:
-    """Agree to no WebSocket extension. Hypercorn 0.18 offers permessage-deflate, has no setting for it, and looks at a
-    message's size when it is unfolded: 200 KB from a client were 200 MB here, and tokens are too short to gain."""
-    vars(ws_stream)["server_extensions_handshake"] = lambda requested, supported: None
-
-
-def _read_more_at_once() -> None:
-    """Take what the system has, up to READ_BYTES. Hypercorn 0.18 takes 64 KB at a time, and has no setting for it: each
-    piece of an upload costs it an event, a message in a queue and two turns of the loop."""
-    vars(tcp_server)["MAX_RECV"] = READ_BYTES
-
-
-def _config(sockets: Sequence[socket.socket], max_websocket_bytes: int) -> Config:
-    config = Config()
-    # Hypercorn makes sockets of its own from the descriptors, which must then have no other owner.
-    config.bind = [f"fd://{each.detach()}" for each in sockets]
-    config.backlog = BACKLOG
-    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
-    config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
-    config.graceful_timeout = GRACEFUL_SECONDS
-    config.h11_max_incomplete_size = MAX_HEADER_BYTES
-    config.websocket_max_message_size = max_websocket_bytes
-    config.include_server_header = False
-    # Palaver logs requests itself, without query strings; what goes wrong in the server goes where all lines go.
-    config.accesslog = None
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.errorlog.setLevel(logging.WARNING)
-    return config
+    await serve(app, sockets, options, until_stopped)

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="The folder for the database, attachments, profiles and secrets.")
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(6185, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
+    server: Literal["hypercorn", "uvicorn"] = Field(
+        "hypercorn", description="The ASGI server; `uvicorn` is faster, and comes with `palaver[uvicorn]`."
+    )
     database_url: str | None = Field(
         None,
         description="A SQLAlchemy async URL; unset means SQLite in `<data_dir>/palaver.db`. "

@@ -32,7 +32,8 @@ async def _run(options: argparse.Namespace, folder: Path) -> list[Result]:
     results: list[Result] = []
     say(HEAD)
     async with model_server() as model:
-        bench = Bench(model, folder, rounds=1 if options.smoke else options.rounds, smoke=options.smoke)
+        rounds = 1 if options.smoke else options.rounds
+        bench = Bench(model, folder, rounds, options.smoke, options.server)
         for scenario in SCENARIOS:
             if options.only and scenario.name not in options.only:
                 continue
@@ -50,6 +51,7 @@ def _parse() -> argparse.Namespace:
     names = [scenario.name for scenario in SCENARIOS]
     parser.add_argument("--only", choices=names, action="append", help="this scenario; can be given again")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the median counts  [3]")
+    parser.add_argument("--server", choices=("hypercorn", "uvicorn"), default="hypercorn", help="what Palaver runs on")
     parser.add_argument("--smoke", action="store_true", help="run every scenario, tiny: for crashes, not for figures")
     parser.add_argument("--json", type=Path, default=RESULTS, help=f"where the results go  [{RESULTS}]")
     parser.add_argument("--folder", type=Path, help="a folder in which data and logs are kept")

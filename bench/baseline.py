@@ -1,16 +1,18 @@
-"""What Palaver's own answers are compared with: the same Quart on the same Hypercorn, and nothing else.
+"""What Palaver's own answers are compared with: the same Quart on the same server, and nothing else.
 
-`python -m bench.baseline PORT` answers GET /health, GET /api/v1/configs (with the body of a fresh Palaver:
+`python -m bench.baseline PORT hypercorn` answers GET /health, GET /api/v1/configs (with the body of a fresh Palaver:
 no key, no log, no metrics, no database) and GET /events/N, a stream of N events that are sent one by one.
 """
 
 import sys
 from collections.abc import AsyncIterator
+from typing import cast
 
 import msgspec
 from quart import Quart, Response
 
 from app.server import listen, resolve, run
+from app.servers.models import ServerName, ServerOptions
 
 EVENT = b'data: {"type":"plain","data":"tok ","streaming":true}\n\n'
 CONFIGS = {"configs": [{"id": "default", "name": "default", "path": "default.toml", "is_default": True}]}
@@ -43,10 +45,10 @@ async def _nothing() -> None:
     pass
 
 
-def main(port: int) -> None:
+def main(port: int, server: ServerName) -> None:
     sockets = listen(resolve("127.0.0.1", port))
-    run(create_app(), sockets, max_websocket_bytes=1024, on_ready=_nothing, on_stop=_nothing)
+    run(create_app(), sockets, server, ServerOptions(max_websocket_bytes=1024), on_ready=_nothing, on_stop=_nothing)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), cast(ServerName, sys.argv[2]))

@@ -53,12 +53,13 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A run of the benchmark: its model server, a folder that is thrown away, and how much to do."""
+    """A run of the benchmark: its model server, a folder that is thrown away, how much to do, and the ASGI server."""
 
     model: ServerProcess
     folder: Path
     rounds: int
     smoke: bool
+    server: str = "hypercorn"
 
     def scaled(self, normal: int, smoke: int) -> int:
         """How many of something: the one, or in a smoke test the other."""

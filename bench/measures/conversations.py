@@ -46,7 +46,7 @@ async def long_sessions(bench: Bench) -> Figures:
         for kind, (messages, sessions) in kinds.items():
             for number in range(sessions):
                 _add_session(connection, f"{kind}-{number}", messages)
-    async with palaver(data_dir, bench.model) as server:
+    async with palaver(data_dir, bench.model, PALAVER_SERVER=bench.server) as server:
         asked = 0
         for index in range(bench.rounds + 1):
             costs = {}
@@ -91,7 +91,7 @@ async def session_list(bench: Bench) -> Figures:
     data_dir = bench.new_folder("sessions")
     await _migrate(data_dir)
     await asyncio.to_thread(_add_sessions, data_dir / "palaver.db", total, own)
-    async with palaver(data_dir, bench.model) as server:
+    async with palaver(data_dir, bench.model, PALAVER_SERVER=bench.server) as server:
         for _ in range(bench.rounds):
             requests = bench.scaled(200, 5)
             users = [f"user-{number}" for number in range(total // 2 // own)]

@@ -67,7 +67,7 @@ async def knowledge(bench: Bench) -> Figures:
     languages = (english(), chinese())
     documents, passages = bench.scaled(200, 4), bench.scaled(500, 20)
     async with (
-        palaver(bench.new_folder("knowledge"), bench.model) as server,
+        palaver(bench.new_folder("knowledge"), bench.model, PALAVER_SERVER=bench.server) as server,
         aiohttp.ClientSession(f"http://{server.host}:{server.port}", headers=_HEADERS) as http,
     ):
         own = (await generate(_stream(bench, server, "idle", 1))).gaps

@@ -19,7 +19,7 @@ async def idle_streams(bench: Bench) -> Figures:
     figures = Figures()
     few, many = bench.scaled(64, 4), bench.scaled(500, 16)
     for _ in range(bench.rounds):
-        async with palaver(bench.new_folder("idle"), bench.model) as server:
+        async with palaver(bench.new_folder("idle"), bench.model, PALAVER_SERVER=bench.server) as server:
             subject = Subject(CHAT, server)
             await run(subject, "t64", few, few)
             first = CHAT.job(server, SILENT, few, few, first=10_000)
@@ -39,7 +39,7 @@ async def stopped_reader(bench: Bench) -> Figures:
     figures = Figures()
     tokens = bench.scaled(5000, 300)
     model = f"t{tokens}-d1"
-    async with palaver(bench.new_folder("stopped"), bench.model) as server:
+    async with palaver(bench.new_folder("stopped"), bench.model, PALAVER_SERVER=bench.server) as server:
         subject = Subject(CHAT, server)
         # What such a reply needs is there before it is measured: for several at once.
         await run(subject, model, 2, 2)

@@ -13,12 +13,12 @@ CONFIGS = "/api/v1/configs"
 
 
 async def json_request(bench: Bench) -> Figures:
-    """GET /api/v1/configs with a key, against the same answer from a bare Quart application."""
+    """GET /api/v1/configs with a key, against the same answer from a bare Quart application on the same server."""
     figures = Figures()
     port = free_port()
-    command = (sys.executable, "-m", "bench.baseline", str(port))
+    command = (sys.executable, "-m", "bench.baseline", str(port), bench.server)
     async with (
-        palaver(bench.new_folder("requests"), bench.model) as server,
+        palaver(bench.new_folder("requests"), bench.model, PALAVER_SERVER=bench.server) as server,
         serving(command, port, bench.folder / "baseline.log") as baseline,
     ):
         requests = bench.scaled(3000, 20)
@@ -55,7 +55,7 @@ async def starting(bench: Bench) -> Figures:
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
-                env={**plain_environment(), **palaver_environment()},
+                env={**plain_environment(), **palaver_environment(PALAVER_SERVER=bench.server)},
             )
         try:
             await until_answering(process, port, log_file)

@@ -85,7 +85,8 @@ async def subjects(bench: Bench, *, peers: bool = False) -> AsyncIterator[tuple[
     """The systems to compare, warm, and why some are missing: `chat`, `v1`, `model`, `portkey`, `litellm`."""
     missing: dict[str, str] = {}
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(palaver(bench.new_folder("streams"), bench.model))
+        folder = bench.new_folder("streams")
+        server = await stack.enter_async_context(palaver(folder, bench.model, PALAVER_SERVER=bench.server))
         found = {"model": Subject(MODEL, bench.model), "chat": Subject(CHAT, server)}
         if await has_openai_door(server):
             found["v1"] = Subject(OPENAI, server)

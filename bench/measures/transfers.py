@@ -28,7 +28,9 @@ async def files(bench: Bench) -> Figures:
             file.write(block)
     limit = str(megabytes * BLOCK + 1024)
     async with (
-        palaver(bench.new_folder("files"), bench.model, PALAVER_MAX_UPLOAD_BYTES=limit) as server,
+        palaver(
+            bench.new_folder("files"), bench.model, PALAVER_SERVER=bench.server, PALAVER_MAX_UPLOAD_BYTES=limit
+        ) as server,
         nginx(bench.folder, server) as proxy,
     ):
         await asyncio.to_thread(_upload, server, _small(bench.folder))  # what the first one brings with it

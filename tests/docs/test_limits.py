@@ -15,7 +15,7 @@ from app.im.adapters.webhook import RetryPolicy
 from app.kit.db import BUSY_TIMEOUT_SECONDS
 from app.kit.http import MAX_JSON_DEPTH
 from app.kit.sse import HEARTBEAT_SECONDS
-from app.server import KEEP_ALIVE_SECONDS
+from app.servers.models import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.docs.pages import page, section
 

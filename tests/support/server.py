@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 from quart import Quart
 
 from app.bootstrap import create_app
 from app.core import Core, database_url_of, open_core
 from app.kit import migrations
+from app.server import serve_of
+from app.servers.models import ServerOptions
 from app.settings import Settings
 
 
@@ -61,13 +61,9 @@ async def running(settings: Settings, template: Path | None = None) -> AsyncIter
     app = create_app(settings)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = 1
-    config.include_server_header = False
-    config.errorlog = None
     stopping = asyncio.Event()
-    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stopping.wait))
+    options = ServerOptions(max_websocket_bytes=settings.max_body_bytes, graceful=1)
+    serving = asyncio.create_task(serve_of(settings.server)(app, [listener], options, stopping.wait))
     core = open_core(settings)
     try:
         yield Server(app, f"http://127.0.0.1:{port}", settings, core)

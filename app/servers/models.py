@@ -1,0 +1,42 @@
+"""What the ASGI servers have in common: how long they wait, how much they take, and how they are told to stop."""
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from quart import Quart
+
+ServerName = Literal["hypercorn", "uvicorn"]
+"""The module in this package; all but Hypercorn are extras of that name."""
+
+BACKLOG = 1024
+# Longer than the minute for which proxies and client pools usually keep a connection, so that they let go first.
+KEEP_ALIVE_SECONDS = 75.0
+MAX_HEADER_BYTES = 64 * 1024
+
+UntilStopped = Callable[[], Awaitable[object]]
+"""Awaited once connections are answered; when it returns, the server stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What differs from one use to another. What is still open when the runs have ended gets `graceful` seconds."""
+
+    max_websocket_bytes: int
+    graceful: float = 5.0
+
+
+class LifespanFailed(Exception):
+    """The application could not start or end in good order."""
+
+
+class Serve(Protocol):
+    """Answers connections to the listening sockets, which it closes, until `until_stopped` returns.
+
+    Raises LifespanFailed, and what `until_stopped` raises.
+    """
+
+    async def __call__(
+        self, app: Quart, sockets: Sequence[socket.socket], options: ServerOptions, until_stopped: UntilStopped
+    ) -> None: ...
