@@ -136,10 +136,19 @@ class BoundedConnection(ASGIHTTPConnection):
     """
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        request = self._create_request_from_scope(send)
+        request = cast(BoundedRequest, self._create_request_from_scope(send))
+        has_all = self._is_without_body()
+        if has_all and not await _take(request.body, receive):
+            return
         handler = asyncio.current_task()
         assert handler is not None
+        listener: asyncio.Task[None] | None = None
         left = False
+
+        def listen() -> None:
+            nonlocal listener
+            listener = asyncio.ensure_future(self.handle_messages(request, receive))
+            listener.add_done_callback(on_messages_end)
 
         def on_messages_end(messages: asyncio.Task[None]) -> None:
             # The sender has left, or cannot be heard any more.
@@ -148,32 +157,39 @@ class BoundedConnection(ASGIHTTPConnection):
                 left = True
                 handler.cancel()
 
-        messages = asyncio.ensure_future(self.handle_messages(request, receive))
-        messages.add_done_callback(on_messages_end)
+        # Many an answer to a request without a body is over within this turn of the loop, and needs nobody to listen.
+        starting = asyncio.get_running_loop().call_soon(listen) if has_all else None
+        if starting is None:
+            listen()
         try:
             await self.handle_request(request, send)
         except asyncio.CancelledError:
             if not left or handler.uncancel():
                 raise
         finally:
-            messages.remove_done_callback(on_messages_end)
-            # It waits for the server and has nothing to clear up, so that nobody has to wait for its end.
-            messages.cancel()
-        if left:
-            messages.result()
+            if starting is not None:
+                starting.cancel()
+            if listener is not None:
+                listener.remove_done_callback(on_messages_end)
+                # It waits for the server and has nothing to clear up, so that nobody has to wait for its end.
+                listener.cancel()
+        if left and listener is not None:
+            listener.result()
+
+    def _is_without_body(self) -> bool:
+        """Whether the server has all of the request, so that taking it costs no turn of the loop.
+
+        In HTTP/1 a body is announced; else it may follow unannounced, and its end be far away.
+        """
+        return self.scope["http_version"] < "2" and not any(
+            name in (b"content-length", b"transfer-encoding") for name, _ in self.scope["headers"]
+        )
 
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
         body = cast(BoundedRequest, request).body
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            if message["type"] == "http.request":
-                body.append(message.get("body", b""))
-                if message.get("more_body", False):
-                    await body.room()
-                else:
-                    body.end()
+        while await _take(body, receive):
+            if not body.ended:
+                await body.room()
 
     async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
         body = cast(BoundedRequest, request).body
@@ -201,6 +217,16 @@ class BoundedConnection(ASGIHTTPConnection):
             await send(event)
 
         await super().handle_request(request, send_and_linger)
+
+
+async def _take(body: BoundedBody, receive: ASGIReceiveCallable) -> bool:
+    """Take the server's next message; False when the sender has left."""
+    message = await receive()
+    if message["type"] == "http.request":
+        body.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            body.end()
+    return message["type"] != "http.disconnect"
 
 
 def _length_in(headers: Iterable[tuple[bytes, bytes]]) -> int:
