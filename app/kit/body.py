@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
@@ -16,6 +17,8 @@ from quart import Quart, Request
 from quart.asgi import ASGIHTTPConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.kit.headers import ReceivedHeaders
 
 BUFFERED_BYTES = 256 * 1024
 # How long an early answer waits for a sender that is still sending; what it sends is thrown away.
@@ -112,8 +115,8 @@ class BoundedRequest(Request):
     @property
     def blueprints(self) -> list[str]:
         """The blueprints that the view belongs to. None here is inside another, which Quart looks for three times."""
-        blueprint = self.blueprint
-        return [] if blueprint is None else [blueprint]
+        blueprint = "" if self.url_rule is None else self.url_rule.endpoint.rpartition(".")[0]
+        return [blueprint] if blueprint else []
 
     @property
     def max_content_length(self) -> int | None:
@@ -175,6 +178,27 @@ class BoundedConnection(ASGIHTTPConnection):
                 listener.cancel()
         if left and listener is not None:
             listener.result()
+
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        scope = self.scope
+        if scope["http_version"] < "1.1" or scope.get("root_path") or not scope["path"].startswith("/"):
+            return super()._create_request_from_scope(send)
+        # As Quart does it for all others, with headers that are looked through faster.
+        headers = [("Remote-Addr", (scope.get("client") or ("<local>",))[0])]
+        headers += [(name.decode("latin1").title(), value.decode("latin1")) for name, value in scope["headers"]]
+        return self.app.request_class(
+            scope["method"],
+            scope["scheme"],
+            scope["path"],
+            scope["query_string"],
+            ReceivedHeaders(headers),
+            "",
+            scope["http_version"],
+            max_content_length=self.app.config["MAX_CONTENT_LENGTH"],
+            body_timeout=self.app.config["BODY_TIMEOUT"],
+            send_push_promise=partial(self._send_push_promise, send),
+            scope=scope,
+        )
 
     def _is_without_body(self) -> bool:
         """Whether the server has all of the request, so that taking it costs no turn of the loop.

@@ -9,7 +9,6 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -20,6 +19,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 from structlog.processors import add_log_level, format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
+from app.kit.clock import timestamp
 from app.kit.http import service_of
 from app.kit.ids import new_id
 from app.kit.lines import EventDict, FixedLine, Processor, Redaction, renderer
@@ -77,7 +77,7 @@ class LoggerFactory:
         self._least = least
         self._redaction = redaction
         self._last = last
-        self._fixed: dict[tuple[object, ...], FixedLine] = {}
+        self._fixed: dict[tuple[object, ...], tuple[FixedLine, LineLogger]] = {}
 
     def __call__(self, name: str | None = None) -> LineLogger:
         return LineLogger(name, self._stream)
@@ -88,15 +88,15 @@ class LoggerFactory:
             return True
         context = get_contextvars()
         form = (level, logger, event, *context)
-        line = self._fixed.get(form)
-        if line is None:
+        known = self._fixed.get(form)
+        if known is None:
             example = {**fields, "event": event, **context, "level": logging.getLevelName(level).lower()}
-            example |= {"logger": logger, "timestamp": _timestamp()}
-            line = self._fixed[form] = FixedLine(self._render, self._redaction, example)
-        text = line.filled({**context, **fields, "timestamp": _timestamp()})
-        if text is not None:
-            self(logger).msg(text)
-        return text is not None
+            example |= {"logger": logger, "timestamp": timestamp()}
+            known = self._fixed[form] = FixedLine(self._render, self._redaction, example), self(logger)
+        line = known[0].filled({**context, **fields, "timestamp": timestamp()})
+        if line is not None:
+            known[1].msg(line)
+        return line is not None
 
     def _render(self, event: EventDict) -> str:
         made: Any = event
@@ -161,12 +161,8 @@ def _add_logger_name(logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def _add_timestamp(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    event["timestamp"] = _timestamp()
+    event["timestamp"] = timestamp()
     return event
-
-
-def _timestamp() -> str:
-    return f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def _log_request(level: int, fields: Mapping[str, str | int | float]) -> None:
