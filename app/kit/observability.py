@@ -15,13 +15,13 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from quart import Quart, Response, g, websocket
 from quart.globals import request_ctx
-from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars, merge_contextvars
 from structlog.processors import add_log_level, format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
 from app.kit.clock import timestamp
 from app.kit.http import service_of
 from app.kit.ids import new_id
+from app.kit.linefields import begin_line_fields, line_fields
 from app.kit.lines import EventDict, FixedLine, Processor, Redaction, renderer
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
@@ -86,7 +86,7 @@ class LoggerFactory:
         """Log an event that always has the same fields, as `FixedLine` does; False if it must go the common way."""
         if level < self._least:
             return True
-        context = get_contextvars()
+        context = line_fields()
         form = (level, logger, event, *context)
         known = self._fixed.get(form)
         if known is None:
@@ -127,7 +127,7 @@ def configure_logging(
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     redaction = Redaction(secrets)
-    shared: list[Processor] = [merge_contextvars, add_log_level, _add_logger_name, _add_timestamp]
+    shared: list[Processor] = [_add_line_fields, add_log_level, _add_logger_name, _add_timestamp]
     last: list[Processor] = [format_exc_info, redaction, *renderer(style, stream or sys.stderr)]
     structlog.configure(
         processors=[*shared, *last],
@@ -150,6 +150,12 @@ def configure_logging(
     root.setLevel(least)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
+
+
+def _add_line_fields(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    for name, value in line_fields().items():
+        event.setdefault(name, value)
+    return event
 
 
 def _add_logger_name(logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -221,8 +227,7 @@ def install_observability(app: Quart) -> None:
 
 def _begin_context(given: str | None) -> str:
     request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else new_id()
-    clear_contextvars()
-    bind_contextvars(request_id=request_id)
+    begin_line_fields(request_id=request_id)
     return request_id
 
 

@@ -16,6 +16,7 @@ from quart.testing import QuartClient
 
 from app.errors import Conflict
 from app.kit.http import install_errors, ok, provide
+from app.kit.linefields import add_line_fields, begin_line_fields
 from app.kit.lines import KEY_FORMS, PlainConsole, Redaction
 from app.kit.observability import Metrics, configure_logging, install_observability
 from app.kit.sse import frame, stream_response
@@ -157,15 +158,15 @@ async def test_the_line_of_a_request_looks_as_any_other(
     configure_logging("info", style, lines)
     await app.test_client().get(f"/fine/{quote(name, safe='%')}", headers={"X-Request-ID": request_id})
     line = lines.getvalue().splitlines()[-1]
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        structlog.get_logger("app.kit.observability").info(
-            "request",
-            method="GET",
-            path=f"/fine/{name.replace('%25', '%')}",
-            route="/fine/<name>",
-            status=200,
-            duration_ms=float(re.search(r"duration_ms\W+([\d.]+)", line)[1]),  # type: ignore[index]
-        )
+    begin_line_fields(request_id=request_id)
+    structlog.get_logger("app.kit.observability").info(
+        "request",
+        method="GET",
+        path=f"/fine/{name.replace('%25', '%')}",
+        route="/fine/<name>",
+        status=200,
+        duration_ms=float(re.search(r"duration_ms\W+([\d.]+)", line)[1]),  # type: ignore[index]
+    )
 
     moment = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
     assert moment.search(line)
@@ -177,7 +178,7 @@ async def test_the_line_of_a_request_looks_as_any_other(
 async def test_the_line_of_a_request_has_what_was_bound_in_it(app: Quart, lines: io.StringIO) -> None:
     @app.before_request
     async def bind() -> None:
-        structlog.contextvars.bind_contextvars(key_id="op_1")
+        add_line_fields(key_id="op_1")
 
     await app.test_client().get("/fine/a")
     await app.test_client().get("/fine/a b")
