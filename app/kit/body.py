@@ -13,9 +13,12 @@ from functools import partial
 from typing import Any, cast
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
-from quart import Quart, Request
+from quart import Quart, Request, Response
 from quart.asgi import ASGIHTTPConnection
+from quart.typing import ResponseTypes
+from quart.utils import encode_headers
 from quart.wrappers.request import Body
+from quart.wrappers.response import DataBody
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.kit.headers import ReceivedHeaders
@@ -140,7 +143,7 @@ class BoundedConnection(ASGIHTTPConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         request = cast(BoundedRequest, self._create_request_from_scope(send))
-        has_all = self._is_without_body()
+        has_all = self._has_all = self._is_without_body()
         if has_all and not await _take(request.body, receive):
             return
         handler = asyncio.current_task()
@@ -215,7 +218,21 @@ class BoundedConnection(ASGIHTTPConnection):
             if not body.ended:
                 await body.room()
 
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        whole = response.response if self._has_all and isinstance(response, Response) else None
+        if not isinstance(whole, DataBody):
+            await super()._send_response(send, response)
+            return
+        # Quart says that an answer is over in an event of its own, which is as much work as any other.
+        headers = encode_headers(response.headers)
+        data = whole.data[whole.begin : whole.end]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": data, "more_body": False})
+
     async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
+        if self._has_all:
+            await super().handle_request(request, send)
+            return
         body = cast(BoundedRequest, request).body
 
         length = -1
@@ -231,7 +248,6 @@ class BoundedConnection(ASGIHTTPConnection):
                 return
             elif event["type"] == "http.response.body":
                 if body.ended:
-                    # Quart says that an answer is over in an event of its own, which is as much work as any other.
                     over = not event.get("more_body", False) or 0 < length == len(event["body"])
                     event["more_body"] = not over
                 elif not event.get("more_body", False):

@@ -200,7 +200,7 @@ def install_observability(app: Quart) -> None:
         seconds = time.perf_counter() - context.started
         route = request.url_rule.rule if request.url_rule is not None else UNMATCHED
         status = response.status_code
-        response.headers[REQUEST_ID_HEADER] = context.request_id
+        response.headers.add(REQUEST_ID_HEADER, context.request_id)  # nobody else sets it
         service_of(app, Metrics).request_done(request.method, route, status, seconds)
         _log_request(
             logging.DEBUG if route in QUIET_ROUTES else logging.INFO,
