@@ -143,7 +143,7 @@ class BoundedConnection(ASGIHTTPConnection):
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         request = cast(BoundedRequest, self._create_request_from_scope(send))
-        has_all = self._has_all = self._is_without_body()
+        has_all = self._has_all = _is_whole(request)
         if has_all and not await _take(request.body, receive):
             return
         handler = asyncio.current_task()
@@ -203,15 +203,6 @@ class BoundedConnection(ASGIHTTPConnection):
             scope=scope,
         )
 
-    def _is_without_body(self) -> bool:
-        """Whether the server has all of the request, so that taking it costs no turn of the loop.
-
-        In HTTP/1 a body is announced; else it may follow unannounced, and its end be far away.
-        """
-        return self.scope["http_version"] < "2" and not any(
-            name in (b"content-length", b"transfer-encoding") for name, _ in self.scope["headers"]
-        )
-
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
         body = cast(BoundedRequest, request).body
         while await _take(body, receive):
@@ -257,6 +248,15 @@ class BoundedConnection(ASGIHTTPConnection):
             await send(event)
 
         await super().handle_request(request, send_and_linger)
+
+
+def _is_whole(request: Request) -> bool:
+    """Whether the server has all of the request, so that taking its body's end costs no turn of the loop.
+
+    In HTTP/1 a body is announced; else it may follow unannounced, and its end be far away.
+    """
+    announced = request.content_length or request.headers.get("Transfer-Encoding") is not None
+    return not announced and request.http_version < "2"
 
 
 async def _take(body: BoundedBody, receive: ASGIReceiveCallable) -> bool:
