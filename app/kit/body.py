@@ -141,6 +141,8 @@ class BoundedConnection(ASGIHTTPConnection):
     The request is handled in the task that the server made for it, and not in one more.
     """
 
+    _has_all = False  # whether the request has no body
+
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         request = cast(BoundedRequest, self._create_request_from_scope(send))
         has_all = self._has_all = _is_whole(request)
