@@ -42,6 +42,7 @@ from app.kernel2 import role_routes
 from app.kernel2 import routes as kernel2_routes
 from app.kernel2.errors import kernel2_error
 from app.kit import migrations
+from app.kit.application import Application
 from app.kit.concurrency import Bounds, RunPlaces, StreamPlaces
 from app.kit.cors import install_cors
 from app.kit.db import DatabaseUnavailable
@@ -189,9 +190,8 @@ def create_app(settings: Settings | None = None) -> Quart:
     settings = settings or load_settings()
     prepare_data_dir(settings)
     core = open_core(settings)
-    app = Quart("app", static_folder=None)
+    app = Application("app")
     app.config["RESPONSE_TIMEOUT"] = None
-    app.url_map.merge_slashes = False  # ids may hold two slashes, and no path is answered with a redirect
 
     metrics = Metrics()
     storage = open_storage(settings.storage_url or settings.data_dir / "attachments")

@@ -23,6 +23,7 @@ PACKAGES = {
     "/app/cli.py": REST,
     "/app/chat/": "ours: app/chat",
     "/app/providers/": "ours: app/providers",
+    "/app/kit/line": "ours: logs and numbers",
     "/app/kit/observability": "ours: logs and numbers",
     "/app/kit/sqlite": "ours: transactions (and SQLite itself)",
     "/app/kit/statements": "ours: transactions (and SQLite itself)",

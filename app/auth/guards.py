@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from quart import Quart, g
+from quart import Quart, current_app, g
 from quart.globals import request_ctx
-from structlog.contextvars import bind_contextvars
 from werkzeug.datastructures import Headers
 
 from app.auth.models import Principal
@@ -16,6 +15,7 @@ from app.auth.scopes import Scope
 from app.auth.service import ANONYMOUS, KeyService
 from app.errors import Forbidden, Unauthorized
 from app.kit.http import service, service_of
+from app.kit.linefields import add_line_fields
 from app.kit.operation import PUBLIC, operation_of
 
 LOOK_SECONDS = 1.0
@@ -38,26 +38,30 @@ def install_guard(app: Quart) -> None:
         request = request_ctx.request
         if request.url_rule is None or request.method == "OPTIONS":
             return  # unknown path, wrong method, or a question about one: nothing runs
-        declared = operation_of(app.view_functions.get(request.endpoint or ""))
+        declared = operation_of(app.view_functions.get(request.url_rule.endpoint))
         if declared is None:
             raise Forbidden("This route declares no scope", code="no_scope")
         if declared.scope != PUBLIC:
+            policy = service_of(app, AuthPolicy)
             # The query is taken apart only where a key may stand in it.
-            args = request.args if service_of(app, AuthPolicy).allow_query_keys else {}
-            g.principal = await authorize(request.headers, args, Scope(declared.scope))
+            args = request.args if policy.allow_query_keys else {}
+            g.principal = await _admit(app, policy, request.headers, args, declared.scope)
 
 
 async def authorize(headers: Headers, args: Mapping[str, str], scope: Scope) -> Principal:
     """The caller, who has the scope. Raises Unauthorized, Forbidden."""
-    policy = service(AuthPolicy)
+    return await _admit(current_app, service(AuthPolicy), headers, args, scope)
+
+
+async def _admit(app: Quart, policy: AuthPolicy, headers: Headers, args: Mapping[str, str], scope: str) -> Principal:
     if policy.open_to_all:
         _check_from_here(headers, policy)
         principal = ANONYMOUS
     elif text := _key_text(headers, args, policy):
-        principal = await service(KeyService).verify(text)
+        principal = await service_of(app, KeyService).verify(text)
     else:
         raise Unauthorized("Missing API key", code="missing_api_key")
-    bind_contextvars(key_id=principal.key_id)
+    add_line_fields(key_id=principal.key_id)
     if scope not in principal.scopes:
         raise Forbidden("Insufficient API key scope", code="insufficient_scope")
     return principal

@@ -47,8 +47,12 @@ class OperatorKey:
 @dataclass(frozen=True, slots=True)
 class _Cached:
     key: ApiKey
+    principal: Principal
     good_until: datetime | None
     stale_at: float
+
+    def is_live(self, now: datetime) -> bool:
+        return self.key.status(now) == "live" and (self.good_until is None or now < self.good_until)
 
 
 class KeyService:
@@ -83,21 +87,25 @@ class KeyService:
 
     async def verify(self, text: str) -> Principal:
         """The caller whose key this is. Raises Unauthorized `Invalid API key`."""
-        well_formed = is_well_formed(text)
-        if well_formed or self._operator_keys:
-            digest = self._secrets.digest(text)
-            if operator := self._operator_keys.get(digest):
-                return operator
-            if well_formed and (key := await self._find_live(digest)):
-                self._used[key.id] = utc_now()
-                return Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
-        raise Unauthorized("Invalid API key", code="invalid_api_key")
+        digest = self._secrets.digest(text)
+        if operator := self._operator_keys.get(digest):
+            return operator
+        cached = self._remembered(digest)
+        # A text that was looked up before was well-formed.
+        if cached is None and is_well_formed(text):
+            cached = await self._look_up(digest)
+        now = utc_now()
+        if cached is None or not cached.is_live(now):
+            raise Unauthorized("Invalid API key", code="invalid_api_key")
+        self._used[cached.key.id] = now
+        return cached.principal
 
     async def is_live(self, principal: Principal) -> bool:
         """Whether the key behind a long connection is still good: neither ended nor rotated away."""
         if principal == ANONYMOUS or principal.digest in self._operator_keys:
             return True
-        return await self._find_live(principal.digest) is not None
+        cached = self._remembered(principal.digest) or await self._look_up(principal.digest)
+        return cached is not None and cached.is_live(utc_now())
 
     async def create(
         self,
@@ -226,34 +234,33 @@ class KeyService:
         # What was used again meanwhile waits for the next turn, and everything does when the write failed.
         self._used = {key_id: moment for key_id, moment in self._used.items() if used.get(key_id) != moment}
 
-    async def _find_live(self, digest: bytes) -> ApiKey | None:
+    def _remembered(self, digest: bytes) -> _Cached | None:
+        """The key that was looked up a while ago at most, if no key has changed since."""
         generation = self._generation()
         if generation != self._cache_generation:
             self._cache.clear()
             self._cache_generation = generation
-        now = utc_now()
         cached = self._cache.get(digest)
-        if cached is None or cached.stale_at < time.monotonic():
-            cached = await self._load(digest)
-            if cached is None:
-                return None
-            if len(self._cache) >= CACHE_ENTRIES:
-                self._cache.clear()
-            # A change that came while this was being read makes what was read old news: use it once, keep it not.
-            if generation == self._generation():
-                self._cache[digest] = cached
-        if cached.key.status(now) != "live" or (cached.good_until is not None and now >= cached.good_until):
-            return None
-        return cached.key
+        return None if cached is None or cached.stale_at < time.monotonic() else cached
 
-    async def _load(self, digest: bytes) -> _Cached | None:
+    async def _look_up(self, digest: bytes) -> _Cached | None:
+        """Called right after `_remembered`, which has noticed the changes before."""
+        generation = self._cache_generation
         query = select(ApiKeyRow).where(or_(ApiKeyRow.digest == digest, ApiKeyRow.previous_digest == digest))
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
         if row is None:
             return None
+        key = _to_key(row)
+        principal = Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
         good_until = row.previous_expires_at if row.digest != digest else None
-        return _Cached(_to_key(row), good_until, time.monotonic() + CACHE_SECONDS)
+        found = _Cached(key, principal, good_until, time.monotonic() + CACHE_SECONDS)
+        if len(self._cache) >= CACHE_ENTRIES:
+            self._cache.clear()
+        # A change that came while this was being read makes what was read old news: use it once, keep it not.
+        if generation == self._generation():
+            self._cache[digest] = found
+        return found
 
     def _generation(self) -> tuple[int, int]:
         try:

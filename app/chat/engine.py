@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import stamina
 import structlog
-from structlog.contextvars import bind_contextvars
 
 from app.chat.endings import completed, cut_short, failure_of
 from app.chat.events import Ended, Event, Failed, ToolCall
@@ -29,6 +28,7 @@ from app.chat.store import Checkpoint, Outcome, RunStore
 from app.errors import AppError, Unavailable
 from app.kit.clock import utc_now
 from app.kit.db import DatabaseUnavailable
+from app.kit.linefields import add_line_fields
 from app.providers.models import REQUEST_REFUSED, UpstreamError
 
 CHECKPOINT_SECONDS = 0.5
@@ -173,7 +173,7 @@ class RunEngine:
 
     async def _make(self, active: _Active) -> None:
         run = active.job.run
-        bind_contextvars(run_id=run.id)
+        add_line_fields(run_id=run.id)
         try:
             outcome, tail = await self._outcome(active)
             await self._finish(active, outcome, tail)

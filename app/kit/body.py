@@ -9,13 +9,19 @@ import asyncio
 from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
-from quart import Quart, Request
+from quart import Quart, Request, Response
 from quart.asgi import ASGIHTTPConnection
+from quart.typing import ResponseTypes
+from quart.utils import encode_headers
 from quart.wrappers.request import Body
+from quart.wrappers.response import DataBody
 from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.kit.headers import ReceivedHeaders
 
 BUFFERED_BYTES = 256 * 1024
 # How long an early answer waits for a sender that is still sending; what it sends is thrown away.
@@ -112,8 +118,8 @@ class BoundedRequest(Request):
     @property
     def blueprints(self) -> list[str]:
         """The blueprints that the view belongs to. None here is inside another, which Quart looks for three times."""
-        blueprint = self.blueprint
-        return [] if blueprint is None else [blueprint]
+        blueprint = "" if self.url_rule is None else self.url_rule.endpoint.rpartition(".")[0]
+        return [blueprint] if blueprint else []
 
     @property
     def max_content_length(self) -> int | None:
@@ -135,11 +141,22 @@ class BoundedConnection(ASGIHTTPConnection):
     The request is handled in the task that the server made for it, and not in one more.
     """
 
+    _has_all = False  # whether the request has no body
+
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        request = self._create_request_from_scope(send)
+        request = cast(BoundedRequest, self._create_request_from_scope(send))
+        has_all = self._has_all = _is_whole(request)
+        if has_all and not await _take(request.body, receive):
+            return
         handler = asyncio.current_task()
         assert handler is not None
+        listener: asyncio.Task[None] | None = None
         left = False
+
+        def listen() -> None:
+            nonlocal listener
+            listener = asyncio.ensure_future(self.handle_messages(request, receive))
+            listener.add_done_callback(on_messages_end)
 
         def on_messages_end(messages: asyncio.Task[None]) -> None:
             # The sender has left, or cannot be heard any more.
@@ -148,34 +165,67 @@ class BoundedConnection(ASGIHTTPConnection):
                 left = True
                 handler.cancel()
 
-        messages = asyncio.ensure_future(self.handle_messages(request, receive))
-        messages.add_done_callback(on_messages_end)
+        # Many an answer to a request without a body is over within this turn of the loop, and needs nobody to listen.
+        starting = asyncio.get_running_loop().call_soon(listen) if has_all else None
+        if starting is None:
+            listen()
         try:
             await self.handle_request(request, send)
         except asyncio.CancelledError:
             if not left or handler.uncancel():
                 raise
         finally:
-            messages.remove_done_callback(on_messages_end)
-            # It waits for the server and has nothing to clear up, so that nobody has to wait for its end.
-            messages.cancel()
-        if left:
-            messages.result()
+            if starting is not None:
+                starting.cancel()
+            if listener is not None:
+                listener.remove_done_callback(on_messages_end)
+                # It waits for the server and has nothing to clear up, so that nobody has to wait for its end.
+                listener.cancel()
+        if left and listener is not None:
+            listener.result()
+
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        scope = self.scope
+        if scope["http_version"] < "1.1" or scope.get("root_path") or not scope["path"].startswith("/"):
+            return super()._create_request_from_scope(send)
+        # As Quart does it for all others, with headers that are looked through faster.
+        headers = [("Remote-Addr", (scope.get("client") or ("<local>",))[0])]
+        headers += [(name.decode("latin1").title(), value.decode("latin1")) for name, value in scope["headers"]]
+        return self.app.request_class(
+            scope["method"],
+            scope["scheme"],
+            scope["path"],
+            scope["query_string"],
+            ReceivedHeaders(headers),
+            "",
+            scope["http_version"],
+            max_content_length=self.app.config["MAX_CONTENT_LENGTH"],
+            body_timeout=self.app.config["BODY_TIMEOUT"],
+            send_push_promise=partial(self._send_push_promise, send),
+            scope=scope,
+        )
 
     async def handle_messages(self, request: Request, receive: ASGIReceiveCallable) -> None:
         body = cast(BoundedRequest, request).body
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            if message["type"] == "http.request":
-                body.append(message.get("body", b""))
-                if message.get("more_body", False):
-                    await body.room()
-                else:
-                    body.end()
+        while await _take(body, receive):
+            if not body.ended:
+                await body.room()
+
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        whole = response.response if self._has_all and isinstance(response, Response) else None
+        if not isinstance(whole, DataBody):
+            await super()._send_response(send, response)
+            return
+        # Quart says that an answer is over in an event of its own, which is as much work as any other.
+        headers = encode_headers(response.headers)
+        data = whole.data[whole.begin : whole.end]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
+        if self._has_all:
+            await super().handle_request(request, send)
+            return
         body = cast(BoundedRequest, request).body
 
         length = -1
@@ -191,7 +241,6 @@ class BoundedConnection(ASGIHTTPConnection):
                 return
             elif event["type"] == "http.response.body":
                 if body.ended:
-                    # Quart says that an answer is over in an event of its own, which is as much work as any other.
                     over = not event.get("more_body", False) or 0 < length == len(event["body"])
                     event["more_body"] = not over
                 elif not event.get("more_body", False):
@@ -201,6 +250,25 @@ class BoundedConnection(ASGIHTTPConnection):
             await send(event)
 
         await super().handle_request(request, send_and_linger)
+
+
+def _is_whole(request: Request) -> bool:
+    """Whether the server has all of the request, so that taking its body's end costs no turn of the loop.
+
+    In HTTP/1 a body is announced; else it may follow unannounced, and its end be far away.
+    """
+    announced = request.content_length or request.headers.get("Transfer-Encoding") is not None
+    return not announced and request.http_version < "2"
+
+
+async def _take(body: BoundedBody, receive: ASGIReceiveCallable) -> bool:
+    """Take the server's next message; False when the sender has left."""
+    message = await receive()
+    if message["type"] == "http.request":
+        body.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            body.end()
+    return message["type"] != "http.disconnect"
 
 
 def _length_in(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -20,12 +20,16 @@ class SecretBox:
     """Hashes and encrypts with keys derived (HKDF-SHA256) from one master key."""
 
     def __init__(self, master_key: bytes) -> None:
-        self._hash_key = _derive(master_key, b"palaver api key hash v1")
+        hash_key = _derive(master_key, b"palaver api key hash v1")
+        self._hash = hmac.new(hash_key, digestmod=hashlib.sha256)
         self._fernet = Fernet(base64.urlsafe_b64encode(_derive(master_key, b"palaver secrets at rest v1")))
 
     def digest(self, text: str) -> bytes:
         """The keyed hash (HMAC-SHA256, 32 bytes) of a random secret such as an API key."""
-        return hmac.digest(self._hash_key, text.encode(), hashlib.sha256)
+        # A copy of what the key alone makes; each request has a key that is hashed.
+        keyed = self._hash.copy()
+        keyed.update(text.encode())
+        return keyed.digest()
 
     def encrypt(self, plain: bytes) -> bytes:
         return self._fernet.encrypt(plain)

@@ -50,9 +50,8 @@ def service_of(app: Quart, kind: type[T]) -> T:
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        msgspec.json.encode(value), status=status, headers=dict(headers or {}), content_type="application/json"
-    )
+    given = None if headers is None else dict(headers)
+    return Response(msgspec.json.encode(value), status=status, headers=given, content_type="application/json")
 
 
 def ok(data: Any, status: int = 200) -> Response:

@@ -8,20 +8,21 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from quart import Quart, Response, g, websocket
 from quart.globals import request_ctx
-from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
-from structlog.processors import TimeStamper, add_log_level, format_exc_info
+from structlog.processors import add_log_level, format_exc_info
 from structlog.stdlib import ProcessorFormatter
 
+from app.kit.clock import timestamp
 from app.kit.http import service_of
 from app.kit.ids import new_id
-from app.kit.lines import EventDict, Processor, Redaction, renderer
+from app.kit.linefields import begin_line_fields, line_fields
+from app.kit.lines import EventDict, FixedLine, Processor, Redaction, renderer
 
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 UNMATCHED: Final = "unmatched"
@@ -65,6 +66,45 @@ class LineLogger:
     debug = info = warning = error = critical = exception = msg
 
 
+class LoggerFactory:
+    """What structlog makes loggers with, and a short way for lines that are written with every request.
+
+    structlog keeps it, so that the short way is the present configuration's, whenever that was made.
+    """
+
+    def __init__(self, stream: TextIO | None, least: int, redaction: Redaction, last: Sequence[Processor]) -> None:
+        self._stream = stream
+        self._least = least
+        self._redaction = redaction
+        self._last = last
+        self._fixed: dict[tuple[object, ...], tuple[FixedLine, LineLogger]] = {}
+
+    def __call__(self, name: str | None = None) -> LineLogger:
+        return LineLogger(name, self._stream)
+
+    def write_fixed(self, level: int, logger: str, event: str, fields: Mapping[str, str | int | float]) -> bool:
+        """Log an event that always has the same fields, as `FixedLine` does; False if it must go the common way."""
+        if level < self._least:
+            return True
+        context = line_fields()
+        form = (level, logger, event, *context)
+        known = self._fixed.get(form)
+        if known is None:
+            example = {**fields, "event": event, **context, "level": logging.getLevelName(level).lower()}
+            example |= {"logger": logger, "timestamp": timestamp()}
+            known = self._fixed[form] = FixedLine(self._render, self._redaction, example), self(logger)
+        line = known[0].filled({**context, **fields, "timestamp": timestamp()})
+        if line is not None:
+            known[1].msg(line)
+        return line is not None
+
+    def _render(self, event: EventDict) -> str:
+        made: Any = event
+        for processor in self._last:
+            made = processor(None, "", made)
+        return str(made)
+
+
 class _LineHandler(logging.Handler):
     """The other libraries' way to the same lines."""
 
@@ -86,12 +126,13 @@ def configure_logging(
     command line prints its answers there.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[Processor] = [merge_contextvars, add_log_level, _add_logger_name, TimeStamper(fmt="iso", utc=True)]
-    last: list[Processor] = [format_exc_info, Redaction(secrets), *renderer(style, stream or sys.stderr)]
+    redaction = Redaction(secrets)
+    shared: list[Processor] = [_add_line_fields, add_log_level, _add_logger_name, _add_timestamp]
+    last: list[Processor] = [format_exc_info, redaction, *renderer(style, stream or sys.stderr)]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=lambda *names: LineLogger(names[0] if names else None, stream),
+        logger_factory=LoggerFactory(stream, least, redaction, last),
         cache_logger_on_first_use=False,
     )
     handler = _LineHandler(stream)
@@ -111,12 +152,29 @@ def configure_logging(
         logging.getLogger(name).setLevel(max(least, logging.WARNING))
 
 
+def _add_line_fields(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    for name, value in line_fields().items():
+        event.setdefault(name, value)
+    return event
+
+
 def _add_logger_name(logger: Any, _method: str, event: EventDict) -> EventDict:
     record = event.get("_record")
     name = record.name if record is not None else getattr(logger, "name", None)
     if name is not None:
         event["logger"] = name
     return event
+
+
+def _add_timestamp(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = timestamp()
+    return event
+
+
+def _log_request(level: int, fields: Mapping[str, str | int | float]) -> None:
+    factory = structlog.get_config()["logger_factory"]
+    if not isinstance(factory, LoggerFactory) or not factory.write_fixed(level, __name__, "request", fields):
+        log.log(level, "request", **fields)
 
 
 # Requests
@@ -132,26 +190,27 @@ def install_observability(app: Quart) -> None:
 
     @app.before_request
     async def begin() -> None:
-        g.started = time.perf_counter()
-        g.request_id = _begin_context(request_ctx.request.headers.get(REQUEST_ID_HEADER))
+        context = g._get_current_object()  # each look through one of Quart's proxies costs a microsecond
+        context.started = time.perf_counter()
+        context.request_id = _begin_context(request_ctx.request.headers.get(REQUEST_ID_HEADER))
 
     @app.after_request
     async def end(response: Response) -> Response:
-        # Each look through one of Quart's proxies costs a microsecond.
         request, context = request_ctx.request, g._get_current_object()
         seconds = time.perf_counter() - context.started
         route = request.url_rule.rule if request.url_rule is not None else UNMATCHED
         status = response.status_code
-        response.headers[REQUEST_ID_HEADER] = context.request_id
+        response.headers.add(REQUEST_ID_HEADER, context.request_id)  # nobody else sets it
         service_of(app, Metrics).request_done(request.method, route, status, seconds)
-        write = log.debug if route in QUIET_ROUTES else log.info
-        write(
-            "request",
-            method=request.method,
-            path=request.path,
-            route=route,
-            status=status,
-            duration_ms=round(seconds * 1000, 2),
+        _log_request(
+            logging.DEBUG if route in QUIET_ROUTES else logging.INFO,
+            {
+                "method": request.method,
+                "path": request.path,
+                "route": route,
+                "status": status,
+                "duration_ms": round(seconds * 1000, 2),
+            },
         )
         return response
 
@@ -168,8 +227,7 @@ def install_observability(app: Quart) -> None:
 
 def _begin_context(given: str | None) -> str:
     request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else new_id()
-    clear_contextvars()
-    bind_contextvars(request_id=request_id)
+    begin_line_fields(request_id=request_id)
     return request_id
 
 

@@ -6,7 +6,8 @@ import logging
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -15,6 +16,7 @@ from quart.testing import QuartClient
 
 from app.errors import Conflict
 from app.kit.http import install_errors, ok, provide
+from app.kit.linefields import add_line_fields, begin_line_fields
 from app.kit.lines import KEY_FORMS, PlainConsole, Redaction
 from app.kit.observability import Metrics, configure_logging, install_observability
 from app.kit.sse import frame, stream_response
@@ -129,6 +131,59 @@ async def test_a_crash_is_logged_with_its_traceback_and_without_the_key_in_it(ap
     assert crash["event"] == "request_crashed"
     assert "RuntimeError: the key [redacted] was wrong" in crash["exception"]
     assert KEY not in lines.getvalue()
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a",
+        "100%25",
+        "%25(path)s",
+        "a b",
+        "it's",
+        'say "so"',
+        "back\\slash",
+        "a=b",
+        "ä",
+        "a\nb\x1b[2J",
+        KEY,
+        "SK-or sk-abcdef",
+    ],
+)
+@pytest.mark.parametrize("request_id", ["mine-1.2_3", "sk-abcdef"])
+async def test_the_line_of_a_request_looks_as_any_other(
+    app: Quart, lines: io.StringIO, style: Literal["json", "console"], name: str, request_id: str
+) -> None:
+    configure_logging("info", style, lines)
+    await app.test_client().get(f"/fine/{quote(name, safe='%')}", headers={"X-Request-ID": request_id})
+    line = lines.getvalue().splitlines()[-1]
+    begin_line_fields(request_id=request_id)
+    structlog.get_logger("app.kit.observability").info(
+        "request",
+        method="GET",
+        path=f"/fine/{name.replace('%25', '%')}",
+        route="/fine/<name>",
+        status=200,
+        duration_ms=float(re.search(r"duration_ms\W+([\d.]+)", line)[1]),  # type: ignore[index]
+    )
+
+    moment = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+    assert moment.search(line)
+    assert moment.sub("", line) == moment.sub("", lines.getvalue().splitlines()[-1])
+    assert KEY not in line
+    assert "sk-abcdef" not in line
+
+
+async def test_the_line_of_a_request_has_what_was_bound_in_it(app: Quart, lines: io.StringIO) -> None:
+    @app.before_request
+    async def bind() -> None:
+        add_line_fields(key_id="op_1")
+
+    await app.test_client().get("/fine/a")
+    await app.test_client().get("/fine/a b")
+
+    assert [line["key_id"] for line in parsed(lines) if line["event"] == "request"] == ["op_1", "op_1"]
 
 
 async def test_probes_are_not_logged_at_info(app: Quart, lines: io.StringIO) -> None:
