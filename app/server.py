@@ -142,10 +142,10 @@ async def _run(
 
     async def until_stopped() -> None:
         await on_ready()
-        # What the start has left behind stays; the collector need not walk through it ever again.
-        gc.collect()
+        # What the start has left behind stays; the collector need not walk through it, not even once.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        gc.enable()
         await asked.wait()
         await on_stop()
 

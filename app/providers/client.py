@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
@@ -115,29 +115,31 @@ class Provider:
         Closing the generator closes the connection, which tells the model server to stop.
         """
         decoder = ReplyDecoder(self._max_reply_bytes, keep_raw=request.keep_raw)
-        async with AsyncExitStack() as stack:
-            response = await self._open(request, stack)
-            chunks = await stack.enter_async_context(aclosing(_body(response)))
-            try:
-                if _content_type(response) == "application/json":
-                    whole = await self._read_whole(chunks)
-                    if request.keep_raw and request.stream and (pieces := chunks_of(whole)):
-                        yield decoder.feed(pieces)
-                        yield decoder.end()
+        response = await self._open(request)
+        try:
+            async with aclosing(_body(response)) as chunks:
+                try:
+                    if _content_type(response) == "application/json":
+                        whole = await self._read_whole(chunks)
+                        if request.keep_raw and request.stream and (pieces := chunks_of(whole)):
+                            yield decoder.feed(pieces)
+                            yield decoder.end()
+                        else:
+                            yield decoder.take_whole(whole)
                     else:
-                        yield decoder.take_whole(whole)
-                else:
-                    async for data in chunks:
-                        if deltas := decoder.feed(data):
+                        async for data in chunks:
+                            if deltas := decoder.feed(data):
+                                yield deltas
+                            if decoder.done:
+                                break
+                        if deltas := decoder.end():
                             yield deltas
-                        if decoder.done:
-                            break
-                    if deltas := decoder.end():
-                        yield deltas
-            except _TRANSPORT_ERRORS as error:
-                raise self._broken(error) from None
-            if decoder.failure is None:
-                await _drain(chunks)
+                except _TRANSPORT_ERRORS as error:
+                    raise self._broken(error) from None
+                if decoder.failure is None:
+                    await _drain(chunks)
+        finally:
+            await response.aclose()
         if decoder.failure is not None:
             raise self._safe(decoder.failure)
 
@@ -177,10 +179,10 @@ class Provider:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _open(self, request: ModelRequest, stack: AsyncExitStack) -> httpx2.Response:
+    async def _open(self, request: ModelRequest) -> httpx2.Response:
         """The answer, once its status and content type have come and are good. Raises UpstreamError."""
         try:
-            response = await self._send(request, stack)
+            response = await self._send(request)
         except APIStatusError as error:
             raise self._safe(_refusal(error)) from None
         except (APIError, ValueError, *_TRANSPORT_ERRORS) as error:  # ValueError: a header that cannot be sent
@@ -188,25 +190,26 @@ class Provider:
         content_type = _content_type(response)
         expected = ("text/event-stream", "application/json") if request.stream else ("application/json",)
         if content_type not in expected:
+            await response.aclose()
             detail = f"status {response.status_code}, content type {content_type or 'missing'}"
             raise UpstreamError("The model server answered with something that is not a reply", detail=detail)
         return response
 
-    async def _send(self, request: ModelRequest, stack: AsyncExitStack) -> httpx2.Response:
+    async def _send(self, request: ModelRequest) -> httpx2.Response:
         if not request.stream:
-            return await self._post(request, stack, asks_for_usage=False)
+            return await self._post(request, asks_for_usage=False)
         if self._asks_for_usage:
             try:
-                return await self._post(request, stack, asks_for_usage=True)
+                return await self._post(request, asks_for_usage=True)
             except APIStatusError as error:
                 if error.status_code not in (400, 422) or "stream_options" not in _body_of(error):
                     raise
-        response = await self._post(request, stack, asks_for_usage=False)
+        response = await self._post(request, asks_for_usage=False)
         # Only now is it sure that this was what the server did not like.
         self._asks_for_usage = False
         return response
 
-    async def _post(self, request: ModelRequest, stack: AsyncExitStack, *, asks_for_usage: bool) -> httpx2.Response:
+    async def _post(self, request: ModelRequest, *, asks_for_usage: bool) -> httpx2.Response:
         body = {**request.params, "messages": request.messages}
         if asks_for_usage:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
@@ -221,9 +224,7 @@ class Provider:
             stream=True,
             stream_cls=AsyncStream[object],
         )
-        answer = cast(httpx2.Response, response)  # what `cast_to` asks for, whatever the signature says
-        stack.push_async_callback(answer.aclose)
-        return answer
+        return cast(httpx2.Response, response)  # what `cast_to` asks for, whatever the signature says
 
     def _options(self, request: ModelRequest) -> RequestOptions:
         silence = request.timeout_seconds or self._spec.timeout_seconds
