@@ -3,12 +3,13 @@
 import asyncio
 import codecs
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+import mmap
+from collections.abc import AsyncIterator
 from typing import Final
 
 from app.errors import PayloadTooLarge
+from app.files.sinks import Sink
 from app.files.sniffing import HEAD_BYTES
-from app.files.storage import Sink
 
 BLOCK_BYTES: Final = 1024 * 1024
 # Below this, a call of a thread costs more than the hash.
@@ -24,7 +25,7 @@ class Digest:
         self.head = bytearray()
         self.size = 0
 
-    def update(self, block: bytes) -> None:
+    def update(self, block: memoryview) -> None:
         """Take the next bytes. Only the hash lets other threads run meanwhile."""
         self.size += len(block)
         self._hash.update(block)
@@ -39,7 +40,7 @@ class Digest:
         self._decode(b"", final=True)
         return self._decoder is not None
 
-    def _decode(self, block: bytes, *, final: bool = False) -> None:
+    def _decode(self, block: bytes | memoryview, *, final: bool = False) -> None:
         # Most files that are no text fail within their first bytes, and cost nothing from there on.
         if self._decoder is not None:
             try:
@@ -54,32 +55,43 @@ async def take_in(chunks: AsyncIterator[bytes], digest: Digest, sink: Sink, limi
     Nothing is on its way any more when this returns or raises: PayloadTooLarge above `limit` bytes, StorageUnavailable,
     or what `chunks` raises.
     """
-    on_its_way: asyncio.Task[None] | None = None
-    block: list[bytes] = []
+    filling, resting = _new_block(), _new_block()
     held = size = 0
+    on_its_way: asyncio.Task[None] | None = None
     try:
         async for chunk in chunks:
             size += len(chunk)
             if size > limit:
                 raise PayloadTooLarge(f"The file is larger than {limit} bytes")
-            block.append(chunk)
-            held += len(chunk)
-            if held >= BLOCK_BYTES:
-                if on_its_way is not None:
-                    await on_its_way
-                on_its_way = asyncio.create_task(_store(block, digest, sink))
-                block, held = [], 0
+            rest = memoryview(chunk)
+            while rest:
+                taken, rest = rest[: BLOCK_BYTES - held], rest[BLOCK_BYTES - held :]
+                filling[held : held + len(taken)] = taken
+                held += len(taken)
+                if held == BLOCK_BYTES:
+                    if on_its_way is not None:
+                        await on_its_way
+                    on_its_way = asyncio.create_task(_store(filling, digest, sink))
+                    filling, resting, held = resting, filling, 0
         if on_its_way is not None:
             await on_its_way
-        if block:
-            await _store(block, digest, sink)
+        if held:
+            await _store(filling[:held], digest, sink)
     finally:
         if on_its_way is not None:
             await _to_its_end(on_its_way)
 
 
-async def _store(pieces: Sequence[bytes], digest: Digest, sink: Sink) -> None:
-    block = b"".join(pieces)
+def _new_block() -> memoryview:
+    """Memory of BLOCK_BYTES that takes none until it is written to, so that small files need no more than they are.
+
+    It is filled again and again: to hold each block in memory of its own is to be given that memory by the system page
+    by page, which costs more than all the copying.
+    """
+    return memoryview(mmap.mmap(-1, BLOCK_BYTES))
+
+
+async def _store(block: memoryview, digest: Digest, sink: Sink) -> None:
     if len(block) <= SMALL_BYTES:
         digest.update(block)
         await sink.write(block)

@@ -8,46 +8,23 @@ import asyncio
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import obstore
 import structlog
-from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
-from app.errors import Unavailable
+from app.files.sinks import BucketSink, FileSink, Sink, StorageUnavailable, faults_as_unavailable, staged_at
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-# Buckets take parts of 5 MiB at least; two on their way and one being filled are all that an upload holds in memory.
-PART_BYTES = 5 * 1024**2
-PARTS_UNDER_WAY = 2
 BLOCK_BYTES = 1024**2
 
 log = structlog.get_logger(__name__)
-
-
-class StorageUnavailable(Unavailable):
-    """The storage did not take or give the bytes: disk full, bucket out of reach, object gone."""
-
-    code = "storage_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("The storage is not available at the moment")
-
-
-class Sink(Protocol):
-    """An object being written."""
-
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes; returns when there is room for more. Raises StorageUnavailable."""
-
-    async def finish(self) -> None:
-        """Make the object exist. Raises StorageUnavailable."""
 
 
 class AttachmentStorage:
@@ -66,7 +43,7 @@ class AttachmentStorage:
     @asynccontextmanager
     async def new_object(self, key: str) -> AsyncIterator[Sink]:
         """A sink for the object at `key`, which is gone again, finished or not, when the block raises."""
-        sink = _ObjectSink(self._store, key)
+        sink = self._sink(key)
         try:
             yield sink
         except BaseException:
@@ -78,7 +55,7 @@ class AttachmentStorage:
         """The bytes from `start` up to but without `end`. Raises StorageUnavailable."""
         if end <= start:
             return b""
-        with _faults_as_unavailable():
+        with faults_as_unavailable():
             return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
 
     async def stream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
@@ -88,14 +65,14 @@ class AttachmentStorage:
 
     async def delete(self, key: str) -> None:
         """Remove the object, if it is there. Raises StorageUnavailable."""
-        with _faults_as_unavailable(), suppress(FileNotFoundError):
+        with faults_as_unavailable(), suppress(FileNotFoundError):
             await obstore.delete_async(self._store, key)
 
     async def check(self) -> None:
         """Raises StorageUnavailable when objects can be neither read nor, in a folder, written."""
         if self._folder is not None and not await asyncio.to_thread(os.access, self._folder, os.R_OK | os.W_OK):
             raise StorageUnavailable
-        with _faults_as_unavailable(), suppress(FileNotFoundError):
+        with faults_as_unavailable(), suppress(FileNotFoundError):
             await obstore.head_async(self._store, "00/00/readiness")
 
     async def sweep(self) -> int:
@@ -106,14 +83,17 @@ class AttachmentStorage:
         """
         if self._folder is None:
             return 0
-        with _faults_as_unavailable():
+        with faults_as_unavailable():
             return await asyncio.to_thread(_sweep_folder, self._folder)
+
+    def _sink(self, key: str) -> Sink:
+        return BucketSink(self._store, key) if self._folder is None else FileSink(self._folder / key)
 
     async def _discard(self, key: str) -> None:
         try:
             await self.delete(key)
             if self._folder is not None:
-                await asyncio.to_thread(_remove_empty_folders, self._folder, key)
+                await asyncio.to_thread(_remove_staged, self._folder, key)
         except StorageUnavailable as error:
             # What brought us here is the error to tell of; this one leaves an object that no row names.
             log.warning("object_not_discarded", storage_key=key, exc_info=error.__cause__)
@@ -127,49 +107,6 @@ def open_storage(place: str | Path) -> AttachmentStorage:
     folder = Path(str(place).removeprefix("file://")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return AttachmentStorage(LocalStore(folder, automatic_cleanup=True, mkdir=True), folder)
-
-
-class _ObjectSink:
-    def __init__(self, store: "ObjectStore", key: str) -> None:
-        self._writer: obstore.AsyncWritableFile | None = obstore.open_writer_async(
-            store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY
-        )
-
-    async def write(self, data: bytes) -> None:
-        assert self._writer is not None
-        await _to_its_end(self._writer.write(data))
-
-    async def finish(self) -> None:
-        assert self._writer is not None
-        await _to_its_end(self._writer.close())
-
-    def abandon(self) -> None:
-        # Letting go of the writer is what removes its staged file.
-        self._writer = None
-
-
-async def _to_its_end(operation: Awaitable[object]) -> None:
-    """Wait for a storage operation; when cancelled, wait all the same and pass the cancellation on then.
-
-    An operation that goes on by itself could make its staged file after the clearing up.
-    """
-    future = asyncio.ensure_future(operation)
-    with _faults_as_unavailable():
-        try:
-            await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # seen: the cancellation is what counts
-            raise
-
-
-@contextmanager
-def _faults_as_unavailable() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, BaseError) as error:
-        raise StorageUnavailable from error
 
 
 _STAGED = re.compile(r"#\d+$")
@@ -188,7 +125,9 @@ def _sweep_folder(folder: Path) -> int:
     return removed
 
 
-def _remove_empty_folders(folder: Path, key: str) -> None:
+def _remove_staged(folder: Path, key: str) -> None:
+    with faults_as_unavailable(), suppress(FileNotFoundError):
+        staged_at(folder / key).unlink()
     for parent in list(Path(key).parents)[:-1]:
         try:
             (folder / parent).rmdir()

@@ -244,7 +244,7 @@ async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: p
     taken = 0
 
     class SlowSink:
-        async def write(self, data: bytes) -> None:
+        async def write(self, data: memoryview) -> None:
             nonlocal taken
             taken += len(data)
             await may_go_on.wait()
@@ -255,7 +255,7 @@ async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: p
         def abandon(self) -> None:
             pass
 
-    monkeypatch.setattr("app.files.storage._ObjectSink", lambda *_: SlowSink())
+    monkeypatch.setattr("app.files.storage.FileSink", lambda *_: SlowSink())
     sent = 0
     async with RawUpload(served, length=None) as upload:
         with pytest.raises(TimeoutError):
