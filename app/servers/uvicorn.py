@@ -10,6 +10,7 @@ from quart import Quart
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.servers.joining import JoiningTransport
 from app.servers.models import (
     BACKLOG,
     KEEP_ALIVE_SECONDS,
@@ -66,7 +67,7 @@ class _Protocol(HttpToolsProtocol):
     _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's own
-        super().connection_made(transport)
+        super().connection_made(JoiningTransport(self.loop, transport))
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:

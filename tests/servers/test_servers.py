@@ -84,6 +84,17 @@ async def test_a_body_that_is_too_large_is_refused_while_it_arrives(server: Serv
     assert head.startswith(b"HTTP/1.1 413 ")
 
 
+async def test_an_answer_is_sent_in_one_piece(server: Server) -> None:
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(5):
+            first, rest = await reader.read(65536), await reader.read()
+        assert first.endswith(b'{"status":"healthy"}')
+        assert rest == b""
+        writer.close()
+
+
 async def test_what_is_no_http_is_refused(server: Server) -> None:
     assert (await answer_to(server, b"What is this?\r\n\r\n")).split()[1] == b"400"
 
