@@ -183,8 +183,11 @@ async def nginx(folder: Path, server: ServerProcess) -> AsyncIterator[ServerProc
         f"http {{ access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;\n"
         f"fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;\n"
         f"server {{ listen 127.0.0.1:{port}; client_max_body_size 0;\n"
-        f"location / {{ proxy_pass http://{server.host}:{server.port}; proxy_http_version 1.1;\n"
-        "proxy_request_buffering off; proxy_buffering off; proxy_read_timeout 120s; } } }\n"
+        f"proxy_http_version 1.1; proxy_request_buffering off; proxy_buffering off; proxy_read_timeout 120s;\n"
+        f"location / {{ proxy_pass http://{server.host}:{server.port}; }}\n"
+        # As the README says: nginx passes on what one buffer holds, which are 4 KB of an answer unless it is told more.
+        f"location /api/v1/file {{ proxy_pass http://{server.host}:{server.port};\n"
+        "client_body_buffer_size 256k; proxy_buffer_size 256k; proxy_buffers 4 256k; } } }\n"
     )
     async with serving((NGINX, "-c", config, "-p", place), port, folder / "nginx.log") as proxy:
         yield proxy
