@@ -4,11 +4,11 @@ Places are taken in the transaction that numbers the message, which runs in a th
 the event loop.
 """
 
-import asyncio
 import threading
 from dataclasses import dataclass, field
 
 from app.errors import TooManyRequests
+from app.kit.concurrency import Mark
 
 SESSION_LIMIT = 16
 TOTAL_LIMIT = 10_000
@@ -19,7 +19,7 @@ class Ticket:
     """A place in a session's queue; `turn` is set when it is first."""
 
     session_id: str
-    turn: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: Mark = field(default_factory=Mark)
 
 
 class SessionQueue:

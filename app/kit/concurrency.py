@@ -1,5 +1,6 @@
-"""Limits on what goes on at once: for each caller, and in all."""
+"""What goes on at once: limits for each caller and in all, and a mark that one waits for."""
 
+import asyncio
 import weakref
 from dataclasses import dataclass
 
@@ -64,3 +65,39 @@ class Place:
 
     def release(self) -> None:
         self._release()
+
+
+class Mark:
+    """An event that no more than one waits for at a time.
+
+    asyncio's own has a deque for all who may wait, of 760 bytes, and five of them stay with each open stream.
+    """
+
+    __slots__ = ("_is_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Wait until it is set. Raises RuntimeError when another waits already."""
+        if self._is_set:
+            return
+        if self._waiter is not None:
+            raise RuntimeError("another waits for this mark")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
