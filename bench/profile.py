@@ -20,6 +20,7 @@ from bench.systems import CHAT, OPENAI, Door, palaver
 REST = "asyncio and uvloop"
 PACKAGES = {
     "/app/server.py": REST,  # around all that runs
+    "/app/servers/joining": "sending answers (the call of the system)",
     "/app/cli.py": REST,
     "/app/chat/": "ours: app/chat",
     "/app/providers/": "ours: app/providers",
