@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,9 @@ class Served:
 
     def stored(self) -> list[Path]:
         """Everything in the storage folder, folders and staged files too."""
-        return sorted(self.folder.rglob("*"))
+        while True:
+            with suppress(FileNotFoundError):  # a folder was cleared away while it was being looked through
+                return sorted(self.folder.rglob("*"))
 
 
 @pytest.fixture
