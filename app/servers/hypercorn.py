@@ -78,6 +78,7 @@ class _JoiningServer(tcp_server.TCPServer):
 
 
 def _join_writes() -> None:
+    """Have connections handled by the class above: Hypercorn 0.18 has no setting for which one it takes."""
     vars(hypercorn_run)["TCPServer"] = _JoiningServer
 
 
