@@ -11,11 +11,12 @@
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from snowballstemmer.english_stemmer import EnglishStemmer
+if TYPE_CHECKING:
+    from snowballstemmer.english_stemmer import EnglishStemmer
 
 MAX_TERM_CHARS: Final = 64
 """Longer words are cut: nobody asks for them, and PostgreSQL bounds its lexemes."""
@@ -25,9 +26,6 @@ _DENSE: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30fa\u30fc-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_MARKS: Final = "".join(chr(code) for code in range(0x300, 0x1E00) if unicodedata.category(chr(code))[0] == "M")
-_WORD: Final = rf"[^\W_{_DENSE}]+(?:[{_MARKS}]+[^\W_{_DENSE}]*)*"
-_PIECES: Final = re.compile(rf"[{_DENSE}]+|{_WORD}(?:(?:['._\-]|(?<=\d),(?=\d)){_WORD})*")
 _ASCII_PIECES: Final = re.compile(r"[a-z0-9]+(?:(?:['._\-]|(?<=\d),(?=\d))[a-z0-9]+)*")
 _ONE_DENSE: Final = re.compile(f"[{_DENSE}]")
 _JOINTS: Final = re.compile(r"[._\-,]")
@@ -35,7 +33,23 @@ _KANA_ONLY: Final = re.compile("[\u3040-\u309f\u30fc]+")
 _SHORT_FORMS: Final = frozenset({"t", "re", "ve", "ll", "d", "m"})
 _MAX_PARTS: Final = 8
 
-_english = EnglishStemmer()
+
+# What takes tens of milliseconds to make is made for the first text, and not for every start.
+
+
+@cache
+def _pieces() -> re.Pattern[str]:
+    """Runs of a dense script, and words with those that are joined to them."""
+    marks = "".join(chr(code) for code in range(0x300, 0x1E00) if unicodedata.category(chr(code))[0] == "M")
+    word = rf"[^\W_{_DENSE}]+(?:[{marks}]+[^\W_{_DENSE}]*)*"
+    return re.compile(rf"[{_DENSE}]+|{word}(?:(?:['._\-]|(?<=\d),(?=\d)){word})*")
+
+
+@cache
+def _english() -> "EnglishStemmer":
+    from snowballstemmer.english_stemmer import EnglishStemmer
+
+    return EnglishStemmer()
 
 
 def _folding() -> dict[int, str | None]:
@@ -87,7 +101,7 @@ def is_beginning(term: str) -> bool:
 
 def is_light(term: str) -> bool:
     """Whether a term says little of what a text is about, in whatever text: `the`, `what`, 的, です."""
-    if term in _LIGHT_WORDS:
+    if term in _light_words():
         return True
     if len(term) > 2 or term.isascii():
         return False
@@ -100,7 +114,7 @@ def _pieces_of(text: str) -> list[str]:
         return _ASCII_PIECES.findall(text.lower())
     if not unicodedata.is_normalized("NFKC", text):
         text = unicodedata.normalize("NFKC", text)
-    return _PIECES.findall(_FOLDED.sub(lambda match: _FOLDING[ord(match[0])] or "", text.casefold()))
+    return _pieces().findall(_FOLDED.sub(lambda match: _FOLDING[ord(match[0])] or "", text.casefold()))
 
 
 @lru_cache(maxsize=100_000)
@@ -129,27 +143,28 @@ def _without_apostrophe(word: str) -> str:
 
 def _stem(word: str) -> str:
     if len(word) > 3 and word.isascii() and word.isalpha():
-        word = _english.stemWord(word)
+        word = _english().stemWord(word)
     return word[:MAX_TERM_CHARS]
 
 
 _LIGHT_CHARACTERS: Final = frozenset("的了吗呢吧啊么是在和与及或请")
-_LIGHT_WORDS: Final = frozenset(
-    question_terms(
-        """
-        a about above after again all also am an and any are as at be because been before being below between both
-        but by can could did do does doing don't down during each few for from further get gets had has have having
-        he her here him his how i if in into is it its itself just me more most my no nor not of off on once only
-        or other our out over own please same she should so some such tell than that the their them then there
-        these they this those through to too under until up very was we were what when where which while who whom
-        whose why will with would you your doesn't isn't der die das den dem des ein eine einen einem einer und
-        oder ist sind war wie was wer wo wann warum welche welcher welches für mit von zu im auf an bei nicht es
-        ich sie wir man kann wird werden le la les un une des du de et ou est sont était que qui quoi quel quelle
-        quels quelles comment pourquoi où quand dans pour par sur avec ne pas il elle on nous vous ce cette ces el
-        los las una y o es son que quien como cuando donde por para con del al en se su lo cual 什么 怎么 怎样 如何
-        哪些 哪个 哪里 哪种 多少 几个 为什 为何 可以 能否 应该 这个 那个 这些 那些 一个 一种 我们 你们 他们 它们
-        没有 以及 还是 或者 因为 所以 如果 但是 进行 需要 其中 对于 关于 有什 有哪 什 么 何 吗 的 是 です ます から
-        まで した する 何 무엇 어떻 떻게 입니 니까 습니
-        """
-    )
-)
+_LIGHT_TEXT: Final = """
+    a about above after again all also am an and any are as at be because been before being below between both
+    but by can could did do does doing don't down during each few for from further get gets had has have having
+    he her here him his how i if in into is it its itself just me more most my no nor not of off on once only
+    or other our out over own please same she should so some such tell than that the their them then there
+    these they this those through to too under until up very was we were what when where which while who whom
+    whose why will with would you your doesn't isn't der die das den dem des ein eine einen einem einer und
+    oder ist sind war wie was wer wo wann warum welche welcher welches für mit von zu im auf an bei nicht es
+    ich sie wir man kann wird werden le la les un une des du de et ou est sont était que qui quoi quel quelle
+    quels quelles comment pourquoi où quand dans pour par sur avec ne pas il elle on nous vous ce cette ces el
+    los las una y o es son que quien como cuando donde por para con del al en se su lo cual 什么 怎么 怎样 如何
+    哪些 哪个 哪里 哪种 多少 几个 为什 为何 可以 能否 应该 这个 那个 这些 那些 一个 一种 我们 你们 他们 它们
+    没有 以及 还是 或者 因为 所以 如果 但是 进行 需要 其中 对于 关于 有什 有哪 什 么 何 吗 的 是 です ます から
+    まで した する 何 무엇 어떻 떻게 입니 니까 습니
+    """
+
+
+@cache
+def _light_words() -> frozenset[str]:
+    return frozenset(question_terms(_LIGHT_TEXT))
