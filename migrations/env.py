@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app.auth.models
@@ -38,27 +38,34 @@ def run(connection: Connection) -> None:
         context.run_migrations()
 
 
-def in_one_transaction(engine: AsyncEngine) -> None:
+def in_one_transaction(engine: Engine) -> None:
     """Make an upgrade of SQLite all or nothing, and let a second one that starts meanwhile wait and find it done.
 
     The driver would otherwise commit after each statement, so that a killed upgrade could not be begun again.
     """
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(engine, "connect")
     def connected(dbapi_connection: Any, _record: object) -> None:
         dbapi_connection.isolation_level = None
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def run_sqlite(url: str) -> None:
+    # By Python's own driver: through the asynchronous one each statement is a call of another thread, and back.
+    plain = make_url(url).set(drivername="sqlite")
+    engine = create_engine(plain, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    in_one_transaction(engine)
+    with engine.connect() as connection:
+        run(connection)
+        connection.commit()
+    engine.dispose()
+
+
 async def run_async(url: str) -> None:
-    if url.startswith("sqlite"):
-        engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
-        in_one_transaction(engine)
-    else:
-        engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_async_engine(url, poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(run)
         await connection.commit()
@@ -68,5 +75,7 @@ async def run_async(url: str) -> None:
 attributes: dict[str, Any] = context.config.attributes
 if (given := attributes.get("connection")) is not None:
     run(given)
+elif attributes["url"].startswith("sqlite"):
+    run_sqlite(attributes["url"])
 else:
     asyncio.run(run_async(attributes["url"]))
