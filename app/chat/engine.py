@@ -245,13 +245,15 @@ class RunEngine:
 
     async def _ask(self, active: _Active, began: float) -> None:
         prepared = await active.job.prepare(active.target)
-        request = prepared.request
         if prepared.told:
             active.log.append(*prepared.told)
         active.reply.begin()
-        async with aclosing(active.target.provider.stream(request)) as batches:
+        keep_raw = prepared.request.keep_raw
+        reply = active.target.provider.stream(prepared.request)
+        del prepared  # whose conversation may be long; the provider lets it go too
+        async with aclosing(reply) as batches:
             async for deltas in batches:
-                events = active.reply.chunks(deltas) if request.keep_raw else active.reply.merge(deltas)
+                events = active.reply.chunks(deltas) if keep_raw else active.reply.merge(deltas)
                 if events:
                     active.log.append(*events)
                 if active.first_token_at is None and active.reply.begun:

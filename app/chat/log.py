@@ -33,6 +33,8 @@ class RunLog:
     A run that goes on is in it whole, so that no reader can fall behind it.
     """
 
+    __slots__ = ("_closed", "_events", "_latest", "_numbers", "_readers")
+
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._numbers: Sequence[int] = range(1, 1)

@@ -10,6 +10,8 @@ from app.providers.models import Delta, Usage
 class Reply:
     """One reply while it is made. `begun` says that the model has said something, if only that it calls a tool."""
 
+    __slots__ = ("_calls", "_held", "begun", "usage")
+
     def __init__(self) -> None:
         self.begun = False
         self.usage = Usage(0, 0, 0)

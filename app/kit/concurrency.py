@@ -1,7 +1,6 @@
 """What goes on at once: limits for each caller and in all, and a mark that one waits for."""
 
 import asyncio
-import weakref
 from dataclasses import dataclass
 
 from app.errors import TooManyRequests
@@ -57,14 +56,18 @@ class Place:
     A stream whose reader leaves before the first byte is never begun, and could not release anything itself.
     """
 
-    __slots__ = ("__weakref__", "_release")
+    __slots__ = ("_caller", "_places")
 
     def __init__(self, places: Places, caller: str) -> None:
-        self._release = weakref.finalize(self, places._free, caller)
-        self._release.atexit = False
+        self._places: Places | None = places
+        self._caller = caller
 
     def release(self) -> None:
-        self._release()
+        if (places := self._places) is not None:
+            self._places = None
+            places._free(self._caller)
+
+    __del__ = release
 
 
 class Mark:

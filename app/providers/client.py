@@ -61,6 +61,9 @@ _REFUSALS = {
     504: _SILENT,
 }
 
+# In the place of a request that has been answered, with whose body and headers nothing more is done.
+_ANSWERED = httpx2.Request("POST", "http://answered.invalid")
+
 # Some of aiohttp's errors come through its httpx transport as they are.
 _TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError)
 
@@ -116,12 +119,16 @@ class Provider:
         """
         decoder = ReplyDecoder(self._max_reply_bytes, keep_raw=request.keep_raw)
         response = await self._open(request)
+        in_pieces = request.keep_raw and request.stream
+        # What was asked, maybe a long conversation, is not kept while the reply is waited for.
+        del request
+        response.request = _ANSWERED
         try:
             async with aclosing(_body(response)) as chunks:
                 try:
                     if _content_type(response) == "application/json":
                         whole = await self._read_whole(chunks)
-                        if request.keep_raw and request.stream and (pieces := chunks_of(whole)):
+                        if in_pieces and (pieces := chunks_of(whole)):
                             yield decoder.feed(pieces)
                             yield decoder.end()
                         else:

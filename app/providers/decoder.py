@@ -74,6 +74,13 @@ class ReplyDecoder:
     With `keep_raw` every event makes a delta, which holds it, and a reply that says nothing but its end is no fault.
     """
 
+    # fmt: off
+    __slots__ = (
+        "_data", "_ended", "_finish_reason", "_keep_raw", "_max_reply_bytes", "_raw_bytes", "_reply_bytes",
+        "_says_finished", "_skip_lf", "_tail", "done", "failure",
+    )
+    # fmt: on
+
     def __init__(self, max_reply_bytes: int, *, keep_raw: bool = False) -> None:
         self.done = False
         self.failure: UpstreamError | None = None
