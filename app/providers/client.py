@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import math
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
-from email.utils import parsedate_to_datetime
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any, cast
 
 import aiohttp
@@ -15,10 +12,8 @@ import msgspec
 from openai import (
     APIError,
     APIStatusError,
-    APITimeoutError,
     AsyncOpenAI,
     AsyncStream,
-    DefaultAioHttpClient,
     Omit,
     RequestOptions,
     omit,
@@ -28,12 +23,10 @@ from app.providers.chunks import chunks_of
 from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder, refusal_in
 from app.providers.listing import Remembered
 from app.providers.models import REQUEST_REFUSED, Delta, ModelRequest, ProviderSpec, UpstreamError
+from app.providers.transport import Body, HttpClient, retry_after
 
-# One stream is one connection: the openai client's own limit would make the thousandth wait, aiohttp's the hundredth.
-LIMITS = httpx2.Limits(max_connections=10_000, keepalive_expiry=60.0)
 MAX_REPLY_BYTES = 8 * 1024**2
 LISTING_TIMEOUT_SECONDS = 5.0
-MAX_RETRY_WAIT_SECONDS = 10.0
 DRAIN_SECONDS = 0.05
 
 _COMPLETIONS = "chat/completions"
@@ -102,7 +95,7 @@ class Provider:
             base_url=spec.base_url,
             api_key=spec.api_key or "none",
             max_retries=spec.max_retries,
-            http_client=http_client or _HttpClient(),
+            http_client=http_client or HttpClient(),
         )
         # A whole URL is taken as it is; a path would be joined to the base anew for each request.
         self._completions_url = f"{self._client.base_url}{_COMPLETIONS}"
@@ -124,7 +117,7 @@ class Provider:
         del request
         response.request = _ANSWERED
         try:
-            async with aclosing(_body(response)) as chunks:
+            async with _body(response) as chunks:
                 try:
                     if _content_type(response) == "application/json":
                         whole = await self._read_whole(chunks)
@@ -143,7 +136,7 @@ class Provider:
                             yield deltas
                 except _TRANSPORT_ERRORS as error:
                     raise self._broken(error) from None
-                if decoder.failure is None:
+                if decoder.failure is None and not (isinstance(chunks, Body) and chunks.is_over):
                     await _drain(chunks)
         finally:
             await response.aclose()
@@ -246,6 +239,8 @@ class Provider:
             # What is left out the client makes a deep copy of its own default for. The headers hold the key.
             "params": {},
             "security": {},
+            # Which it would make up, and sends to no server.
+            "idempotency_key": "",
         }
 
     async def _read_whole(self, chunks: AsyncIterator[bytes]) -> bytes:
@@ -280,41 +275,11 @@ class Provider:
         return text
 
 
-class _HttpClient(DefaultAioHttpClient):
-    """The openai package's aiohttp client, but for what it retries.
-
-    A server that took the request and then kept silent for `timeout_seconds` is not asked again: it may be at work on
-    it, and the caller has waited long enough. Nor is one that wants to be left alone for longer than a person waits.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(limits=LIMITS)
-        self._urls: dict[str, httpx2.URL] = {}
-
-    def build_request(self, method: str, url: httpx2.URL | str, **given: Any) -> httpx2.Request:
-        """The same request without httpx2's merging of URLs, headers, cookies and parameters, of which it has none."""
-        content, timeout = given.get("content"), given.get("timeout")
-        if not isinstance(content, bytes) or given.get("params") or not isinstance(timeout, httpx2.Timeout):
-            return super().build_request(method, url, **given)
-        known = self._urls.get(str(url))
-        if known is None:
-            known = self._urls[str(url)] = httpx2.URL(url)
-        extensions = {"timeout": timeout.as_dict()}
-        return httpx2.Request(method, known, headers=given.get("headers"), content=content, extensions=extensions)
-
-    async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
-        try:
-            response = await super().send(request, **kwargs)
-        except httpx2.ReadTimeout as error:
-            raise APITimeoutError(request=request) from error
-        if (_retry_after(response) or 0) > MAX_RETRY_WAIT_SECONDS:
-            response.headers["x-should-retry"] = "false"
-        return response
-
-
-def _body(response: httpx2.Response) -> AsyncGenerator[bytes]:
+def _body(response: httpx2.Response) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
     """The answer's bytes, as they come."""
-    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+    encoded = "content-encoding" in response.headers
+    chunks = response.aiter_bytes() if encoded else aiter(cast(httpx2.AsyncByteStream, response.stream))
+    return aclosing(chunks) if isinstance(chunks, AsyncGenerator) else nullcontext(chunks)
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
@@ -333,8 +298,8 @@ def _refusal(error: APIStatusError) -> UpstreamError:
     message = _REFUSALS.get(status) or (_REJECTED if status < 500 else _FAILED)
     detail = f"status {status}: {_body_of(error)[:DETAIL_CHARS]}"
     refusal = refusal_in(error.response.content) if status in REQUEST_REFUSED else None
-    retry_after = _retry_after(error.response)
-    return UpstreamError(message, status=status, detail=detail, retry_after=retry_after, refusal=refusal)
+    wait = retry_after(error.response)
+    return UpstreamError(message, status=status, detail=detail, retry_after=wait, refusal=refusal)
 
 
 def _body_of(error: APIStatusError) -> str:
@@ -343,19 +308,6 @@ def _body_of(error: APIStatusError) -> str:
 
 def _content_type(response: httpx2.Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _retry_after(response: httpx2.Response) -> float | None:
-    """The seconds of `Retry-After`, which holds them or a date; None when it holds neither."""
-    value = response.headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _is_silence(error: BaseException | None) -> bool:

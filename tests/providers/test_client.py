@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import traceback
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,6 +132,37 @@ class TestReply:
         for _ in range(3):
             assert (await collect(provider, asking())).error is None
         assert model.connections == 1
+
+    async def test_a_redirection_is_followed(self, model: ModelServer, make_provider: MakeProvider) -> None:
+        moved = answers.status(307, headers={"location": "/v2/chat/completions"})
+        model.script(moved, moved, answers.reply(["from there"]))
+        reply = await collect(make_provider(), asking())
+        assert (reply.text, reply.error) == ("from there", None)
+        assert model.requests[-1].path == "/v2/chat/completions"
+        assert model.requests[-1].body == model.requests[0].body
+
+    async def test_a_proxy_in_the_environment_is_asked(
+        self, model: ModelServer, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", model.base_url.removesuffix("/v1"))
+        reply = await collect(make_provider(base_url="http://model.invalid/v1"), asking())
+        assert reply.error is None
+        assert [request.path for request in model.requests] == ["http://model.invalid/v1/chat/completions"]
+
+    async def test_a_name_and_password_in_the_address_are_sent_as_such(
+        self, model: ModelServer, make_provider: MakeProvider
+    ) -> None:
+        provider = make_provider(base_url=model.base_url.replace("//", "//ann:secret@"), api_key=None)
+        assert (await collect(provider, asking())).error is None
+        assert model.requests[0].headers["authorization"] == "Basic YW5uOnNlY3JldA=="
+
+    async def test_cookies_are_not_kept(self, model: ModelServer, make_provider: MakeProvider) -> None:
+        """One caller's would be sent with the next one's request."""
+        model.script(replace(answers.reply(), headers={"set-cookie": "session=of-the-first; Path=/"}))
+        provider = make_provider()
+        for _ in range(2):
+            assert (await collect(provider, asking())).error is None
+        assert "cookie" not in model.requests[1].headers
 
     async def test_a_stream_kept_open_after_done_does_not_hold_the_reply(
         self, model: ModelServer, make_provider: MakeProvider
