@@ -1,6 +1,6 @@
 """The Open API's encoding of a run's events: the payloads of the contract's sections 3 and 7."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,12 +30,20 @@ _json = msgspec.json.Encoder()
 
 def sse_encoder(run: Run) -> Encode:
     """Frames for Server-Sent Events, with the event's number as its `id`."""
-    return partial(_sse_frame, run)
+    return partial(_sse_frames, run)
 
 
 def websocket_encoder(run: Run) -> Encode:
     """Lines of JSON for a WebSocket: the same payloads, which also say whose they are and where to resume (`seq`)."""
-    return partial(_websocket_line, run)
+    return partial(_websocket_lines, run)
+
+
+def _sse_frames(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    return b"".join([_sse_frame(run, number, event) for number, event in zip(numbers, events, strict=True)])
+
+
+def _websocket_lines(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    return b"".join([_websocket_line(run, number, event) for number, event in zip(numbers, events, strict=True)])
 
 
 def _sse_frame(run: Run, number: int, event: Event) -> bytes:

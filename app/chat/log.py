@@ -14,8 +14,8 @@ from app.chat.events import Event
 
 MAX_PIECE_EVENTS = 256
 
-Encode = Callable[[int, Event], bytes]
-"""Makes the bytes of one numbered event for one kind of reader; empty bytes for an event that kind does not show."""
+Encode = Callable[[Sequence[int], Sequence[Event]], bytes]
+"""Makes the bytes of events, by their numbers, for one kind of reader; nothing for those that kind does not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,8 @@ class RunLog:
             return b""
         latest = self._latest.get(kind)
         if latest is None or (latest.start, latest.end) != (start, end):
-            frames = map(encode, self._numbers[start:end], self._events[start:end])
-            latest = self._latest[kind] = _Latest(start, end, b"".join(frames))
+            piece = encode(self._numbers[start:end], self._events[start:end])
+            latest = self._latest[kind] = _Latest(start, end, piece)
         return latest.piece
 
     @contextmanager

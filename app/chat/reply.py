@@ -50,7 +50,8 @@ class Reply:
                 if reasonings:
                     flush()
                 texts.append(delta.text)
-            self._gather(delta)
+            if delta.tool_calls or delta.usage is not None:
+                self._gather(delta)
         flush()
         self.begun = self.begun or bool(events or self._calls)
         return events
@@ -60,9 +61,10 @@ class Reply:
 
         Until then another model server may be asked, whose own beginning is then the only one.
         """
+        self._held += [Chunk(delta.raw or b"", delta.text, delta.reasoning) for delta in deltas]
         for delta in deltas:
-            self._held.append(Chunk(delta.raw or b"", delta.text, delta.reasoning))
-            self._gather(delta)
+            if delta.tool_calls or delta.usage is not None:
+                self._gather(delta)
         self.begun = self.begun or any(delta.says_something for delta in deltas)
         if not self.begun:
             return []

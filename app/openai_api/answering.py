@@ -15,7 +15,7 @@ from app.kit.concurrency import Place, StreamPlaces
 from app.kit.http import service
 from app.kit.idempotency import Claim, claim_of
 from app.kit.observability import Metrics
-from app.openai_api.encoding import Dialect, chunk_encoder, completion_of
+from app.openai_api.encoding import ChunkEncoder, Dialect, completion_of
 from app.openai_api.errors import ReplyFailed
 from app.openai_api.requests import CompletionRequest
 from app.openai_api.service import CompletionService
@@ -73,7 +73,7 @@ async def _frames(
     accepted: Accepted, wanted: CompletionRequest, place: Place, metrics: Metrics, dialect: Dialect
 ) -> AsyncIterator[bytes]:
     usage = wanted.wants_usage
-    encode = chunk_encoder(accepted.run, accepted.log, dialect, wants_usage=usage)
+    encode = ChunkEncoder(accepted.run, accepted.log, dialect, wants_usage=usage)
     metrics.stream_opened()
     try:
         async for piece in accepted.log.follow(

@@ -1,14 +1,13 @@
 """A run's events as OpenAI's chunks and completions: what the model server sent, under one id."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import msgspec
 
 from app.chat.events import Chunk, Completed, Event, Failed, TextDelta, refs_of
-from app.chat.log import Encode, RunLog
+from app.chat.log import RunLog
 from app.chat.models import Run
 from app.kit import sse
 from app.openai_api.errors import ReplyFailed, openai_error
@@ -49,58 +48,89 @@ OPENAI = Dialect(
 )
 
 
-def chunk_encoder(run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool) -> Encode:
+class ChunkEncoder:
     """Frames of a stream. Usage, which the model server is always asked for, is shown to those who asked for it."""
-    shared: dict[str, msgspec.Raw] = {}
-    defaults = _raw({"object": "chat.completion.chunk", **dialect.defaults(run)})
-    splice: Splice | None = None
 
-    def envelope() -> dict[str, msgspec.Raw]:
-        if not shared:
-            shared.update(_envelope(run, log))
-        return shared
+    __slots__ = ("_bearer", "_defaults", "_dialect", "_envelope", "_log", "_run", "_splice", "_wants_usage")
 
-    @cache
-    def refs_bearer() -> Chunk | None:
+    def __init__(self, run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool) -> None:
+        self._run = run
+        self._log = log
+        self._dialect = dialect
+        self._wants_usage = wants_usage
+        self._defaults = _raw({"object": "chat.completion.chunk", **dialect.defaults(run)})
+        self._envelope: Mapping[str, msgspec.Raw] | None = None
+        self._bearer: Chunk | None = None
         """The first chunk that is shown, if it is to say what the model was shown."""
-        return next((each for each in _chunks(log) if shown(each) is not None), None) if refs_of(log.events) else None
+        self._splice: Splice | None = None
 
-    def shown(chunk: Chunk) -> dict[str, msgspec.Raw] | None:
-        members = _members.decode(chunk.data)
-        return members if _is_shown(members, dialect, wants_usage=wants_usage) else None
+    def __call__(self, _: Sequence[int], events: Sequence[Event]) -> bytes:
+        frames: list[bytes] = []
+        chunks: list[Chunk] = []
+        for event in events:
+            if isinstance(event, Chunk):
+                chunks.append(event)
+            elif frame := self._of_another(event):
+                frames += (*self._of_chunks(chunks), frame)
+                chunks = []
+        frames += self._of_chunks(chunks)
+        return b"".join(frames)
 
-    def chunk_frame(chunk: Chunk) -> bytes:
-        nonlocal splice
-        if splice is not None and (frame := splice.of(chunk.data)) is not None:
-            return frame
-        members = shown(chunk)
+    def _of_chunks(self, chunks: Sequence[Chunk]) -> Iterator[bytes]:
+        data = [chunk.data for chunk in chunks]
+        position = 0
+        while position < len(data):
+            splice = self._splice
+            alike = [] if splice is None else splice.choices_in(data[position:])
+            if splice is None or not alike:
+                yield self._of_chunk(chunks[position])
+                position += 1
+                continue
+            end = position + len(alike)
+            if frames := splice.shown(alike):
+                yield frames
+            else:
+                for one, chunk in zip(alike, chunks[position:end], strict=True):
+                    yield splice.shown([one]) or self._of_chunk(chunk)
+            position = end
+
+    def _of_chunk(self, chunk: Chunk) -> bytes:
+        members = self._shown(chunk)
         if members is None:
             return b""
-        whole = {**members, **_missing(members, defaults), **envelope()}
-        if chunk is refs_bearer():
-            return sse.frame(_json.encode({**whole, **_refs(log)}))
+        whole = {**members, **_missing(members, self._defaults), **self._shared()}
+        if chunk is self._bearer:
+            return sse.frame(_json.encode({**whole, **_refs(self._log)}))
         frame = sse.frame(_json.encode(whole))
-        splice = learned(chunk.data, frame, bytes(members.get("choices", _NULL)), (*_CHANGED, *defaults))
+        choices = bytes(members.get("choices", _NULL))
+        self._splice = learned(chunk.data, frame, choices, (*_CHANGED, *self._defaults))
         return frame
 
-    def encode(_: int, event: Event) -> bytes:
+    def _of_another(self, event: Event) -> bytes:
         match event:
-            case Chunk():
-                return chunk_frame(event)
             case TextDelta():
                 said = _choice({"role": "assistant", "content": event.text}, None)
-                return sse.frame(_json.encode({**defaults, **said, **envelope(), **_refs(log)}))
+                return sse.frame(_json.encode({**self._defaults, **said, **self._shared(), **_refs(self._log)}))
             case Completed():
                 return DONE
             case Failed():
-                told = dialect.failure(event)
-                if dialect.only_chunks:
-                    told = {**told, **defaults, **_choice({}, "error"), **envelope()}
+                told = self._dialect.failure(event)
+                if self._dialect.only_chunks:
+                    told = {**told, **self._defaults, **_choice({}, "error"), **self._shared()}
                 return sse.frame(_json.encode(told))
             case _:
                 return b""
 
-    return encode
+    def _shared(self) -> Mapping[str, msgspec.Raw]:
+        if self._envelope is None:
+            self._envelope = _envelope(self._run, self._log)
+            if refs_of(self._log.events):
+                self._bearer = next((each for each in _chunks(self._log) if self._shown(each) is not None), None)
+        return self._envelope
+
+    def _shown(self, chunk: Chunk) -> dict[str, msgspec.Raw] | None:
+        members = _members.decode(chunk.data)
+        return members if _is_shown(members, self._dialect, wants_usage=self._wants_usage) else None
 
 
 def completion_of(run: Run, log: RunLog, dialect: Dialect) -> bytes:

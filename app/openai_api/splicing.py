@@ -5,8 +5,7 @@ writes what stands around the choices in the same bytes in every chunk of a repl
 be put in its place.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _BEGIN, _END = b"[{", b"}]"
@@ -16,23 +15,33 @@ _BEGIN, _END = b"[{", b"}]"
 class Splice:
     """What stands around a chunk's choices as the model server writes it, and as the client is shown it.
 
-    `changed` finds the names of members that are changed on their way.
+    `changed` are the names of members that are changed on their way, as JSON.
     """
 
     head: bytes
     tail: bytes
     shown_head: bytes
     shown_tail: bytes
-    changed: re.Pattern[bytes]
+    changed: Sequence[bytes]
 
-    def of(self, data: bytes) -> bytes | None:
-        """The chunk as it is shown; None for one that must be taken apart, having such members in another place."""
-        if not (data.startswith(self.head) and data.endswith(self.tail)):
-            return None
-        choices = data[len(self.head) : -len(self.tail)]
-        if self.changed.search(choices):
-            return None
-        return self.shown_head + choices + self.shown_tail
+    def choices_in(self, chunks: Sequence[bytes]) -> list[bytes]:
+        """The choices of the chunks that have nothing else around them, up to the first that has."""
+        head, tail = self.head, self.tail
+        begin, end = len(head), -len(tail)
+        found = []
+        for chunk in chunks:
+            if not (chunk.startswith(head) and chunk.endswith(tail)):
+                break
+            found.append(chunk[begin:end])
+        return found
+
+    def shown(self, choices: Sequence[bytes]) -> bytes | None:
+        """The frames of these choices; None when members that are changed may be among them, in another place."""
+        joined = b" ".join(choices)
+        for name in self.changed:
+            if name in joined:
+                return None
+        return self.shown_head + (self.shown_tail + self.shown_head).join(choices) + self.shown_tail
 
 
 def learned(data: bytes, shown: bytes, choices: bytes, changed: Iterable[str]) -> Splice | None:
@@ -44,5 +53,5 @@ def learned(data: bytes, shown: bytes, choices: bytes, changed: Iterable[str]) -
         return None
     head, _, tail = data.partition(choices)
     shown_head, _, shown_tail = shown.partition(choices)
-    names = re.compile(b'"(?:%b)"' % b"|".join(re.escape(name.encode()) for name in changed))
+    names = [b'"%b"' % name.encode() for name in changed]
     return Splice(head + _BEGIN, _END + tail, shown_head + _BEGIN, _END + shown_tail, names)

@@ -1,6 +1,7 @@
 """The run log, whatever happens: every reader gets every event beyond its position, once and in order."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -13,8 +14,9 @@ from app.chat.log import MAX_PIECE_EVENTS, RunLog
 HIDDEN = ReasoningDelta("not shown to this kind")
 
 
-def encode(number: int, event: Event) -> bytes:
-    return b"%d;" % number if isinstance(event, TextDelta) else b""
+def encode(numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    pairs = zip(numbers, events, strict=True)
+    return b"".join(b"%d;" % number for number, event in pairs if isinstance(event, TextDelta))
 
 
 @dataclass(slots=True, eq=False)
@@ -52,8 +54,7 @@ class LogMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(turns())
 
     def expected(self, reader: Reader) -> bytes:
-        numbered = list(enumerate(self.events, 1))[reader.after :]
-        return b"".join(encode(number, event) for number, event in numbered)
+        return encode(range(reader.after + 1, len(self.events) + 1), self.events[reader.after :])
 
     @precondition(lambda self: not self.log.closed)
     @rule(shown=st.lists(st.booleans(), max_size=5), many=st.sampled_from((0, 0, 0, MAX_PIECE_EVENTS + 1)))
