@@ -6,6 +6,7 @@ runs, what the log has gained is checkpointed at an interval, for all runs in on
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
@@ -29,6 +30,7 @@ from app.errors import AppError, Unavailable
 from app.kit.clock import utc_now
 from app.kit.db import DatabaseUnavailable
 from app.kit.linefields import add_line_fields
+from app.kit.observability import log_fixed
 from app.providers.models import REQUEST_REFUSED, UpstreamError
 
 CHECKPOINT_SECONDS = 0.5
@@ -294,7 +296,10 @@ class RunEngine:
         self._observer.run_finished(
             outcome.status, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
         )
-        log.info("run_ended", status=str(outcome.status), error_code=outcome.error_code, chars=len(outcome.text))
+        said: dict[str, str | int] = {"status": outcome.status.value, "chars": len(outcome.text)}
+        if outcome.error_code is not None:
+            said["error_code"] = outcome.error_code
+        log_fixed(logging.INFO, __name__, "run_ended", said)
 
     async def _ended_as(self, run: Run, outcome: Outcome) -> bool:
         """Whether an earlier try stored the outcome after all, though the database said it had not."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -165,9 +166,11 @@ class Message:
     refs: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run as it was accepted, and as far as it has come; without a session it has no messages either."""
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """A run as it was accepted, and as far as it has come; without a session it has no messages either.
+
+    A struct of msgspec: with so many fields it is made in a tenth of a dataclass's time.
+    """
 
     id: str
     session_id: str | None

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from app.chat.models import WEBCHAT
 from app.chat.parts import Part, PartLimits, parse_parts
 from app.errors import BadRequest
@@ -50,13 +52,12 @@ class KnowledgeWish:
     collections: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SendRequest:
+class SendRequest(msgspec.Struct, frozen=True):
     """One message to a session; None stands for what the client left open.
 
     `message_id` is the client's own name for the reply (WebSocket); one is made if it gives none. With a `turn`,
     `parts` are only what is kept of the message. A `stateless` one has no session: its turn is all that the model is
-    given. `role` is a role's id or name.
+    given. `role` is a role's id or name. (A struct for the same reason as Run.)
     """
 
     username: str

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from app.auth.models import Principal
@@ -418,7 +419,7 @@ def _write_turn(
     question = message_values(session_id, run.id, Role.USER, MessageStatus.COMPLETE, request.parts, now)
     reply = message_values(session_id, run.id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
     asked, answered = statements.ADD_MESSAGE.insert_all(connection, [question, reply])
-    return replace(run, user_message_id=asked.id, reply_message_id=answered.id)
+    return msgspec.structs.replace(run, user_message_id=asked.id, reply_message_id=answered.id)
 
 
 def _brief(request: SendRequest, turn: _Turn, role: BotRole | None) -> Brief:

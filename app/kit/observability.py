@@ -171,10 +171,11 @@ def _add_timestamp(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _log_request(level: int, fields: Mapping[str, str | int | float]) -> None:
+def log_fixed(level: int, logger: str, event: str, fields: Mapping[str, str | int | float]) -> None:
+    """Log an event of which there are many, always with the same fields: the same line in a fifth of the time."""
     factory = structlog.get_config()["logger_factory"]
-    if not isinstance(factory, LoggerFactory) or not factory.write_fixed(level, __name__, "request", fields):
-        log.log(level, "request", **fields)
+    if not isinstance(factory, LoggerFactory) or not factory.write_fixed(level, logger, event, fields):
+        structlog.get_logger(logger).log(level, event, **fields)
 
 
 # Requests
@@ -202,8 +203,10 @@ def install_observability(app: Quart) -> None:
         status = response.status_code
         response.headers.add(REQUEST_ID_HEADER, context.request_id)  # nobody else sets it
         service_of(app, Metrics).request_done(request.method, route, status, seconds)
-        _log_request(
+        log_fixed(
             logging.DEBUG if route in QUIET_ROUTES else logging.INFO,
+            __name__,
+            "request",
             {
                 "method": request.method,
                 "path": request.path,

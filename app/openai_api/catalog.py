@@ -24,6 +24,14 @@ class ModelChoice:
     provider: Provider | None = None
     model: str | None = None
 
+    @property
+    def config_id(self) -> str | None:
+        return None if self.profile is None else self.profile.id
+
+    @property
+    def provider_id(self) -> str | None:
+        return None if self.provider is None else self.provider.id
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
@@ -113,10 +121,9 @@ class ModelCatalog:
         return None
 
     def _profile(self, name: str) -> Profile | None:
-        if (profile := self._profiles.find(name)) is not None:
-            return profile
-        named = [entry.profile for entry in self._profiles.entries() if entry.profile and entry.profile.name == name]
-        return named[0] if len(named) == 1 else None
+        there = [entry.profile for entry in self._profiles.entries() if entry.profile is not None]
+        named = [profile for profile in there if profile.name == name]
+        return next((profile for profile in there if profile.id == name), named[0] if len(named) == 1 else None)
 
     def _in_order(self) -> list[Provider]:
         default = self._providers.default

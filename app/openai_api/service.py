@@ -114,10 +114,13 @@ def _in_session(
 ) -> SendRequest:
     assert request.session is not None
     turn = ModelTurn(prepared.messages, request.system, request.params)
-    sent = SendRequest(
+    return SendRequest(
         username=creator_of(principal),
         parts=tuple(prepared.parts),
         session_id=session_id_of(principal, request.session),
+        provider_id=choice.provider_id,
+        model=choice.model,
+        config_id=choice.config_id,
         streaming=request.stream,
         on_busy=request.on_busy,
         platform_id=API,
@@ -125,7 +128,6 @@ def _in_session(
         role=request.role,
         knowledge=request.knowledge,
     )
-    return _answered_by(sent, choice)
 
 
 def _stateless(
@@ -141,22 +143,15 @@ def _stateless(
             system=prompt if profile.system_prompt and not instructed else (),
             params=with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
         )
-    sent = SendRequest(
+    return SendRequest(
         username=creator_of(principal),
         parts=(),
+        provider_id=choice.provider_id,
+        model=choice.model,
+        config_id=choice.config_id,
         streaming=request.stream,
         turn=turn,
         stateless=True,
         role=request.role,
         knowledge=request.knowledge,
-    )
-    return _answered_by(sent, choice)
-
-
-def _answered_by(sent: SendRequest, choice: ModelChoice) -> SendRequest:
-    return replace(
-        sent,
-        config_id=None if choice.profile is None else choice.profile.id,
-        provider_id=None if choice.provider is None else choice.provider.id,
-        model=choice.model,
     )
