@@ -28,6 +28,7 @@ from app.chat.reply import Reply
 from app.chat.store import Checkpoint, Outcome, RunStore
 from app.errors import AppError, Unavailable
 from app.kit.clock import utc_now
+from app.kit.concurrency import Mark
 from app.kit.db import DatabaseUnavailable
 from app.kit.linefields import add_line_fields
 from app.kit.observability import log_fixed
@@ -75,7 +76,7 @@ class _Active:
     stored: int = 0
     ending: bool = False
     checkpoint: asyncio.Future[None] | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    over: Mark = field(default_factory=Mark)
 
     def unstored(self) -> list[tuple[int, Event]]:
         return self.log.since(self.stored)

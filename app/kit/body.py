@@ -6,7 +6,6 @@ system throw the answer away unread (a reset connection). Both are put right her
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from functools import partial
@@ -34,7 +33,7 @@ class BoundedBody(Body):
 
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
         super().__init__(expected_content_length, max_content_length)
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._held = 0
         self._room = Mark()
         self._room.set()
@@ -46,7 +45,7 @@ class BoundedBody(Body):
         self._unwanted = False
 
     async def __anext__(self) -> bytes:
-        """The next piece, as the server gave it: Quart's own body copies each twice."""
+        """What has come, as the server gave it: Quart's own body copies each piece twice."""
         while not self._pieces:
             if self._must_raise is not None or self._complete.is_set():
                 return await super().__anext__()  # says how it ended
@@ -54,17 +53,16 @@ class BoundedBody(Body):
             await self._has_data.wait()
         if self._must_raise is not None:
             raise self._must_raise
-        data = self._pieces.popleft()
-        self._held -= len(data)
-        if self._held < BUFFERED_BYTES:
-            self._room.set()
-        return data
+        pieces, self._pieces, self._held = self._pieces, [], 0
+        self._room.set()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __await__(self) -> Generator[Any, None, Any]:
         self._wanted_whole = True
         self._room.set()
-        while self._pieces:
-            super().append(self._pieces.popleft())
+        for piece in self._pieces:
+            super().append(piece)
+        self._pieces = []
         return super().__await__()
 
     def append(self, data: bytes) -> None:

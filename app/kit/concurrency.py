@@ -71,36 +71,33 @@ class Place:
 
 
 class Mark:
-    """An event that no more than one waits for at a time.
+    """An event for few who wait: asyncio's own keeps a deque for them, of 760 bytes, and an open stream has many."""
 
-    asyncio's own has a deque for all who may wait, of 760 bytes, and five of them stay with each open stream.
-    """
-
-    __slots__ = ("_is_set", "_waiter")
+    __slots__ = ("_is_set", "_waiters")
 
     def __init__(self) -> None:
         self._is_set = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: tuple[asyncio.Future[None], ...] = ()
 
     def is_set(self) -> bool:
         return self._is_set
 
     def set(self) -> None:
         self._is_set = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def clear(self) -> None:
         self._is_set = False
 
     async def wait(self) -> None:
-        """Wait until it is set. Raises RuntimeError when another waits already."""
+        """Wait until it is set."""
         if self._is_set:
             return
-        if self._waiter is not None:
-            raise RuntimeError("another waits for this mark")
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters = (*self._waiters, waiter)
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            self._waiters = tuple(each for each in self._waiters if each is not waiter)

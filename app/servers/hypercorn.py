@@ -1,22 +1,18 @@
 """Hypercorn: the server that is always there."""
 
-import asyncio
 import logging
 import socket
 from collections.abc import Sequence
-from typing import cast
 
 import hypercorn.asyncio.run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.asyncio import tcp_server
-from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.protocol import ws_stream
-from hypercorn.typing import AppWrapper, LifespanState
 from hypercorn.utils import LifespanFailureError
 from quart import Quart
 
-from app.servers.joining import JoiningTransport
+from app.servers.connections import Connection, Context, Tasks
 from app.servers.models import (
     BACKLOG,
     KEEP_ALIVE_SECONDS,
@@ -35,8 +31,7 @@ async def serve(
 ) -> None:
     """See app.servers.models.Serve."""
     _refuse_compression()
-    _read_more_at_once()
-    _join_writes()
+    _take_our_parts()
     try:
         await hypercorn_serve(app, _config(sockets, options), shutdown_trigger=until_stopped)
     except LifespanFailureError as error:
@@ -52,34 +47,11 @@ def _refuse_compression() -> None:
     vars(ws_stream)["server_extensions_handshake"] = lambda requested, supported: None
 
 
-def _read_more_at_once() -> None:
-    """Take what the system has, up to READ_BYTES. Hypercorn 0.18 takes 64 KB at a time, and has no setting for it: each
-    piece of an upload costs it an event, a message in a queue and two turns of the loop."""
-    vars(tcp_server)["MAX_RECV"] = READ_BYTES
-
-
-class _JoiningServer(tcp_server.TCPServer):
-    """Hypercorn's handling of one connection, whose writes are joined."""
-
-    def __init__(
-        self,
-        app: AppWrapper,
-        loop: asyncio.AbstractEventLoop,
-        config: Config,
-        context: WorkerContext,
-        state: LifespanState,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        transport = JoiningTransport(loop, cast(asyncio.Transport, writer.transport))
-        joined = asyncio.StreamWriter(transport, transport.get_protocol(), reader, loop)
-        super().__init__(app, loop, config, context, state, reader, joined)
-        self._writer_below = writer  # which would close the connection if nobody held it
-
-
-def _join_writes() -> None:
-    """Have connections handled by the class above: Hypercorn 0.18 has no setting for which one it takes."""
-    vars(hypercorn_run)["TCPServer"] = _JoiningServer
+def _take_our_parts() -> None:
+    """Have connections handled by our parts; and read what the system has, up to READ_BYTES. Hypercorn reads 64 KB at a
+    time: each piece of an upload costs it an event, a message in a queue and two turns of the loop."""
+    vars(hypercorn_run).update(TCPServer=Connection, WorkerContext=Context)
+    vars(tcp_server).update(TaskGroup=Tasks, MAX_RECV=READ_BYTES)
 
 
 def _config(sockets: Sequence[socket.socket], options: ServerOptions) -> Config:
