@@ -11,9 +11,8 @@ from app.chat.events import (
     Failed,
     MessageSaved,
     Stats,
-    reasoning_of,
     refs_of,
-    text_of,
+    said_in,
 )
 from app.chat.models import MessageStatus, Run, RunStatus
 from app.chat.reply import Reply
@@ -26,7 +25,7 @@ def completed(
     run: Run, events: Sequence[Event], reply: Reply, started_at: datetime, first_token: float
 ) -> tuple[Outcome, list[Event]]:
     """The end of a run whose model has said all; `first_token` came so many seconds after the start."""
-    text, reasoning = text_of(events), reasoning_of(events)
+    text, reasoning = said_in(events)
     usage = reply.usage
     stats = Stats(
         input_other=usage.prompt_tokens - usage.cached_tokens,
@@ -59,13 +58,13 @@ def cut_short(
 ) -> tuple[Outcome, list[Event]]:
     """The end of a run that was not completed: what it said so far is kept, and marked as not the whole."""
     now = utc_now()
-    text = text_of(events)
+    text, reasoning = said_in(events)
     outcome = Outcome(
         status,
         message_status,
         now,
         text,
-        reasoning_of(events),
+        reasoning,
         error_code=cause.code,
         error=cause.message,
         refs=refs_of(events),

@@ -19,7 +19,7 @@ import stamina
 import structlog
 
 from app.chat.endings import completed, cut_short, failure_of
-from app.chat.events import Ended, Event, Failed, ToolCall
+from app.chat.events import Ended, Event, Failed, Stretch, ToolCall
 from app.chat.jobs import Job, Target
 from app.chat.log import RunLog
 from app.chat.models import OPEN_STATUSES, MessageStatus, Run, RunStatus
@@ -78,7 +78,7 @@ class _Active:
     checkpoint: asyncio.Future[None] | None = None
     over: Mark = field(default_factory=Mark)
 
-    def unstored(self) -> list[tuple[int, Event]]:
+    def unstored(self) -> Stretch:
         return self.log.since(self.stored)
 
 
@@ -271,16 +271,15 @@ class RunEngine:
         return cut_short(active.job.run, active.log.events, status, message_status, cause)
 
     async def _finish(self, active: _Active, outcome: Outcome, tail: list[Event]) -> None:
-        number = active.log.last_number
-        numbered = [(number + offset, event) for offset, event in enumerate(tail, 1)]
         active.ending = True
         if active.checkpoint is not None:  # which may hold events that are unstored by now
             await asyncio.shield(active.checkpoint)
+        unstored = active.unstored()
         end = partial(
             self._store.finish,
             active.job.run,
             outcome,
-            [*active.unstored(), *numbered],
+            Stretch(unstored.first, [*unstored.events, *tail]),
             started_at=active.started_at,
             provider_id=active.target.provider.id,
             model=active.target.model,
@@ -318,10 +317,9 @@ class RunEngine:
             outcome, tail = cut_short(
                 run, [event for _, event in stored], RunStatus.INTERRUPTED, MessageStatus.PARTIAL, cause
             )
-            number = (stored[-1][0] if stored else 0) + CRASH_GAP
-            numbered = [(number + offset, event) for offset, event in enumerate(tail, 1)]
+            end = Stretch((stored[-1][0] if stored else 0) + CRASH_GAP + 1, tail)
             await self._store.finish(
-                run, outcome, numbered, started_at=run.started_at, provider_id=run.provider_id, model=run.model
+                run, outcome, end, started_at=run.started_at, provider_id=run.provider_id, model=run.model
             )
             log.warning("run_interrupted", run_id=run.id, chars=len(outcome.text))
         return len(left)
@@ -360,7 +358,7 @@ class RunEngine:
         try:
             await self._store.checkpoint(points, utc_now())
             for active, point in zip(unstored, points, strict=True):
-                active.stored += len(point.events)
+                active.stored += len(point.added.events)
         finally:
             for active in unstored:
                 active.checkpoint = None

@@ -6,6 +6,7 @@ its tag.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
@@ -128,6 +129,15 @@ Event = (
     | Ended
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Events of one log, numbered on from `first`."""
+
+    first: int
+    events: Sequence[Event]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])
 
@@ -140,24 +150,27 @@ def decode_events(data: bytes) -> list[Event]:
     return _decoder.decode(data)
 
 
-# Lists and tuples, as these walk over every token of a reply: generators and unions of types take three times as long.
-_WITH_TEXT = (TextDelta, Chunk)
-_WITH_REASONING = (ReasoningDelta, Chunk)
-
-
-def text_of(events: Sequence[Event]) -> str:
-    """The reply's text so far."""
-    return "".join([event.text for event in events if isinstance(event, _WITH_TEXT)])
-
-
-def reasoning_of(events: Sequence[Event]) -> str:
-    spoken = [event for event in events if isinstance(event, _WITH_REASONING)]
-    return "".join([event.text if isinstance(event, ReasoningDelta) else event.reasoning for event in spoken])
+def said_in(events: Sequence[Event]) -> tuple[str, str]:
+    """The reply so far: its text and its reasoning."""
+    texts: list[str] = []
+    reasonings: list[str] = []
+    for event in events:
+        if isinstance(event, Chunk):
+            texts.append(event.text)
+            if event.reasoning:
+                reasonings.append(event.reasoning)
+        elif isinstance(event, TextDelta):
+            texts.append(event.text)
+        elif isinstance(event, ReasoningDelta):
+            reasonings.append(event.text)
+    return "".join(texts), "".join(reasonings)
 
 
 def refs_of(events: Sequence[Event]) -> list[Ref]:
-    """The passages that the model was shown, if any."""
+    """The passages that the model was shown, if any: they are told before it says anything."""
     for event in events:
         if isinstance(event, Refs):
             return event.refs
+        if isinstance(event, (TextDelta, ReasoningDelta, Chunk)):
+            break
     return []

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.chat.events import Event
+from app.chat.events import Event, Stretch
 
 MAX_PIECE_EVENTS = 256
 
@@ -76,9 +76,9 @@ class RunLog:
         self._closed = True
         self._wake()
 
-    def since(self, position: int) -> list[tuple[int, Event]]:
-        """The numbered events from a position (a count of events, not a number) on."""
-        return list(zip(self._numbers[position:], self._events[position:], strict=True))
+    def since(self, position: int) -> Stretch:
+        """The events from a position (a count of events, not a number) on, of a log without gaps."""
+        return Stretch(position + 1, self._events[position:])
 
     async def first(self, kinds: tuple[type, ...], seconds: float | None = None) -> Event | None:
         """The first event of one of these kinds, as soon as it is there.

@@ -233,7 +233,7 @@ class ChatService:
         if session_id is not None:
             run = _write_turn(connection, request, session, session_id, run, choice)
         opening = _opening(run)
-        self._store.open(connection, run, list(enumerate(opening, 1)))
+        self._store.open(connection, run, opening)
         return _Turn(run, ticket, choice, opening, request.parts if session is None else None)
 
     def _enter(self, session_id: str, on_busy: OnBusy) -> Ticket:

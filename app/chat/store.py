@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Select, delete, select
 
 from app.chat import statements
-from app.chat.events import Event, Ref, decode_events, encode_events
+from app.chat.events import Event, Ref, Stretch, decode_events, encode_events
 from app.chat.models import (
     OPEN_STATUSES,
     MessageRow,
@@ -25,8 +25,6 @@ from app.kit.db import Database
 
 LEASE = timedelta(seconds=15)
 EVENTS_KEPT = timedelta(hours=24)
-
-Numbered = Sequence[tuple[int, Event]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Checkpoint:
 
     run_id: str
     started_at: datetime | None
-    events: Numbered
+    added: Stretch
 
 
 class RunStore:
@@ -61,7 +59,7 @@ class RunStore:
         self._database = database
         self._owner = owner
 
-    def open(self, connection: Connection, run: Run, events: Numbered) -> None:
+    def open(self, connection: Connection, run: Run, opening: Sequence[Event]) -> None:
         """Write a new run and its first events, as part of the transaction that writes its message."""
         statements.ADD_RUN.change(
             connection,
@@ -81,14 +79,14 @@ class RunStore:
             leased_until=run.created_at + LEASE,
             created_at=run.created_at,
         )
-        _add_events(connection, run.id, events, run.created_at)
+        _add_events(connection, run.id, Stretch(1, opening), run.created_at)
 
     async def checkpoint(self, checkpoints: Sequence[Checkpoint], now: datetime) -> None:
         """Write what running runs have added, and renew the lease on all that this process holds."""
 
         def write(connection: Connection) -> None:
             for point in checkpoints:
-                _add_events(connection, point.run_id, point.events, now)
+                _add_events(connection, point.run_id, point.added, now)
                 if point.started_at is not None:
                     statements.START_RUN.change(
                         connection,
@@ -102,7 +100,7 @@ class RunStore:
         await self._database.run_write(write)
 
     async def finish(
-        self, run: Run, outcome: Outcome, events: Numbered, *, started_at: datetime | None, provider_id: str, model: str
+        self, run: Run, outcome: Outcome, events: Stretch, *, started_at: datetime | None, provider_id: str, model: str
     ) -> bool:
         """End a run: its reply, its status and the rest of its log, in one transaction.
 
@@ -180,7 +178,7 @@ def _keep_reply(connection: Connection, run: Run, outcome: Outcome) -> None:
     statements.TOUCH_SESSION.change(connection, session_id=run.session_id, updated_at=outcome.ended_at)
 
 
-def _add_events(connection: Connection, run_id: str, events: Numbered, now: datetime) -> None:
-    if events:
-        stored = encode_events([event for _, event in events])
-        statements.ADD_EVENTS.change(connection, run_id=run_id, first=events[0][0], events=stored, created_at=now)
+def _add_events(connection: Connection, run_id: str, added: Stretch, now: datetime) -> None:
+    if added.events:
+        stored = encode_events(added.events)
+        statements.ADD_EVENTS.change(connection, run_id=run_id, first=added.first, events=stored, created_at=now)
