@@ -6,8 +6,7 @@ when it does not read, nobody waits for it: what it has not read is in the log, 
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from app.chat.events import Event, Stretch
@@ -88,7 +87,8 @@ class RunLog:
         loop = asyncio.get_running_loop()
         deadline = None if seconds is None else loop.time() + seconds
         position = 0
-        with self._reading() as reader:
+        reader = self._new_reader(loop)
+        try:
             while True:
                 for event in self._events[position:]:
                     if isinstance(event, kinds):
@@ -97,6 +97,8 @@ class RunLog:
                 if self._closed or (deadline is not None and loop.time() >= deadline):
                     return None
                 await reader.more(deadline)
+        finally:
+            self._forget(reader)
 
     async def follow(
         self, kind: str, encode: Encode, *, after: int = 0, heartbeat: bytes = b"", heartbeat_seconds: float = 15.0
@@ -110,7 +112,8 @@ class RunLog:
         # While a run goes on its numbers have no gap, and a reader may name one that has not come yet.
         position = bisect_right(self._numbers, after) if self._closed else after
         silent_since = loop.time()
-        with self._reading() as reader:
+        reader = self._new_reader(loop)
+        try:
             while True:
                 start, position = position, self._end_of_piece(position)
                 if piece := self._encoded(kind, encode, start, position):
@@ -123,6 +126,8 @@ class RunLog:
                         silent_since = loop.time()
                         if heartbeat:
                             yield heartbeat
+        finally:
+            self._forget(reader)
 
     def _end_of_piece(self, position: int) -> int:
         return max(position, min(len(self._events), position + MAX_PIECE_EVENTS))
@@ -137,15 +142,14 @@ class RunLog:
             latest = self._latest[kind] = _Latest(start, end, piece)
         return latest.piece
 
-    @contextmanager
-    def _reading(self) -> Iterator["_Reader"]:
-        reader = _Reader(asyncio.get_running_loop())
+    def _new_reader(self, loop: asyncio.AbstractEventLoop) -> "_Reader":
+        reader = _Reader(loop)
         self._readers.add(reader)
-        try:
-            yield reader
-        finally:
-            self._readers.discard(reader)
-            reader.close()
+        return reader
+
+    def _forget(self, reader: "_Reader") -> None:
+        self._readers.discard(reader)
+        reader.close()
 
     def _wake(self) -> None:
         for reader in self._readers:

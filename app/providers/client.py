@@ -23,7 +23,7 @@ from app.providers.chunks import chunks_of
 from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder, refusal_in
 from app.providers.listing import Remembered
 from app.providers.models import REQUEST_REFUSED, Delta, ModelRequest, ProviderSpec, UpstreamError
-from app.providers.transport import Body, HttpClient, retry_after
+from app.providers.transport import Body, HttpClient, retry_after, url_of
 
 MAX_REPLY_BYTES = 8 * 1024**2
 LISTING_TIMEOUT_SECONDS = 5.0
@@ -61,6 +61,13 @@ _ANSWERED = httpx2.Request("POST", "http://answered.invalid")
 _TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError)
 
 
+class _Client(AsyncOpenAI):
+    """The openai client, which would take the same address apart for each request."""
+
+    def _prepare_url(self, url: str) -> httpx2.URL:
+        return url_of(url) if url.startswith("http") else super()._prepare_url(url)
+
+
 class Provider:
     """One model server. `http_client` takes the place of the network: the embedded model comes in that way."""
 
@@ -91,7 +98,7 @@ class Provider:
             **dict.fromkeys(_TOLD_OF_THE_CLIENT, omit),
             **spec.extra_headers,
         }
-        self._client = AsyncOpenAI(
+        self._client = _Client(
             base_url=spec.base_url,
             api_key=spec.api_key or "none",
             max_retries=spec.max_retries,

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.request import getproxies
 
@@ -21,6 +22,18 @@ MAX_CONNECTIONS: Final = 10_000
 """One stream is one connection: by default the openai client would let the thousandth wait, aiohttp the hundredth."""
 
 
+@lru_cache(maxsize=256)
+def url_of(text: str) -> httpx2.URL:
+    """The address, taken apart once: there are few, and each request has one."""
+    return httpx2.URL(text)
+
+
+@lru_cache(maxsize=256)
+def _text(data: bytes) -> str:
+    """A header's name or value. One text serves all requests, and stays with all that are answered now."""
+    return data.decode("latin1")
+
+
 class HttpClient(DefaultAioHttpClient):
     """The openai package's aiohttp client, but for what it retries, and for its way where there is no proxy.
 
@@ -32,18 +45,14 @@ class HttpClient(DefaultAioHttpClient):
         self._direct = None if getproxies().keys() & {"http", "https", "all"} else AiohttpTransport()
         limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS)
         super().__init__(limits=limits, transport=self._direct)
-        self._urls: dict[str, httpx2.URL] = {}
 
     def build_request(self, method: str, url: httpx2.URL | str, **given: Any) -> httpx2.Request:
         """The same request without httpx2's merging of URLs, headers, cookies and parameters, of which it has none."""
         content, timeout = given.get("content"), given.get("timeout")
         if not isinstance(content, bytes) or given.get("params") or not isinstance(timeout, httpx2.Timeout):
             return super().build_request(method, url, **given)
-        known = self._urls.get(str(url))
-        if known is None:
-            known = self._urls[str(url)] = httpx2.URL(url)
-        extensions = {"timeout": timeout.as_dict()}
-        return httpx2.Request(method, known, headers=given.get("headers"), content=content, extensions=extensions)
+        headers, extensions = given.get("headers"), {"timeout": timeout.as_dict()}
+        return httpx2.Request(method, url_of(str(url)), headers=headers, content=content, extensions=extensions)
 
     async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
         try:
@@ -74,7 +83,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Raises ReadTimeout for a server that keeps silent, ConnectTimeout, and aiohttp's errors."""
         seconds = request.extensions.get("timeout", {})
-        headers = [(name.decode("latin1"), value.decode("latin1")) for name, value in request.headers.raw]
+        headers = [(_text(name), _text(value)) for name, value in request.headers.raw]
         try:
             answer = await self._opened().request(
                 request.method,
