@@ -1,7 +1,7 @@
 """The one gate: every HTTP request passes it, and a route that declares no scope is closed."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -67,15 +67,27 @@ async def _admit(app: Quart, policy: AuthPolicy, headers: Headers, args: Mapping
     return principal
 
 
-async def while_admitted(frames: AsyncIterator[bytes], keys: KeyService, principal: Principal) -> AsyncIterator[bytes]:
-    """The frames of a stream, until its caller's key is ended; looked at every LOOK_SECONDS at most."""
-    looked = time.monotonic()
-    async for frame in frames:
-        if time.monotonic() - looked > LOOK_SECONDS:
-            if not await keys.is_live(principal):
-                return
-            looked = time.monotonic()
-        yield frame
+class Admission:
+    """That a stream's caller may still be told what comes; `admission()` is the present request's."""
+
+    __slots__ = ("_keys", "_looked", "_principal")
+
+    def __init__(self, keys: KeyService, principal: Principal) -> None:
+        self._keys = keys
+        self._principal = principal
+        self._looked = time.monotonic()
+
+    async def holds(self) -> bool:
+        """Whether the caller's key is still live, by what was so LOOK_SECONDS ago at most."""
+        now = time.monotonic()
+        if now - self._looked <= LOOK_SECONDS:
+            return True
+        self._looked = now
+        return await self._keys.is_live(self._principal)
+
+
+def admission() -> Admission:
+    return Admission(service(KeyService), caller())
 
 
 def caller() -> Principal:

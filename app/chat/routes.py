@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 
 from quart import Blueprint, Response, request
 
-from app.auth.guards import caller, while_admitted
+from app.auth.guards import Admission, admission, caller
 from app.auth.scopes import Scope
-from app.auth.service import KeyService
 from app.chat.encoding import sse_encoder
 from app.chat.log import RunLog
 from app.chat.models import Run
@@ -182,14 +181,18 @@ def _stream(run: Run, log: RunLog, after: int, place: Place) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
-    return sse.stream_response(_counted(while_admitted(frames, service(KeyService), caller()), service(Metrics), place))
+    return sse.stream_response(_admitted(frames, admission(), service(Metrics), place))
 
 
-async def _counted(frames: AsyncIterator[bytes], metrics: Metrics, place: Place) -> AsyncIterator[bytes]:
+async def _admitted(
+    frames: AsyncIterator[bytes], admission: Admission, metrics: Metrics, place: Place
+) -> AsyncIterator[bytes]:
     metrics.stream_opened()
     try:
         begin = RETRY
         async for piece in frames:
+            if not await admission.holds():
+                return
             yield begin + piece  # by itself it would cost the server as much as any piece
             begin = b""
     finally:

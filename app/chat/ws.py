@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, websocket
 
-from app.auth.guards import authorize, while_admitted
+from app.auth.guards import Admission, authorize
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
@@ -160,11 +160,13 @@ async def _resume(principal: Principal, wanted: ResumeFrame) -> tuple[Accepted, 
 
 
 async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, place: Place, principal: Principal) -> None:
-    metrics = service(Metrics)
+    admission, metrics = Admission(service(KeyService), principal), service(Metrics)
     metrics.stream_opened()
     try:
         pieces = accepted.log.follow("ws", websocket_encoder(accepted.run), after=after)
-        async for piece in while_admitted(pieces, service(KeyService), principal):
+        async for piece in pieces:
+            if not await admission.holds():
+                return
             async with sending:
                 for line in piece.splitlines():
                     await websocket.send(line.decode())

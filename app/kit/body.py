@@ -239,9 +239,12 @@ class BoundedConnection(ASGIHTTPConnection):
                 # From here on a pause would also hide the sender's leaving, which comes after its body.
                 body.discard()
                 length = _length_in(event["headers"])
-            elif over:
+                await send(event)
+                event["headers"] = ()  # Hypercorn keeps the event to the end of the answer, but needs them no more
                 return
-            elif event["type"] == "http.response.body":
+            if over:
+                return
+            if event["type"] == "http.response.body":
                 if body.ended:
                     over = not event.get("more_body", False) or 0 < length == len(event["body"])
                     event["more_body"] = not over

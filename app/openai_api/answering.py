@@ -6,7 +6,7 @@ from typing import Any
 
 from quart import Response, request
 
-from app.auth.guards import caller
+from app.auth.guards import Admission, admission, caller
 from app.chat.events import Chunk, Completed, Failed, TextDelta
 from app.chat.service import Accepted
 from app.files.forms import FormUpload
@@ -45,7 +45,8 @@ async def answer(wanted: CompletionRequest, claim: Claim | None, dialect: Dialec
     if isinstance(began, Failed):
         raise ReplyFailed(began).with_headers(headers)
     if place is not None:
-        return sse.stream_response(_frames(accepted, wanted, place, service(Metrics), dialect), headers)
+        frames = _frames(accepted, wanted, dialect, admission(), service(Metrics), place)
+        return sse.stream_response(frames, headers)
     whole = completion_of(accepted.run, accepted.log, dialect)
     return Response(whole, headers=headers, content_type="application/json")
 
@@ -70,7 +71,12 @@ def _hashable(value: Any) -> Any:
 
 
 async def _frames(
-    accepted: Accepted, wanted: CompletionRequest, place: Place, metrics: Metrics, dialect: Dialect
+    accepted: Accepted,
+    wanted: CompletionRequest,
+    dialect: Dialect,
+    admission: Admission,
+    metrics: Metrics,
+    place: Place,
 ) -> AsyncIterator[bytes]:
     usage = wanted.wants_usage
     encode = ChunkEncoder(accepted.run, accepted.log, dialect, wants_usage=usage)
@@ -82,6 +88,8 @@ async def _frames(
             heartbeat=sse.HEARTBEAT,
             heartbeat_seconds=sse.HEARTBEAT_SECONDS,
         ):
+            if not await admission.holds():
+                return
             yield piece
     finally:
         metrics.stream_closed()

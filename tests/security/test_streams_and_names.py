@@ -28,6 +28,23 @@ async def test_a_stream_ends_when_its_key_is_revoked(
     assert (await client.history("s1"))[1]["parts"][0]["text"] == "t0 t1 t2 t3 "
 
 
+async def test_a_stream_of_the_openai_door_ends_when_its_key_is_revoked(
+    server: Server, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.auth.guards.LOOK_SECONDS", 0.0)
+    key, text = await server.core.keys.create(name="short", scopes=["chat"])
+    gate = asyncio.Event()
+    model.script(reply(numbered(4), gate=gate, hold_after=1))
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    async with Client(server, text) as short, short.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        lines = answer.aiter_lines()
+        while "t0 " not in await anext(lines):
+            pass
+        await server.core.keys.revoke(key.id)
+        gate.set()
+        assert [line async for line in lines if line] == []
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [
