@@ -117,6 +117,39 @@ async def test_a_socket_talks_and_bounds_its_frames(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
+async def test_a_connection_is_closed_when_nothing_comes_for_long(
+    name: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first request, and after one, which begins the time anew."""
+    monkeypatch.setattr(f"app.servers.{name}.KEEP_ALIVE_SECONDS", 1)
+    async with start_server(server=name) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        nothing, silent = await asyncio.open_connection("127.0.0.1", server.port)
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                await asyncio.sleep(0.6)
+                writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+            assert await reader.read() == b""
+            assert await nothing.read() == b""
+        writer.close()
+        silent.close()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_idle_connections_do_not_hold_up_the_end(name: str, start_server: StartServer) -> None:
+    loop = asyncio.get_running_loop()
+    async with start_server(server=name) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"}")
+        ending = loop.time()
+    assert loop.time() - ending < 5
+    assert await reader.read() == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("name", SERVERS)
 async def test_a_signal_lets_replies_come_to_their_end(name: str, tmp_path: Path) -> None:
     async with ModelServer() as model:
         gate = asyncio.Event()
