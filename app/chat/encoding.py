@@ -1,6 +1,6 @@
 """The Open API's encoding of a run's events: the payloads of the contract's sections 3 and 7."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,20 +30,18 @@ _json = msgspec.json.Encoder()
 
 def sse_encoder(run: Run) -> Encode:
     """Frames for Server-Sent Events, with the event's number as its `id`."""
-    return partial(_sse_frames, run)
+    return partial(_all, _sse_frame, run)
 
 
 def websocket_encoder(run: Run) -> Encode:
     """Lines of JSON for a WebSocket: the same payloads, which also say whose they are and where to resume (`seq`)."""
-    return partial(_websocket_lines, run)
+    return partial(_all, _websocket_line, run)
 
 
-def _sse_frames(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
-    return b"".join([_sse_frame(run, number, event) for number, event in zip(numbers, events, strict=True)])
-
-
-def _websocket_lines(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
-    return b"".join([_websocket_line(run, number, event) for number, event in zip(numbers, events, strict=True)])
+def _all(
+    encode: Callable[[Run, int, Event], bytes], run: Run, numbers: Sequence[int], events: Sequence[Event]
+) -> bytes:
+    return b"".join([encode(run, number, event) for number, event in zip(numbers, events, strict=True)])
 
 
 def _sse_frame(run: Run, number: int, event: Event) -> bytes:

@@ -1,11 +1,10 @@
 """`/api/v1/chat` and the runs it makes."""
 
 import re
-from collections.abc import AsyncIterator
 
 from quart import Blueprint, Response, request
 
-from app.auth.guards import Admission, admission, caller
+from app.auth.guards import admission, caller
 from app.auth.scopes import Scope
 from app.chat.encoding import sse_encoder
 from app.chat.log import RunLog
@@ -14,6 +13,7 @@ from app.chat.parts import PartLimits
 from app.chat.requests import parse_send
 from app.chat.schemas import ChatRun, ChatSendRequest, StoppedRuns
 from app.chat.service import ChatService
+from app.chat.streams import admitted
 from app.errors import BadRequest
 from app.kit import sse
 from app.kit.concurrency import Place, StreamPlaces
@@ -181,23 +181,7 @@ def _stream(run: Run, log: RunLog, after: int, place: Place) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
-    return sse.stream_response(_admitted(frames, admission(), service(Metrics), place))
-
-
-async def _admitted(
-    frames: AsyncIterator[bytes], admission: Admission, metrics: Metrics, place: Place
-) -> AsyncIterator[bytes]:
-    metrics.stream_opened()
-    try:
-        begin = RETRY
-        async for piece in frames:
-            if not await admission.holds():
-                return
-            yield begin + piece  # by itself it would cost the server as much as any piece
-            begin = b""
-    finally:
-        metrics.stream_closed()
-        place.release()
+    return sse.stream_response(admitted(frames, admission(), service(Metrics), place, begin=RETRY))
 
 
 def _after(query: str | None, header: str | None) -> int:

@@ -1,6 +1,7 @@
 """`/api/v1/chat/ws`: the same chat over a WebSocket, several messages at a time."""
 
 import asyncio
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +16,7 @@ from app.chat.encoding import websocket_encoder
 from app.chat.parts import PartLimits
 from app.chat.requests import parse_send
 from app.chat.service import Accepted, ChatService
+from app.chat.streams import admitted
 from app.errors import AppError, BadRequest, TooManyRequests, Unauthorized
 from app.kit.concurrency import Place, StreamPlaces
 from app.kit.http import BodyLimit, convert, parse_json_object, service
@@ -160,19 +162,13 @@ async def _resume(principal: Principal, wanted: ResumeFrame) -> tuple[Accepted, 
 
 
 async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, place: Place, principal: Principal) -> None:
-    admission, metrics = Admission(service(KeyService), principal), service(Metrics)
-    metrics.stream_opened()
-    try:
-        pieces = accepted.log.follow("ws", websocket_encoder(accepted.run), after=after)
-        async for piece in pieces:
-            if not await admission.holds():
-                return
+    pieces = accepted.log.follow("ws", websocket_encoder(accepted.run), after=after)
+    admission = Admission(service(KeyService), principal)
+    async with aclosing(admitted(pieces, admission, service(Metrics), place)) as shown:
+        async for piece in shown:
             async with sending:
                 for line in piece.splitlines():
                     await websocket.send(line.decode())
-    finally:
-        metrics.stream_closed()
-        place.release()
 
 
 async def _authorize() -> Principal:

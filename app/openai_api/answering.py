@@ -6,12 +6,13 @@ from typing import Any
 
 from quart import Response, request
 
-from app.auth.guards import Admission, admission, caller
+from app.auth.guards import admission, caller
 from app.chat.events import Chunk, Completed, Failed, TextDelta
 from app.chat.service import Accepted
+from app.chat.streams import admitted
 from app.files.forms import FormUpload
 from app.kit import sse
-from app.kit.concurrency import Place, StreamPlaces
+from app.kit.concurrency import StreamPlaces
 from app.kit.http import service
 from app.kit.idempotency import Claim, claim_of
 from app.kit.observability import Metrics
@@ -45,8 +46,8 @@ async def answer(wanted: CompletionRequest, claim: Claim | None, dialect: Dialec
     if isinstance(began, Failed):
         raise ReplyFailed(began).with_headers(headers)
     if place is not None:
-        frames = _frames(accepted, wanted, dialect, admission(), service(Metrics), place)
-        return sse.stream_response(frames, headers)
+        frames = _frames(accepted, dialect, wants_usage=wanted.wants_usage)
+        return sse.stream_response(admitted(frames, admission(), service(Metrics), place), headers)
     whole = completion_of(accepted.run, accepted.log, dialect)
     return Response(whole, headers=headers, content_type="application/json")
 
@@ -70,27 +71,10 @@ def _hashable(value: Any) -> Any:
     return {name: _hashable(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
-async def _frames(
-    accepted: Accepted,
-    wanted: CompletionRequest,
-    dialect: Dialect,
-    admission: Admission,
-    metrics: Metrics,
-    place: Place,
-) -> AsyncIterator[bytes]:
-    usage = wanted.wants_usage
-    encode = ChunkEncoder(accepted.run, accepted.log, dialect, wants_usage=usage)
-    metrics.stream_opened()
-    try:
-        async for piece in accepted.log.follow(
-            dialect.kind_of(wants_usage=usage),
-            encode,
-            heartbeat=sse.HEARTBEAT,
-            heartbeat_seconds=sse.HEARTBEAT_SECONDS,
-        ):
-            if not await admission.holds():
-                return
-            yield piece
-    finally:
-        metrics.stream_closed()
-        place.release()
+def _frames(accepted: Accepted, dialect: Dialect, *, wants_usage: bool) -> AsyncIterator[bytes]:
+    return accepted.log.follow(
+        dialect.kind_of(wants_usage=wants_usage),
+        ChunkEncoder(accepted.run, accepted.log, dialect, wants_usage=wants_usage),
+        heartbeat=sse.HEARTBEAT,
+        heartbeat_seconds=sse.HEARTBEAT_SECONDS,
+    )
