@@ -19,11 +19,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.bots.adapters.base import Adapter, Target
 from app.chat.parts import Text
-from app.chat.schemas import CHAT_EVENT
-from app.configs.models import ProfileFile
+from app.doors.open_api.schemas import CHAT_EVENT
 from app.errors import BadRequest
-from app.im.adapters.base import Adapter, Target
+from app.profiles.models import ProfileFile
 from app.settings import Settings
 from tests.docs.pages import ROOT, blocks, page, section
 from tests.support.model_server import ModelServer

@@ -7,8 +7,8 @@ import pytest
 from quart import Quart
 
 from app.bootstrap import create_app
-from app.chat.schemas import CHAT_EVENT
-from app.kit.routes import routes
+from app.doors.open_api.schemas import CHAT_EVENT
+from app.edge.routes import routes
 from app.settings import Settings, load_settings
 from tests.docs.pages import PAGES, ROOT, anchors, page, prose, section
 from tools.settings_tables import filled
