@@ -13,12 +13,12 @@ from app.bots.service import ID_PATTERN, MAX_NAME_CHARS, BotService
 from app.bots.umo import MAX_UMO_CHARS, UMO_PATTERN, parse_umo
 from app.chat.commands import NAME_PATTERN
 from app.chat.parts import PartLimits, parse_parts
-from app.clock import iso
 from app.chat.schemas import MessagePart
-from app.edge.schemas import DateTime
+from app.clock import iso
 from app.edge.bodies import convert, json_object
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 from app.edge.responses import ok
+from app.edge.schemas import DateTime
 from app.edge.services import service
 from app.errors import BadRequest
 from app.idempotency import claim_of

@@ -45,5 +45,3 @@ class MessageRef(msgspec.Struct):
     heading: str
     score: float
     text: str
-
-

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from app.chat.commands import MAX_COLLECTIONS, OnBusy
-from app.completions.requests import MAX_MESSAGES, MAX_NAME_CHARS
 from app.chat.schemas import REF, MessageRef
+from app.completions.requests import MAX_MESSAGES, MAX_NAME_CHARS
 
 _NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _NAME = {"type": ["string", "null"], "maxLength": MAX_NAME_CHARS, "pattern": _NAME_PATTERN}

@@ -1,12 +1,16 @@
 """What all tables have in common: their base, and the types that both databases share."""
 
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData
+import msgspec
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, Row
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 MAX_INTEGER = 2**63 - 1
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 # SQLite numbers rows by itself only in a column that is called INTEGER, which holds 64 bits there.
 BigId = BigInteger().with_variant(Integer, "sqlite")
@@ -42,3 +46,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def value_of(kind: type[T], row: Row[*tuple[object, ...]]) -> T:
+    """Make a value of `kind`, a struct whose fields are named for the row's columns."""
+    return msgspec.convert(row._mapping, kind, from_attributes=True)

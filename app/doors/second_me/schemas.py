@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from app.chat.commands import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES
 from app.completions.schemas import COMPLETION, MESSAGE
-from app.chat.schemas import MessageRef
 
 _FLAG = {"type": ["boolean", "null"], "description": "Puts passages of the knowledge base before the model."}
 _ROLE_ID = {
