@@ -18,12 +18,15 @@ from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.adapters.webhook import webhook_factory
 from app.bots.service import BotService
 from app.chat.parts import PartLimits
+from app.chat.plan import Planner
 from app.chat.prompt import PromptBuilder
-from app.chat.runs.engine import PURGE_SECONDS, RunEngine
+from app.chat.retrieval import Retrieval
+from app.chat.runs.engine import RunEngine
 from app.chat.runs.queue import SessionQueue
+from app.chat.runs.task import RunTools
+from app.chat.runs.upkeep import PURGE_SECONDS, RunUpkeep
 from app.chat.service import ChatService
 from app.chat.sessions import SessionService
-from app.chat.store import RunStore
 from app.completions.catalog import ModelCatalog
 from app.completions.errors import openai_error
 from app.completions.requests import SessionPolicy
@@ -206,28 +209,33 @@ def create_app(settings: Settings | None = None) -> Quart:
         provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
     )
     knowledge = open_knowledge(settings, core, files, profiles, providers, metrics)
-    store = RunStore(core.database, owner=new_id())
+    owner = new_id()
     embedded = core.database_url.startswith("sqlite")
+    roles = RoleService(core.database, profiles)
     engine = RunEngine(
-        store, SessionQueue(settings.max_waiting_per_session, settings.max_waiting), metrics, sole_owner=embedded
+        RunTools(
+            core.database,
+            Retrieval(roles, knowledge.service),
+            PromptBuilder(core.database, files, documents),
+            metrics,
+        ),
+        SessionQueue(settings.max_waiting_per_session, settings.max_waiting),
     )
+    upkeep = RunUpkeep(core.database, engine, owner, sole_owner=embedded)
     runs = RunLimit("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
     parts = PartLimits(chars=settings.max_message_chars, parts=settings.max_parts)
-    roles = RoleService(core.database, profiles)
     catalog = ModelCatalog(profiles, providers, roles)
     chat = ChatService(
         core.database,
-        store,
         engine,
-        profiles,
-        providers,
+        Planner(profiles, providers),
         files,
-        PromptBuilder(core.database, files, documents),
         documents,
         idempotency,
         runs,
         roles,
         knowledge.service,
+        owner,
     )
     bots = BotService(
         core.database,
@@ -293,7 +301,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     ):
         app.register_blueprint(routes.blueprint)
     provide(app, documentation.Publisher(app, EVENT_SCHEMAS))
-    _install_lifespan(app, core, storage, engine, providers, bots, documents, knowledge, alone=embedded)
+    _install_lifespan(app, core, storage, engine, upkeep, providers, bots, documents, knowledge, alone=embedded)
     return app
 
 
@@ -302,6 +310,7 @@ def _install_lifespan(
     core: Core,
     storage: AttachmentStorage,
     engine: RunEngine,
+    upkeep: RunUpkeep,
     providers: ProviderRegistry,
     bots: BotService,
     documents: ExtractedTextService,
@@ -318,8 +327,8 @@ def _install_lifespan(
             lock.acquire(timeout=0)
         await asyncio.to_thread(migrations.upgrade, core.database_url)
         await storage.sweep()
-        await engine.recover()
-        engine.start_keeping()
+        await upkeep.recover()
+        upkeep.start()
         tasks.append(asyncio.create_task(_every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used)))
         tasks.append(asyncio.create_task(_every(PURGE_SECONDS, Idempotency(core.database).purge)))
         tasks.append(asyncio.create_task(knowledge.indexer.background.run()))
@@ -328,6 +337,7 @@ def _install_lifespan(
     @app.after_serving
     async def stop() -> None:
         await engine.close()
+        await upkeep.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

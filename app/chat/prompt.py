@@ -1,16 +1,13 @@
-"""What the model is shown: the system prompt, as much of the conversation as the profile allows, and the files."""
+"""The prompt: the system prompt, as much of the conversation as the profile allows, files and passages."""
 
 import base64
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, select
-
-from app.chat import statements
-from app.chat.commands import ModelTurn
-from app.chat.models import MessageRow
-from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored, plain_text
+from app.chat import store
+from app.chat.parts import Media, Part, Reply, Text, attachment_ids, plain_text
+from app.chat.passages import add_passages
+from app.chat.plan import ReplyPlan
 from app.chat.tool_calls import answered_calls, tool_calls, tool_results
 from app.chat.values import MessageRole, Run
 from app.database.engine import Database
@@ -19,6 +16,7 @@ from app.files.extraction.models import Reason
 from app.files.models import Attachment, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
+from app.knowledge.models import Found
 from app.profiles.models import Profile
 from app.providers.models import ModelRequest
 
@@ -42,37 +40,44 @@ class PromptBuilder:
         self._files = files
         self._documents = documents
 
-    async def build(
-        self,
-        run: Run,
-        profile: Profile,
-        model: str,
-        turn: ModelTurn | None = None,
-        first: tuple[Part, ...] | None = None,
-    ) -> ModelRequest:
-        """The request for a run whose turn it is; messages that wait for theirs are not shown yet.
+    async def build(self, plan: ReplyPlan, model: str) -> ModelRequest:
+        """Make the request for a run whose turn has come; messages that wait for theirs are not shown yet.
 
-        With `turn`, the run's own message is shown as that has it. `first` are the parts of a message that began its
-        session: there is no conversation to be read then. Raises DatabaseUnavailable, Unavailable.
+        With the caller's own messages in the plan, those stand for the run's message. Raises DatabaseUnavailable,
+        Unavailable.
         """
-        turns = await self._turns(run, profile) if first is None else [(MessageRole.USER.value, first)]
+        run, profile, turn = plan.run, plan.profile, plan.turn
         if turn is None:
-            messages = [*_system(profile), *await self._shown(run, turns)]
+            turns = await self._turns(plan)
+            messages = _with_passages([*_system(profile), *await self._messages(run, turns)], plan.passages)
             return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
-        history = await self._shown(run, turns[:-1], followed_by=turn.messages)
-        complete = replace(turn, messages=[*history, *turn.messages], system=turn.system or _system(profile))
-        return as_given(complete, profile, model, stream=run.streaming, params=profile.parameters)
+        params = turn.params
+        messages = [*turn.system, *turn.messages]
+        if run.session_id is not None:
+            history = await self._messages(run, (await self._turns(plan))[:-1], followed_by=turn.messages)
+            messages = [*(turn.system or _system(profile)), *history, *turn.messages]
+            params = with_defaults(params, profile.parameters)
+        return ModelRequest(
+            model,
+            _with_passages(messages, plan.passages),
+            dict(params),
+            profile.timeout_seconds,
+            profile.max_retries,
+            stream=run.streaming,
+            keep_raw=True,
+        )
 
-    async def _shown(
+    async def _messages(
         self, run: Run, turns: Sequence[_Turn], followed_by: Sequence[Mapping[str, Any]] = ()
-    ) -> list[dict[str, Any]]:
-        """Stored turns as the model is shown them, before messages that are not stored in that form."""
-        quoted = await self._quoted(run, [part for _, parts in turns for part in parts if isinstance(part, Reply)])
-        wanted = {id for _, parts in turns for id in attachment_ids(parts)}
-        attachments = await self._files.find_many(wanted, None) if wanted else {}
+    ) -> list[Mapping[str, Any]]:
+        """Turn stored messages into the model's, before `followed_by`, which have that form already."""
+        quotes = {int(part.message_id) for _, parts in turns for part in parts if isinstance(part, Reply)}
+        quoted = await self._quoted(run, quotes) if quotes else {}
+        ids = {id for _, parts in turns for id in attachment_ids(parts)}
+        attachments = await self._files.find_many(ids, None) if ids else {}
         as_images = _newest_images(turns, attachments)
         answered = answered_calls(turns, followed_by)
-        messages: list[dict[str, Any]] = []
+        messages: list[Mapping[str, Any]] = []
         for role, parts in turns:
             messages += tool_results(parts, answered)
             content = [item for part in parts if (item := await self._content(part, quoted, attachments, as_images))]
@@ -82,42 +87,23 @@ class PromptBuilder:
                 messages.append({**message, "tool_calls": calls} if calls else message)
         return messages
 
-    async def _turns(self, run: Run, profile: Profile) -> list[_Turn]:
-        """The run's own message and, before it, the newest that fit the profile's limits; the oldest first.
-
-        A message that went ahead of others has a higher number than theirs, and they are shown its answer all the same.
-        """
-        most = profile.history_messages + 1
-
-        def read(connection: Connection) -> list[Any]:
-            own = run.user_message_id
-            rows = statements.NEWEST_MESSAGES.all(connection, session_id=run.session_id, user_message_id=own, most=most)
-            if all(row.id != own for row in rows):  # much has been added since it was sent
-                rows += statements.MESSAGE.all(connection, message_id=own)
-            return rows
-
-        rows = await self._database.read(read)
-        rows.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
+    async def _turns(self, plan: ReplyPlan) -> list[_Turn]:
+        """Load the run's own message and, before it, the newest that fit the profile's limits; the oldest first."""
+        if plan.first_parts is not None:
+            return [(MessageRole.USER.value, plan.first_parts)]
+        limit = plan.profile.history_messages + 1
+        newest = await self._database.read(lambda connection: store.conversation(connection, plan.run, limit))
         turns: list[_Turn] = []
-        left = profile.history_tokens
-        for row in rows[:most]:
-            parts = from_stored(row.parts)
-            left -= approximate_tokens(plain_text(parts))
-            if turns and left < 0:
+        tokens = plan.profile.history_tokens
+        for role, parts in newest:
+            tokens -= approximate_tokens(plain_text(parts))
+            if turns and tokens < 0:
                 break
-            turns.append((MessageRole(row.role).value, parts))
+            turns.append((role, parts))
         return turns[::-1]
 
-    async def _quoted(self, run: Run, replies: Sequence[Reply]) -> Mapping[int, str]:
-        """The texts of quoted messages: of this session only, whatever a reply may name."""
-        ids = {int(reply.message_id) for reply in replies}
-        if not ids:
-            return {}
-        query = select(MessageRow.id, MessageRow.parts).where(
-            MessageRow.session_id == run.session_id, MessageRow.id.in_(ids)
-        )
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return {row.id: plain_text(from_stored(row.parts)) for row in rows}
+    async def _quoted(self, run: Run, message_ids: Collection[int]) -> Mapping[int, str]:
+        return await self._database.read(lambda connection: store.quoted_texts(connection, run.session_id, message_ids))
 
     async def _content(
         self,
@@ -171,19 +157,8 @@ def _system(profile: Profile) -> list[dict[str, Any]]:
     return [{"role": "system", "content": profile.system_prompt}] if profile.system_prompt else []
 
 
-def as_given(
-    turn: ModelTurn, profile: Profile, model: str, *, stream: bool, params: Mapping[str, Any] | None = None
-) -> ModelRequest:
-    """The request that is made of a caller's own messages and parameters; `params` are defaults for the latter."""
-    return ModelRequest(
-        model,
-        [*turn.system, *turn.messages],
-        with_defaults(turn.params, params or {}),
-        profile.timeout_seconds,
-        profile.max_retries,
-        stream=stream,
-        keep_raw=True,
-    )
+def _with_passages(messages: list[Mapping[str, Any]], passages: Sequence[Found]) -> list[Mapping[str, Any]]:
+    return add_passages(messages, passages) if passages else messages
 
 
 def with_defaults(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.auth.models import Principal
-from app.chat.commands import INSTRUCTIONS, ModelTurn, SendRequest
+from app.chat.commands import INSTRUCTIONS, ModelTurn, SendMessage
 from app.chat.parts import Part, PartLimits, Text, ToolResult
 from app.chat.prompt import with_defaults
 from app.chat.service import Accepted, ChatService
@@ -74,7 +74,7 @@ class CompletionService:
         if request.role is None:
             return await self._catalog.choose(request.model)
         unbound = principal.username is None
-        role = await self._roles.get_for_use(request.role, creator_of(principal), everyones=unbound)
+        role = await self._roles.get_for_use(request.role, creator_of(principal), any_owner=unbound)
         if request.model is None and role.config_id is not None:
             return self._catalog.profile(role.config_id)
         return await self._catalog.choose(request.model)
@@ -111,10 +111,10 @@ def session_id_of(principal: Principal, name: str) -> str:
 
 def _in_session(
     principal: Principal, request: CompletionRequest, choice: ModelChoice, prepared: PreparedMessages
-) -> SendRequest:
+) -> SendMessage:
     assert request.session is not None
     turn = ModelTurn(prepared.messages, request.system, request.params)
-    return SendRequest(
+    return SendMessage(
         username=creator_of(principal),
         parts=tuple(prepared.parts),
         session_id=session_id_of(principal, request.session),
@@ -132,7 +132,7 @@ def _in_session(
 
 def _stateless(
     principal: Principal, request: CompletionRequest, choice: ModelChoice, prepared: PreparedMessages
-) -> SendRequest:
+) -> SendMessage:
     """The messages as they are; a profile that was asked for by its name brings what the request does not say."""
     turn = ModelTurn(prepared.messages, params=with_defaults(request.params, request.defaults))
     if (profile := choice.profile) is not None:
@@ -143,7 +143,7 @@ def _stateless(
             system=prompt if profile.system_prompt and not instructed else (),
             params=with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
         )
-    return SendRequest(
+    return SendMessage(
         username=creator_of(principal),
         parts=(),
         provider_id=choice.provider_id,

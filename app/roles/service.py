@@ -51,15 +51,15 @@ class RoleService:
         async with self._database.read_block() as connection:
             return await _get(connection, principal, uuid)
 
-    async def get_for_use(self, ref: str, username: str, *, everyones: bool = False) -> Role:
+    async def get_for_use(self, ref: str, username: str, *, any_owner: bool = False) -> Role:
         """The active role of this uuid or name, among the user's own and the shared ones; the user's own first.
 
-        With `everyones`, for keys that are bound to no user, a uuid may also be another user's. Raises NotFound
+        With `any_owner`, for keys that are bound to no user, a uuid may also be another user's. Raises NotFound
         `Role not found`, for an inactive one too.
         """
         mine = RoleRow.owner.in_((username, SHARED))
         named = (RoleRow.name == ref) & mine
-        identified = RoleRow.uuid == ref if everyones else (RoleRow.uuid == ref) & mine
+        identified = RoleRow.uuid == ref if any_owner else (RoleRow.uuid == ref) & mine
         async with self._database.read_block() as connection:
             found = [_to_role(row) for row in await connection.execute(select(RoleRow).where(or_(identified, named)))]
         found.sort(key=lambda role: (role.uuid != ref, role.owner != username))

@@ -8,12 +8,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from app.database.statements import PreparedStatement
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from app.database import engine
 from app.database.engine import Database, DatabaseUnavailable, sqlite_url
-from app.database.statements import PreparedStatement
 
 TABLE = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, unique=True))
 ADD = PreparedStatement(insert(TABLE).returning(TABLE.c.id, sort_by_parameter_order=True), ("name",))

@@ -107,7 +107,7 @@ class ChatMessage(msgspec.Struct):
             created_at=iso(message.created_at),
             token_usage=None if message.token_usage is None else dict(message.token_usage),
             reasoning=message.reasoning,
-            refs=[MessageRef(**ref) for ref in message.refs] or UNSET,
+            refs=[MessageRef(**ref) for ref in message.refs or ()] or UNSET,
         )
 
 
