@@ -93,6 +93,14 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(file.read_text()), target
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_is_named_exists(path: Path) -> None:
+    files = re.findall(
+        r"\b((?:app|bench|chaos|migrations|tests|tools|docs)/[\w/-]+\.(?:py|md|mjs))\b", path.read_text()
+    )
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
 def test_every_decision_is_listed_once_under_its_title() -> None:
     entries = re.findall(r"^- (\d{4}): \[(.+)\]\((\1-[\w-]+\.md)\)", page("docs/decisions/README.md"), re.MULTILINE)
     titles = {path.name: path.read_text().partition("\n")[0] for path in DECISIONS}
