@@ -20,16 +20,16 @@ import msgspec
 import pytest
 from quart import Quart
 
-import app.configs.routes as profile_routes
+import app.profiles.routes as profile_routes
 import tests.chat.test_profiles as profile_tests
 from app.bootstrap import EVENT_SCHEMAS
+from app.bots.adapters.base import Adapter, Target
 from app.chat.parts import Text
-from app.chat.schemas import CHAT_EVENT
-from app.configs.models import ProfileFile
+from app.doors.open_api.schemas import CHAT_EVENT
+from app.edge.openapi import build_document
+from app.edge.operation import Param
 from app.errors import BadRequest, NotFound
-from app.im.adapters.base import Adapter, Target
-from app.kit.operation import Param
-from app.openapi import build_document
+from app.profiles.models import ProfileFile
 from app.settings import Settings
 from tests.docs.pages import ROOT, blocks, page, section
 from tests.support.client import Client

@@ -5,17 +5,17 @@ import re
 import pytest
 
 from app.auth.service import CACHE_SECONDS
+from app.bots.adapters.webhook import RetryPolicy
+from app.chat.commands import MAX_NAME_CHARS
 from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES
-from app.chat.requests import MAX_NAME_CHARS
 from app.chat.store import EVENTS_KEPT, LEASE
-from app.chat.ws import STREAMS_PER_SOCKET
+from app.database.engine import BUSY_TIMEOUT_SECONDS
+from app.doors.open_api.websocket import STREAMS_PER_SOCKET
+from app.edge.bodies import MAX_JSON_DEPTH
+from app.edge.sse import HEARTBEAT_SECONDS
 from app.files.extraction.models import DocumentLimits
 from app.files.multipart import IDLE_SECONDS
-from app.im.adapters.webhook import RetryPolicy
-from app.kit.db import BUSY_TIMEOUT_SECONDS
-from app.kit.http import MAX_JSON_DEPTH
-from app.kit.sse import HEARTBEAT_SECONDS
-from app.servers.models import KEEP_ALIVE_SECONDS
+from app.server.options import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.docs.pages import page
 
