@@ -17,8 +17,8 @@ from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.adapters.webhook import webhook_factory
 from app.bots.service import BotService
+from app.chat.accept import Planner
 from app.chat.parts import PartLimits
-from app.chat.plan import Planner
 from app.chat.prompt import PromptBuilder
 from app.chat.retrieval import Retrieval
 from app.chat.runs.engine import RunEngine

@@ -12,7 +12,6 @@ import stamina
 import structlog
 
 from app.chat import store
-from app.chat.accept import opening_events
 from app.chat.passages import refs_event
 from app.chat.plan import ReplyPlan, Target
 from app.chat.prompt import PromptBuilder
@@ -62,7 +61,7 @@ class RunTask:
         self.run = plan.run
         self.ticket = ticket
         self.log = RunLog()
-        self.log.append(*opening_events(plan.run))
+        self.log.append(*plan.opening)
         self.stored = len(self.log.events)
         self.ending = False
         self.checkpoint: asyncio.Future[None] | None = None
