@@ -9,50 +9,53 @@ from dataclasses import dataclass
 import msgspec
 from quart import Quart
 
-from app import ops
 from app.auth import routes as key_routes
 from app.auth.guards import AuthPolicy, install_guard
 from app.auth.service import LAST_USED_EVERY
-from app.chat import routes as chat_routes
-from app.chat import session_routes, ws
-from app.chat.engine import PURGE_SECONDS, RunEngine
+from app.bots import routes as im_routes
+from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
+from app.bots.adapters.webchat import WebchatAdapter
+from app.bots.adapters.webhook import webhook_factory
+from app.bots.service import BotService
 from app.chat.parts import PartLimits
 from app.chat.prompt import PromptBuilder
-from app.chat.queue import SessionQueue
-from app.chat.schemas import CHAT_EVENT
+from app.chat.runs.engine import PURGE_SECONDS, RunEngine
+from app.chat.runs.queue import SessionQueue
 from app.chat.service import ChatService
 from app.chat.sessions import SessionService
 from app.chat.store import RunStore
-from app.configs import routes as config_routes
-from app.configs.service import ProfileService
+from app.completions.catalog import ModelCatalog
+from app.completions.errors import openai_error
+from app.completions.requests import SessionPolicy
+from app.completions.respond import OpenAILimits
+from app.completions.service import CompletionService
 from app.core import Core, data_dir_lock, open_core, prepare_data_dir
+from app.database import migrations
+from app.database.engine import DatabaseUnavailable
+from app.doors.open_api import chat_routes, session_routes, websocket
+from app.doors.open_api.schemas import CHAT_EVENT
+from app.doors.openai import routes as openai_routes
+from app.doors.second_me import role_routes
+from app.doors.second_me import routes as kernel2_routes
+from app.doors.second_me.errors import kernel2_error
+from app.edge.application import Application
+from app.edge.bodies import BodyLimit
+from app.edge.cors import install_cors
+from app.edge.errors import install_errors, open_api_error
+from app.edge.request_log import install_observability
+from app.edge.services import provide
 from app.files import routes as file_routes
-from app.files.documents import DocumentService
+from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import DocumentLimits
 from app.files.extraction.reader import DocumentReader
 from app.files.images import ImageLimits, ImageReader
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
-from app.im import routes as im_routes
-from app.im.adapters.webchat import PLATFORM_ID as WEBCHAT
-from app.im.adapters.webchat import WebchatAdapter
-from app.im.adapters.webhook import webhook_factory
-from app.im.service import BotService
-from app.kernel2 import role_routes
-from app.kernel2 import routes as kernel2_routes
-from app.kernel2.errors import kernel2_error
-from app.kit import migrations
-from app.kit.application import Application
-from app.kit.concurrency import Bounds, RunPlaces, StreamPlaces
-from app.kit.cors import install_cors
-from app.kit.db import DatabaseUnavailable
-from app.kit.http import BodyLimit, install_errors, open_api_error, provide
-from app.kit.idempotency import Idempotency
-from app.kit.ids import new_id
-from app.kit.observability import Metrics, install_observability
+from app.idempotency import Idempotency
+from app.ids import new_id
 from app.knowledge import collection_routes, document_routes
 from app.knowledge.collections import CollectionService
-from app.knowledge.documents import DocumentsOfCollections
+from app.knowledge.documents import DocumentService
 from app.knowledge.index import PassageIndex
 from app.knowledge.indexer import Indexer
 from app.knowledge.preparing import PassageMaker
@@ -61,16 +64,15 @@ from app.knowledge.search import Searcher
 from app.knowledge.service import KnowledgeService
 from app.knowledge.store import IndexStore
 from app.knowledge.vectors import Embedder
-from app.openai_api import routes as openai_routes
-from app.openai_api.answering import OpenAILimits
-from app.openai_api.catalog import ModelCatalog
-from app.openai_api.errors import openai_error
-from app.openai_api.requests import SessionPolicy
-from app.openai_api.service import CompletionService
+from app.limits import Bounds, RunLimit, StreamLimit
+from app.ops import documentation, health
+from app.profiles import routes as config_routes
+from app.profiles.service import ProfileService
 from app.providers.models import ProviderSpec
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
 from app.settings import Settings, load_settings
+from app.telemetry.metrics import Metrics
 
 OPENAI_PROVIDER = "openai_chat_completion"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -143,7 +145,7 @@ class Knowledge:
 
     service: KnowledgeService
     collections: CollectionService
-    documents: DocumentsOfCollections
+    documents: DocumentService
     indexer: Indexer
     remover: Remover
 
@@ -178,7 +180,7 @@ def open_knowledge(
     return Knowledge(
         KnowledgeService(collections, Searcher(core.database, embedder)),
         collections,
-        DocumentsOfCollections(core.database, files, reader, wake),
+        DocumentService(core.database, files, reader, wake),
         indexer,
         remover,
     )
@@ -198,7 +200,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     idempotency = Idempotency(core.database)
     files = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
     reader = DocumentReader(document_limits(settings), workers=settings.document_workers)
-    documents = DocumentService(core.database, files, reader)
+    documents = ExtractedTextService(core.database, files, reader)
     profiles = ProfileService(settings.data_dir / "configs")
     providers = ProviderRegistry(
         provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
@@ -209,7 +211,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     engine = RunEngine(
         store, SessionQueue(settings.max_waiting_per_session, settings.max_waiting), metrics, sole_owner=embedded
     )
-    runs = RunPlaces("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
+    runs = RunLimit("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
     parts = PartLimits(chars=settings.max_message_chars, parts=settings.max_parts)
     roles = RoleService(core.database, profiles)
     catalog = ModelCatalog(profiles, providers, roles)
@@ -244,7 +246,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             origins=frozenset(settings.cors_origins),
         ),
         BodyLimit(settings.max_body_bytes),
-        StreamPlaces("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams)),
+        StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams)),
         parts,
         files,
         profiles,
@@ -252,7 +254,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         providers,
         engine,
         chat,
-        ws.Sockets(),
+        websocket.Sockets(),
         SessionService(core.database, profiles),
         catalog,
         CompletionService(
@@ -264,8 +266,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         knowledge.service,
         knowledge.collections,
         knowledge.documents,
-        ops.OpsPolicy(metrics_public=settings.metrics_public),
-        ops.ReadyChecks({"database": ops.database_check(core.database), "storage": storage.check}),
+        health.OpsPolicy(metrics_public=settings.metrics_public),
+        health.ReadyChecks({"database": health.database_check(core.database), "storage": storage.check}),
     )
     for each in services:
         provide(app, each)
@@ -277,7 +279,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         key_routes,
         chat_routes,
         session_routes,
-        ws,
+        websocket,
         config_routes,
         file_routes,
         im_routes,
@@ -286,10 +288,11 @@ def create_app(settings: Settings | None = None) -> Quart:
         openai_routes,
         kernel2_routes,
         role_routes,
-        ops,
+        health,
+        documentation,
     ):
         app.register_blueprint(routes.blueprint)
-    provide(app, ops.Publisher(app, EVENT_SCHEMAS))
+    provide(app, documentation.Publisher(app, EVENT_SCHEMAS))
     _install_lifespan(app, core, storage, engine, providers, bots, documents, knowledge, alone=embedded)
     return app
 
@@ -301,7 +304,7 @@ def _install_lifespan(
     engine: RunEngine,
     providers: ProviderRegistry,
     bots: BotService,
-    documents: DocumentService,
+    documents: ExtractedTextService,
     knowledge: Knowledge,
     *,
     alone: bool,

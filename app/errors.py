@@ -1,6 +1,6 @@
 """The errors that reach a caller, each with its HTTP status and its stable code.
 
-A service raises one of these; each door maps it to its own envelope, once (`app.kit.http.install_errors`).
+A service raises one of these; each door maps it to its own envelope, once (`app.edge.errors.install_errors`).
 Messages are written for the caller: they never hold a secret, a path or another system's raw text.
 """
 

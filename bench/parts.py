@@ -14,8 +14,8 @@ import aiohttp
 import uvloop
 from sqlalchemy import Column, Connection, Integer, MetaData, StaticPool, String, Table, create_engine, insert, select
 
-from app.kit.db import Database, sqlite_url
-from app.kit.statements import PreparedStatement
+from app.database.engine import Database, sqlite_url
+from app.database.statements import PreparedStatement
 from app.providers.client import Provider
 from app.providers.models import ModelRequest, ProviderSpec
 from bench.load import Job
@@ -52,16 +52,16 @@ async def _cost(act: Callable[[], Awaitable[object]], rounds: int = ROUNDS) -> f
 
 async def _database(path: Path) -> None:
     database = Database(sqlite_url(path))
-    async with database.write() as connection:
+    async with database.write_block() as connection:
         await connection.run_sync(TABLE.metadata.create_all)
 
     async def write(statements: int) -> None:
-        async with database.write() as connection:
+        async with database.write_block() as connection:
             for _ in range(statements):
                 await connection.execute(insert(TABLE).values(ROW))
 
     async def read(statements: int) -> None:
-        async with database.read() as connection:
+        async with database.read_block() as connection:
             for _ in range(statements):
                 (await connection.execute(select(TABLE).where(TABLE.c.id == 1))).first()
 
@@ -73,8 +73,8 @@ async def _database(path: Path) -> None:
         say("database: a read transaction with nothing in it", empty)
         say("database: each select of one row in it", (full_read - empty) / STATEMENTS)
         say(f"database: a write transaction of {STATEMENTS} inserts", full)
-        one = await _cost(lambda: database.run_write(_add))
-        eight = await _cost(lambda: asyncio.gather(*(database.run_write(_add) for _ in range(8))))
+        one = await _cost(lambda: database.write(_add))
+        eight = await _cost(lambda: asyncio.gather(*(database.write(_add) for _ in range(8))))
         say("database: the same as one call of the writer's thread, statements finished (run_write)", one)
         say("database: the same, eight at once, which share a commit, each", eight / 8)
     finally:

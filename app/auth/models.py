@@ -8,8 +8,8 @@ from sqlalchemy import JSON, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.auth.scopes import Scope
+from app.database.tables import Base, UtcDateTime
 from app.errors import Forbidden
-from app.kit.db import Base, UtcDateTime
 
 KeyStatus = Literal["live", "expired", "revoked"]
 

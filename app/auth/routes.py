@@ -11,10 +11,12 @@ from app.auth.guards import caller
 from app.auth.models import ApiKey, KeyStatus
 from app.auth.scopes import Scope
 from app.auth.service import MAX_EXPIRY_DAYS, MAX_NAME_CHARS, MAX_OVERLAP, MAX_USERNAME_CHARS, TEXT_PATTERN, KeyService
+from app.clock import iso, iso_or_none, utc_now
+from app.edge.bodies import convert, json_object, optional_json_object
+from app.edge.operation import Answer, Body, Param, operation
+from app.edge.responses import ok
+from app.edge.services import service
 from app.errors import BadRequest
-from app.kit.clock import iso, iso_or_none, utc_now
-from app.kit.http import convert, json_object, ok, optional_json_object, service
-from app.kit.operation import Answer, Body, Param, operation
 
 MAX_KEY_BODY_BYTES = 16 * 1024
 

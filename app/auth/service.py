@@ -16,11 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.auth.keytext import SHOWN_CHARS, is_well_formed, new_key_text
 from app.auth.models import ApiKey, ApiKeyRow, Principal
 from app.auth.scopes import SEED_SCOPES, Scope
+from app.clock import utc_now
+from app.crypto import SecretBox
+from app.database.engine import Database
 from app.errors import BadRequest, Forbidden, NotFound, Unauthorized
-from app.kit.clock import utc_now
-from app.kit.crypto import SecretBox
-from app.kit.db import Database
-from app.kit.ids import new_id
+from app.ids import new_id
 
 CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 10_000
@@ -140,7 +140,7 @@ class KeyService:
             revoked_at=None,
             last_used_at=None,
         )
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await connection.execute(
                 insert(ApiKeyRow).values(
                     id=key.id,
@@ -160,7 +160,7 @@ class KeyService:
         query = select(ApiKeyRow).order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)
         if by is not None and by.username is not None:
             query = query.where(ApiKeyRow.username == by.username)
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             return [_to_key(row) for row in await connection.execute(query)]
 
     async def rotate(
@@ -176,7 +176,7 @@ class KeyService:
             raise BadRequest(f"overlap_seconds must be between 0 and {limit}", code="invalid_request")
         now = utc_now()
         text = new_key_text()
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             key = await _get(connection, key_id, by)
             if key.status(now) != "live":
                 raise BadRequest("A revoked or expired key cannot be rotated", code="key_not_live")
@@ -195,7 +195,7 @@ class KeyService:
 
     async def revoke(self, key_id: str, *, by: Principal | None = None) -> ApiKey:
         """Ends a key for good, at once; ending it twice is no error. Raises NotFound."""
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             key = await _get(connection, key_id, by)
             if key.revoked_at is not None:
                 return key
@@ -208,7 +208,7 @@ class KeyService:
 
     async def delete(self, key_id: str, *, by: Principal | None = None) -> None:
         """Ends a key and forgets it. Raises NotFound."""
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await _get(connection, key_id, by)
             await connection.execute(delete(ApiKeyRow).where(ApiKeyRow.id == key_id))
         self._forget()
@@ -217,7 +217,7 @@ class KeyService:
         """Whether there is a key at all, live or not, the operator's included."""
         if self._operator_keys:
             return True
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             return (await connection.execute(select(ApiKeyRow.id).limit(1))).first() is not None
 
     async def write_last_used(self) -> None:
@@ -229,7 +229,7 @@ class KeyService:
             update(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id")).values(last_used_at=bindparam("moment"))
         )
         rows = [{"key_id": key_id, "moment": moment} for key_id, moment in used.items()]
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await connection.execute(statement, rows)
         # What was used again meanwhile waits for the next turn, and everything does when the write failed.
         self._used = {key_id: moment for key_id, moment in self._used.items() if used.get(key_id) != moment}
@@ -247,7 +247,7 @@ class KeyService:
         """Called right after `_remembered`, which has noticed the changes before."""
         generation = self._cache_generation
         query = select(ApiKeyRow).where(or_(ApiKeyRow.digest == digest, ApiKeyRow.previous_digest == digest))
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             row = (await connection.execute(query)).first()
         if row is None:
             return None

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from app.chat.jobs import Prepared, Target
-from app.chat.material import refs_event, with_material
-from app.chat.models import Run
+from app.chat.commands import INSTRUCTIONS, ModelTurn, RetrievalOptions
 from app.chat.parts import Part
+from app.chat.passages import add_passages, refs_event
 from app.chat.prompt import PromptBuilder, as_given
-from app.chat.requests import INSTRUCTIONS, KnowledgeWish, ModelTurn
-from app.configs.models import Profile
+from app.chat.runs.jobs import Prepared, Target
+from app.chat.values import Run
 from app.knowledge.models import Found
 from app.knowledge.service import KnowledgeService
+from app.profiles.models import Profile
 from app.roles.models import SHARED, Role
 from app.roles.service import RoleService
 
@@ -29,7 +29,7 @@ class Brief:
 
     profile: Profile
     role: Role | None
-    knowledge: KnowledgeWish | None
+    knowledge: RetrievalOptions | None
     turn: ModelTurn | None
     question: str
     first: tuple[Part, ...] | None
@@ -70,7 +70,7 @@ class Preparation:
             request = await self._prompts.build(self._run, profile, target.model, turn, self._brief.first)
         if not guidance.found:
             return Prepared(request)
-        request = replace(request, messages=with_material(request.messages, guidance.found))
+        request = replace(request, messages=add_passages(request.messages, guidance.found))
         return Prepared(request, () if known else (refs_event(guidance.found),))
 
     async def _guide(self) -> _Guidance:
@@ -85,15 +85,15 @@ class Preparation:
         profile = replace(brief.profile, system_prompt=role.system_prompt)
         return _Guidance(profile, brief.turn and _instructed(brief.turn, role.system_prompt), found)
 
-    def _wish(self, role: Role | None) -> KnowledgeWish:
+    def _wish(self, role: Role | None) -> RetrievalOptions:
         """The request's wish before the role's before the profile's; and likewise where to search."""
         of_profile = self._brief.profile.knowledge
-        of_role = None if role is None else KnowledgeWish(role.enable_l0_retrieval, tuple(role.collections))
-        wish = self._brief.knowledge or of_role or KnowledgeWish(of_profile.search)
+        of_role = None if role is None else RetrievalOptions(role.enable_l0_retrieval, tuple(role.collections))
+        wish = self._brief.knowledge or of_role or RetrievalOptions(of_profile.search)
         named = wish.collections or (of_role.collections if of_role else ()) or tuple(of_profile.collections)
-        return KnowledgeWish(wish.on, named)
+        return RetrievalOptions(wish.on, named)
 
-    async def _find(self, wish: KnowledgeWish) -> Sequence[Found]:
+    async def _find(self, wish: RetrievalOptions) -> Sequence[Found]:
         if not wish.on or not self._brief.question.strip():
             return ()
         username = self._run.username

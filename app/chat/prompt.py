@@ -8,17 +8,18 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from app.chat import statements
-from app.chat.models import MessageRow, Role, Run
+from app.chat.commands import ModelTurn
+from app.chat.models import MessageRow
 from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored, plain_text
-from app.chat.requests import ModelTurn
-from app.chat.tools import answered_calls, tool_calls, tool_results
-from app.configs.models import Profile
-from app.files.documents import DocumentService
+from app.chat.tool_calls import answered_calls, tool_calls, tool_results
+from app.chat.values import MessageRole, Run
+from app.database.engine import Database
+from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import Reason
 from app.files.models import Attachment, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.kit.db import Database
+from app.profiles.models import Profile
 from app.providers.models import ModelRequest
 
 MAX_IMAGE_BYTES = 10 * 1024**2
@@ -36,7 +37,7 @@ SHOWN_BY_NAME = frozenset({Reason.UNSUPPORTED, Reason.TOO_LARGE})
 class PromptBuilder:
     """Makes model requests from the stored conversation; loads no more of it than the profile's limits."""
 
-    def __init__(self, database: Database, files: FileService, documents: DocumentService) -> None:
+    def __init__(self, database: Database, files: FileService, documents: ExtractedTextService) -> None:
         self._database = database
         self._files = files
         self._documents = documents
@@ -54,7 +55,7 @@ class PromptBuilder:
         With `turn`, the run's own message is shown as that has it. `first` are the parts of a message that began its
         session: there is no conversation to be read then. Raises DatabaseUnavailable, Unavailable.
         """
-        turns = await self._turns(run, profile) if first is None else [(Role.USER.value, first)]
+        turns = await self._turns(run, profile) if first is None else [(MessageRole.USER.value, first)]
         if turn is None:
             messages = [*_system(profile), *await self._shown(run, turns)]
             return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
@@ -95,7 +96,7 @@ class PromptBuilder:
                 rows += statements.MESSAGE.all(connection, message_id=own)
             return rows
 
-        rows = await self._database.run_read(read)
+        rows = await self._database.read(read)
         rows.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
         turns: list[_Turn] = []
         left = profile.history_tokens
@@ -104,7 +105,7 @@ class PromptBuilder:
             left -= approximate_tokens(plain_text(parts))
             if turns and left < 0:
                 break
-            turns.append((Role(row.role).value, parts))
+            turns.append((MessageRole(row.role).value, parts))
         return turns[::-1]
 
     async def _quoted(self, run: Run, replies: Sequence[Reply]) -> Mapping[int, str]:
@@ -115,7 +116,7 @@ class PromptBuilder:
         query = select(MessageRow.id, MessageRow.parts).where(
             MessageRow.session_id == run.session_id, MessageRow.id.in_(ids)
         )
-        rows = await self._database.run_read(lambda connection: connection.execute(query).all())
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
         return {row.id: plain_text(from_stored(row.parts)) for row in rows}
 
     async def _content(
@@ -160,7 +161,7 @@ def _newest_images(turns: Sequence[_Turn], attachments: Mapping[str, Attachment]
         part.attachment_id
         for role, parts in reversed(turns)
         for part in parts
-        if role == Role.USER and isinstance(part, Media) and part.attachment_id in attachments
+        if role == MessageRole.USER and isinstance(part, Media) and part.attachment_id in attachments
     ]
     images = [id for id in ids if attachments[id].type == "image" and attachments[id].size <= MAX_IMAGE_BYTES]
     return frozenset(images[:IMAGES_SHOWN])

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.chat import statements
-from app.chat.models import KEYS_PREFIX, WEBCHAT, MessageStatus, Role
 from app.chat.parts import Media, Part, plain_text, to_stored
+from app.chat.values import KEYS_PREFIX, WEBCHAT, MessageRole, MessageStatus
 from app.errors import BadRequest
 
 TITLE_CHARS = 60
@@ -39,7 +39,7 @@ def add_session(
 
 
 def message_values(
-    session_id: str, run_id: str | None, role: Role, status: MessageStatus, parts: Sequence[Part], now: datetime
+    session_id: str, run_id: str | None, role: MessageRole, status: MessageStatus, parts: Sequence[Part], now: datetime
 ) -> dict[str, Any]:
     return {
         "session_id": session_id,

@@ -10,8 +10,15 @@ from sqlalchemy import Connection, insert, select, update
 
 from app.auth.models import Principal
 from app.chat import statements
-from app.chat.engine import RunEngine
-from app.chat.events import (
+from app.chat.commands import OnBusy, SendRequest, check_name
+from app.chat.models import MessageRow, SessionRow
+from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
+from app.chat.passages import question_of
+from app.chat.preparation import Brief, Preparation
+from app.chat.prompt import SHOWN_BY_NAME, PromptBuilder
+from app.chat.rows import add_session, message_values
+from app.chat.runs.engine import RunEngine
+from app.chat.runs.events import (
     Completed,
     Ended,
     Event,
@@ -23,40 +30,25 @@ from app.chat.events import (
     TextDelta,
     UserMessageSaved,
 )
-from app.chat.jobs import Job, Target
-from app.chat.log import RunLog
-from app.chat.material import question_of
-from app.chat.models import (
-    OPEN_STATUSES,
-    MessageRow,
-    MessageStatus,
-    Role,
-    Run,
-    RunStatus,
-    Session,
-    SessionRow,
-)
-from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
-from app.chat.preparation import Brief, Preparation
-from app.chat.prompt import SHOWN_BY_NAME, PromptBuilder
-from app.chat.queue import Ticket
-from app.chat.requests import OnBusy, SendRequest, check_name
-from app.chat.rows import add_session, message_values
+from app.chat.runs.jobs import Job, Target
+from app.chat.runs.log import RunLog
+from app.chat.runs.queue import Ticket
 from app.chat.sessions import check_quotes, find_session, get_session
 from app.chat.store import RunStore
-from app.configs.models import Profile, ProfileKnowledge
-from app.configs.service import DEFAULT_ID, ProfileService
+from app.chat.values import OPEN_STATUSES, MessageRole, MessageStatus, Run, RunStatus, Session
+from app.clock import iso, utc_now
+from app.database.engine import Database
 from app.errors import BadRequest, Conflict, NotFound
-from app.files.documents import DocumentService
+from app.files.extracted_text import ExtractedTextService
 from app.files.models import Attachment, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.kit.clock import iso, utc_now
-from app.kit.concurrency import Places
-from app.kit.db import Database
-from app.kit.idempotency import AlreadyClaimed, Claim, Idempotency, record
-from app.kit.ids import new_id
+from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
+from app.ids import new_id
 from app.knowledge.service import KnowledgeService
+from app.limits import ConcurrencyLimit
+from app.profiles.models import Profile, ProfileKnowledge
+from app.profiles.service import DEFAULT_ID, ProfileService
 from app.providers.client import Provider
 from app.providers.service import ProviderRegistry
 from app.roles.models import Role as BotRole
@@ -115,9 +107,9 @@ class ChatService:
         providers: ProviderRegistry,
         files: FileService,
         prompts: PromptBuilder,
-        documents: DocumentService,
+        documents: ExtractedTextService,
         idempotency: Idempotency,
-        runs: Places,
+        runs: ConcurrencyLimit,
         roles: RoleService,
         knowledge: KnowledgeService,
     ) -> None:
@@ -188,7 +180,7 @@ class ChatService:
         place = self._runs.take(principal.key_id)
         tickets: list[Ticket] = []
         try:
-            turn = await self._database.run_write(
+            turn = await self._database.write(
                 lambda connection: self._write(connection, principal, request, role, claim, tickets)
             )
         except BaseException:
@@ -318,7 +310,7 @@ class ChatService:
     async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
         """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""
         principal.check_user(username)
-        await self._database.run_read(lambda connection: get_session(connection, session_id, username))
+        await self._database.read(lambda connection: get_session(connection, session_id, username))
         return await self._stop(self._engine.open_runs(session_id))
 
     async def stop_run(self, principal: Principal, run_id: str) -> bool:
@@ -358,12 +350,12 @@ class ChatService:
             check_quotes(connection, session_id, quotes)
             if not statements.TOUCH_SESSION.change(connection, session_id=session_id, updated_at=now):
                 add_session(connection, session_id, creator_if_new, parts, None, now)
-            values = message_values(session_id, None, Role.ASSISTANT, MessageStatus.COMPLETE, parts, now)
+            values = message_values(session_id, None, MessageRole.ASSISTANT, MessageStatus.COMPLETE, parts, now)
             values["dedupe_key"] = dedupe_key
             added = connection.execute(insert(MessageRow).values(values).returning(MessageRow.id))
             return SavedMessage(added.scalar_one(), session_id, now)
 
-        return await self._database.run_write(write)
+        return await self._database.write(write)
 
 
 def _find_deduped(connection: Connection, dedupe_key: str) -> SavedMessage | None:
@@ -416,8 +408,8 @@ def _write_turn(
         connection.execute(touched.values(updated_at=now, config_id=config_id))
     else:
         statements.TOUCH_SESSION.change(connection, session_id=session_id, updated_at=now)
-    question = message_values(session_id, run.id, Role.USER, MessageStatus.COMPLETE, request.parts, now)
-    reply = message_values(session_id, run.id, Role.ASSISTANT, MessageStatus.PENDING, (), now)
+    question = message_values(session_id, run.id, MessageRole.USER, MessageStatus.COMPLETE, request.parts, now)
+    reply = message_values(session_id, run.id, MessageRole.ASSISTANT, MessageStatus.PENDING, (), now)
     asked, answered = statements.ADD_MESSAGE.insert_all(connection, [question, reply])
     return msgspec.structs.replace(run, user_message_id=asked.id, reply_message_id=answered.id)
 

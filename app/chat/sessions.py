@@ -9,20 +9,13 @@ from sqlalchemy import Connection, Select, delete, func, select, update
 
 from app.auth.models import Principal
 from app.chat import statements
-from app.chat.models import (
-    Message,
-    MessageRow,
-    MessageStatus,
-    Session,
-    SessionCountRow,
-    SessionRow,
-    message_of,
-    session_of,
-)
-from app.configs.service import DEFAULT_ID, ProfileService
+from app.chat.models import MessageRow, SessionCountRow, SessionRow
+from app.chat.values import Message, MessageStatus, Session, message_of, session_of
+from app.clock import utc_now
+from app.database.engine import Database
+from app.database.tables import MAX_INTEGER
 from app.errors import BadRequest, Forbidden, NotFound
-from app.kit.clock import utc_now
-from app.kit.db import MAX_INTEGER, Database
+from app.profiles.service import DEFAULT_ID, ProfileService
 
 
 class SessionService:
@@ -54,12 +47,12 @@ class SessionService:
         def read(connection: Connection) -> tuple[list[Session], int]:
             return [session_of(row) for row in connection.execute(rows)], int(connection.execute(count).scalar_one())
 
-        return await self._database.run_read(read)
+        return await self._database.read(read)
 
     async def get(self, principal: Principal, username: str, session_id: str) -> Session:
         """Raises NotFound `Session not found`, Forbidden."""
         principal.check_user(username)
-        return await self._database.run_read(lambda connection: get_session(connection, session_id, username))
+        return await self._database.read(lambda connection: get_session(connection, session_id, username))
 
     async def change(self, principal: Principal, username: str, session_id: str, *, changes: dict[str, Any]) -> Session:
         """Set `display_name` or `config_id` (None or `default`: the default profile).
@@ -80,7 +73,7 @@ class SessionService:
             connection.execute(update(SessionRow).where(SessionRow.id == session_id).values(updated_at=now, **changes))
             return replace(session, updated_at=now, **changes)
 
-        return await self._database.run_write(write)
+        return await self._database.write(write)
 
     async def delete(self, principal: Principal, username: str, session_id: str) -> None:
         """Forget a session with its messages and runs; stop its runs first. Raises NotFound, Forbidden."""
@@ -90,7 +83,7 @@ class SessionService:
             get_session(connection, session_id, username)
             connection.execute(delete(SessionRow).where(SessionRow.id == session_id))
 
-        await self._database.run_write(write)
+        await self._database.write(write)
 
     async def messages(
         self, principal: Principal, username: str, session_id: str, *, before: int | None, limit: int
@@ -111,7 +104,7 @@ class SessionService:
             get_session(connection, session_id, username)
             return connection.execute(newest).all()
 
-        rows = await self._database.run_read(read)
+        rows = await self._database.read(read)
         return [message_of(row) for row in rows[:limit]], len(rows) > limit
 
 

@@ -3,16 +3,9 @@
 from sqlalchemy import bindparam, exists, insert, not_, or_, select, update
 from sqlalchemy.orm import aliased
 
-from app.chat.models import (
-    OPEN_STATUSES,
-    MessageRow,
-    MessageStatus,
-    Role,
-    RunEventsRow,
-    RunRow,
-    SessionRow,
-)
-from app.kit.statements import PreparedStatement
+from app.chat.models import MessageRow, RunEventsRow, RunRow, SessionRow
+from app.chat.values import OPEN_STATUSES, MessageRole, MessageStatus
+from app.database.statements import PreparedStatement
 
 _open = or_(*(RunRow.status == status.value for status in OPEN_STATUSES))
 
@@ -54,7 +47,7 @@ NEWEST_MESSAGES = PreparedStatement(
     .where(
         MessageRow.session_id == bindparam("session_id"),
         MessageRow.status != MessageStatus.PENDING.value,
-        or_(MessageRow.id == bindparam("user_message_id"), MessageRow.role != Role.USER.value, not_(_waits)),
+        or_(MessageRow.id == bindparam("user_message_id"), MessageRow.role != MessageRole.USER.value, not_(_waits)),
     )
     .order_by(MessageRow.id.desc())
     .limit(bindparam("most"))

@@ -9,26 +9,18 @@ import msgspec
 from sqlalchemy import Connection, Select, delete, select
 
 from app.chat import statements
-from app.chat.events import Event, Ref, Stretch, decode_events, encode_events
-from app.chat.models import (
-    OPEN_STATUSES,
-    MessageRow,
-    MessageStatus,
-    Run,
-    RunEventsRow,
-    RunRow,
-    RunStatus,
-    run_of,
-)
+from app.chat.models import MessageRow, RunEventsRow, RunRow
 from app.chat.parts import Text, ToolCallPart, to_stored
-from app.kit.db import Database
+from app.chat.runs.events import Event, EventBatch, Ref, decode_events, encode_events
+from app.chat.values import OPEN_STATUSES, MessageStatus, Run, RunStatus, run_of
+from app.database.engine import Database
 
 LEASE = timedelta(seconds=15)
 EVENTS_KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """How and when a run ended, and what of its reply is kept. `token_usage` is what the model server counted."""
 
     status: RunStatus
@@ -49,7 +41,7 @@ class Checkpoint:
 
     run_id: str
     started_at: datetime | None
-    added: Stretch
+    added: EventBatch
 
 
 class RunStore:
@@ -79,7 +71,7 @@ class RunStore:
             leased_until=run.created_at + LEASE,
             created_at=run.created_at,
         )
-        _add_events(connection, run.id, Stretch(1, opening), run.created_at)
+        _add_events(connection, run.id, EventBatch(1, opening), run.created_at)
 
     async def checkpoint(self, checkpoints: Sequence[Checkpoint], now: datetime) -> None:
         """Write what running runs have added, and renew the lease on all that this process holds."""
@@ -97,10 +89,17 @@ class RunStore:
                     )
             statements.RENEW_LEASES.change(connection, holder=self._owner, leased_until=now + LEASE)
 
-        await self._database.run_write(write)
+        await self._database.write(write)
 
     async def finish(
-        self, run: Run, outcome: Outcome, events: Stretch, *, started_at: datetime | None, provider_id: str, model: str
+        self,
+        run: Run,
+        outcome: RunResult,
+        events: EventBatch,
+        *,
+        started_at: datetime | None,
+        provider_id: str,
+        model: str,
     ) -> bool:
         """End a run: its reply, its status and the rest of its log, in one transaction.
 
@@ -126,7 +125,7 @@ class RunStore:
                 _keep_reply(connection, run, outcome)
             return True
 
-        return await self._database.run_write(write)
+        return await self._database.write(write)
 
     async def left_behind(self, now: datetime, *, sole_owner: bool) -> list[Run]:
         """Open runs that no living process holds; with `sole_owner`, all that this process did not open."""
@@ -154,16 +153,16 @@ class RunStore:
     async def purge_events(self, now: datetime) -> None:
         """Drop the logs of runs that ended more than EVENTS_KEPT ago: the messages remain."""
         over = select(RunRow.id).where(RunRow.finished_at < now - EVENTS_KEPT)
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await connection.execute(
                 delete(RunEventsRow).where(RunEventsRow.created_at < now - EVENTS_KEPT, RunEventsRow.run_id.in_(over))
             )
 
     async def _rows(self, query: Select[Any]) -> Sequence[Any]:
-        return await self._database.run_read(lambda connection: connection.execute(query).all())
+        return await self._database.read(lambda connection: connection.execute(query).all())
 
 
-def _keep_reply(connection: Connection, run: Run, outcome: Outcome) -> None:
+def _keep_reply(connection: Connection, run: Run, outcome: RunResult) -> None:
     said = [Text(outcome.text)] if outcome.text else []
     statements.KEEP_REPLY.change(
         connection,
@@ -178,7 +177,7 @@ def _keep_reply(connection: Connection, run: Run, outcome: Outcome) -> None:
     statements.TOUCH_SESSION.change(connection, session_id=run.session_id, updated_at=outcome.ended_at)
 
 
-def _add_events(connection: Connection, run_id: str, added: Stretch, now: datetime) -> None:
+def _add_events(connection: Connection, run_id: str, added: EventBatch, now: datetime) -> None:
     if added.events:
         stored = encode_events(added.events)
         statements.ADD_EVENTS.change(connection, run_id=run_id, first=added.first, events=stored, created_at=now)

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from app.auth.guards import Admission
-from app.kit.concurrency import Place
-from app.kit.observability import Metrics
+from app.auth.guards import KeyWatch
+from app.limits import Slot
+from app.telemetry.metrics import Metrics
 
 
-async def admitted(
-    pieces: AsyncIterator[bytes], admission: Admission, metrics: Metrics, place: Place, *, begin: bytes = b""
+async def guarded_stream(
+    pieces: AsyncIterator[bytes], admission: KeyWatch, metrics: Metrics, place: Slot, *, begin: bytes = b""
 ) -> AsyncGenerator[bytes]:
     """The pieces, `begin` before the first of them. The place among the streams is released with the last."""
     metrics.stream_opened()

@@ -8,14 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
-from app.files.multipart import (
-    MAX_HEADER_BYTES,
-    MAX_HEADERS,
-    decoded,
-    extended_filename,
-    malformed,
-    next_piece,
-)
+from app.files.multipart import MAX_HEADER_BYTES, MAX_HEADERS, decoded, extended_filename, malformed, next_piece
 from app.files.names import clean_filename
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.db import Base, UtcDateTime
+from app.database.tables import Base, UtcDateTime
 
 MAX_FILENAME_CHARS = 255
 

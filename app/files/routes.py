@@ -9,16 +9,17 @@ from werkzeug.http import http_date, quote_etag
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
+from app.clock import iso
+from app.edge.backpressure import install_bounded_bodies
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
+from app.edge.responses import ok
+from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
 from app.files.models import Attachment
 from app.files.multipart import MAX_OVERHEAD_BYTES, FormFile
 from app.files.names import content_disposition
 from app.files.ranges import Representation, select
 from app.files.service import FileService
-from app.kit.body import install_bounded_bodies
-from app.kit.clock import iso
-from app.kit.http import ok, service
-from app.kit.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 
 blueprint = Blueprint("files", __name__)
 # An upload is read at the storage's pace, which needs bodies that hold their sender back.

@@ -9,16 +9,16 @@ from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
+from app.clock import utc_now
+from app.database.engine import Database
 from app.errors import AppError, NotFound
 from app.files.intake import Digest, take_in
 from app.files.models import Attachment, AttachmentRow, Kind
 from app.files.names import clean_filename
 from app.files.sniffing import Sniffer
 from app.files.storage import AttachmentStorage
-from app.kit.clock import utc_now
-from app.kit.db import Database
-from app.kit.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
-from app.kit.ids import new_id
+from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
+from app.ids import new_id
 
 Sequel = Callable[[AsyncConnection, Attachment], Awaitable[None]]
 """What else is written in the transaction that makes an attachment exist."""
@@ -94,7 +94,7 @@ class FileService:
         if not ids:
             return {}
         query = _visible_to(principal, select(AttachmentRow).where(AttachmentRow.id.in_(set(ids))))
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             return {row.id: _to_attachment(row) for row in await connection.execute(query)}
 
     async def read(self, attachment: Attachment, limit: int) -> bytes:
@@ -121,7 +121,7 @@ class FileService:
     async def delete(self, attachment_id: str, principal: Principal | None) -> None:
         """Remove the attachment; messages that show it keep its name. Raises NotFound, Unavailable."""
         attachment = await self.get(attachment_id, principal)
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             result = await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
         if result.rowcount == 0:
             raise _not_found()
@@ -159,7 +159,7 @@ class FileService:
     async def _insert(self, attachment: Attachment, claim: Claim | None, sequel: Sequel | None) -> None:
         values = {name: getattr(attachment, name) for name in Attachment.__slots__}
         try:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 await connection.run_sync(record, claim, {"attachment_id": attachment.id})
                 await connection.execute(insert(AttachmentRow).values(**values))
                 if sequel is not None:
@@ -174,7 +174,7 @@ class FileService:
 
     async def _forget(self, attachment_id: str, claim: Claim | None) -> None:
         try:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
                 await connection.run_sync(forget, claim)
         except AppError as error:

@@ -7,11 +7,14 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
+from app.edge.bodies import convert, json_object
+from app.edge.operation import Answer, Body, Param, operation
+from app.edge.paging import page_of
+from app.edge.responses import ok
+from app.edge.services import service
 from app.errors import BadRequest
-from app.kit.http import convert, json_object, ok, page_of, service
-from app.kit.operation import Answer, Body, Param, operation
 from app.knowledge.collections import CollectionService
-from app.knowledge.documents import DocumentsOfCollections
+from app.knowledge.documents import DocumentService
 from app.knowledge.schemas import (
     COLLECTION_EXAMPLE,
     FOUND_EXAMPLE,
@@ -171,7 +174,7 @@ async def change_collection(collection_id: str) -> Response:
     tag=TAG,
 )
 async def delete_collection(collection_id: str) -> Response:
-    await service(DocumentsOfCollections).delete_collection(caller(), collection_id)
+    await service(DocumentService).delete_collection(caller(), collection_id)
     return ok(DeletedCollection(collection_id))
 
 

@@ -10,13 +10,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
-from app.configs.models import Profile
-from app.configs.service import DEFAULT_ID, ProfileService
+from app.clock import utc_now
+from app.database.engine import Database
+from app.database.tables import MAX_INTEGER
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.kit.clock import utc_now
-from app.kit.db import MAX_INTEGER, Database
-from app.kit.ids import new_id
+from app.ids import new_id
 from app.knowledge.models import SHARED, Collection, CollectionRow, DocumentRow, DocumentStatus
+from app.profiles.models import Profile
+from app.profiles.service import DEFAULT_ID, ProfileService
 from app.providers.service import ProviderRegistry
 
 
@@ -68,7 +69,7 @@ class CollectionService:
         )
         values = {each: getattr(collection, each) for each in Collection.__slots__}
         try:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 await connection.execute(insert(CollectionRow).values(**values))
         except IntegrityError:
             raise _name_taken(collection.name) from None
@@ -78,14 +79,14 @@ class CollectionService:
         """One page of those that the principal sees, by name, and how many there are in all."""
         seen = visible_to(principal.username)
         query = _ordered(seen).limit(page_size).offset(min((page - 1) * page_size, MAX_INTEGER))
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             collections = [_to_collection(row) for row in await connection.execute(query)]
             total = await connection.scalar(select(func.count()).select_from(CollectionRow).where(seen)) or 0
             return await _counted(connection, collections), total
 
     async def get(self, principal: Principal, collection_id: str) -> Counted:
         """Raises NotFound `Collection not found`."""
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             collection = await get_collection(connection, principal, collection_id)
             return (await _counted(connection, [collection]))[0]
 
@@ -93,7 +94,7 @@ class CollectionService:
         """Set `name` or `description`. Raises NotFound, Forbidden, Conflict, BadRequest."""
         wanted = {field: _checked(text) if field == "name" else text.strip() for field, text in changes.items()}
         try:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 collection = await get_changeable(connection, principal, collection_id)
                 if wanted:
                     values: dict[str, Any] = {**wanted, "updated_at": utc_now()}
@@ -107,7 +108,7 @@ class CollectionService:
 
     async def all(self, seen: ColumnElement[bool]) -> list[Collection]:
         """The `seen` ones, by name."""
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             return [_to_collection(row) for row in await connection.execute(_ordered(seen))]
 
     async def named(self, names: Group[str], seen: ColumnElement[bool]) -> list[Collection]:

@@ -6,13 +6,16 @@ from quart import Blueprint, Quart, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
+from app.edge.backpressure import install_bounded_bodies
+from app.edge.bodies import convert, json_object
+from app.edge.operation import Answer, Body, Param, operation
+from app.edge.paging import page_of
+from app.edge.responses import ok
+from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
 from app.files.multipart import MAX_OVERHEAD_BYTES, FormFile
-from app.kit.body import install_bounded_bodies
-from app.kit.http import convert, json_object, ok, page_of, service
-from app.kit.operation import Answer, Body, Param, operation
 from app.knowledge.collection_routes import COLLECTION_ID, PAGING, SHARED, TAG
-from app.knowledge.documents import Added, DocumentsOfCollections
+from app.knowledge.documents import Added, DocumentService
 from app.knowledge.models import DocumentStatus
 from app.knowledge.schemas import (
     DOCUMENT_EXAMPLE,
@@ -106,7 +109,7 @@ async def add_document(collection_id: str) -> Response:
 )
 async def list_documents(collection_id: str) -> Response:
     page, page_size = page_of(request.args)
-    documents, total = await service(DocumentsOfCollections).page(
+    documents, total = await service(DocumentService).page(
         caller(), collection_id, page=page, page_size=page_size, status=_status()
     )
     return ok(DocumentPage([DocumentItem.of(each) for each in documents], page, page_size, total))
@@ -124,7 +127,7 @@ async def list_documents(collection_id: str) -> Response:
     tag=TAG,
 )
 async def get_document(collection_id: str, document_id: str) -> Response:
-    return ok(DocumentItem.of(await service(DocumentsOfCollections).get(caller(), collection_id, document_id)))
+    return ok(DocumentItem.of(await service(DocumentService).get(caller(), collection_id, document_id)))
 
 
 @blueprint.delete("/api/v1/knowledge/collections/<collection_id>/documents/<document_id>")
@@ -147,7 +150,7 @@ async def get_document(collection_id: str, document_id: str) -> Response:
     tag=TAG,
 )
 async def delete_document(collection_id: str, document_id: str) -> Response:
-    await service(DocumentsOfCollections).delete(caller(), collection_id, document_id)
+    await service(DocumentService).delete(caller(), collection_id, document_id)
     return ok(DeletedDocument(document_id))
 
 
@@ -171,14 +174,14 @@ async def delete_document(collection_id: str, document_id: str) -> Response:
 )
 async def list_passages(collection_id: str, document_id: str) -> Response:
     page, page_size = page_of(request.args)
-    passages, total = await service(DocumentsOfCollections).passages(
+    passages, total = await service(DocumentService).passages(
         caller(), collection_id, document_id, page=page, page_size=page_size
     )
     return ok(PassagePage([PassageItem.of(each) for each in passages], page, page_size, total))
 
 
 async def _add_upload(collection_id: str, content_type: str) -> Added:
-    documents = service(DocumentsOfCollections)
+    documents = service(DocumentService)
     limit = documents.max_file_bytes
     if (request.content_length or 0) > limit + MAX_OVERHEAD_BYTES:
         raise PayloadTooLarge(f"The file is larger than {limit} bytes")
@@ -189,7 +192,7 @@ async def _add_upload(collection_id: str, content_type: str) -> Added:
 
 async def _add_json(collection_id: str, body: dict[str, Any]) -> Added:
     wanted = convert(body, NewDocument)
-    documents = service(DocumentsOfCollections)
+    documents = service(DocumentService)
     if (wanted.attachment_id is None) == (wanted.text is None):
         raise BadRequest("Missing key: attachment_id or text, one of them", code="missing_key")
     if wanted.attachment_id is not None:

@@ -10,6 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
+from app.clock import utc_now
+from app.database.engine import Database
+from app.database.tables import MAX_INTEGER
 from app.errors import NotFound, Unavailable
 from app.files.extraction.models import Reason
 from app.files.extraction.reader import DocumentReader
@@ -17,9 +20,7 @@ from app.files.models import Attachment, Kind
 from app.files.names import clean_filename
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.kit.clock import utc_now
-from app.kit.db import MAX_INTEGER, Database
-from app.kit.ids import new_id
+from app.ids import new_id
 from app.knowledge.collections import get_changeable, get_collection
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, Draft, PassageRow
 
@@ -32,7 +33,7 @@ class Added:
     is_new: bool
 
 
-class DocumentsOfCollections:
+class DocumentService:
     """Documents as their callers see them: who sees a collection sees what is in it, who may change it may do so here.
 
     `reader` is the one that will read them; `on_change` is called when there is work for the indexer or the remover.
@@ -77,7 +78,7 @@ class DocumentsOfCollections:
         self._check_attachment(attachment)
         placing = _Placing(principal, collection_id, title or attachment.filename, owns=False)
         try:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 await placing.place(connection, attachment)
         except _Known as known:
             return Added(known.document, False)
@@ -99,7 +100,7 @@ class DocumentsOfCollections:
             .limit(page_size)
             .offset(min((page - 1) * page_size, MAX_INTEGER))
         )
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             await get_collection(connection, principal, collection_id)
             documents = [document_of(row) for row in await connection.execute(query)]
             total = await connection.scalar(select(func.count()).select_from(DocumentRow).where(shown)) or 0
@@ -107,7 +108,7 @@ class DocumentsOfCollections:
 
     async def get(self, principal: Principal, collection_id: str, document_id: str) -> Document:
         """Raises NotFound `Document not found`."""
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             await get_collection(connection, principal, collection_id)
             return await _get(connection, collection_id, document_id)
 
@@ -123,7 +124,7 @@ class DocumentsOfCollections:
             .limit(page_size)
             .offset(min((page - 1) * page_size, MAX_INTEGER))
         )
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             await get_collection(connection, principal, collection_id)
             await _get(connection, collection_id, document_id)
             passages = [Draft(*row) for row in await connection.execute(query)]
@@ -132,7 +133,7 @@ class DocumentsOfCollections:
 
     async def delete(self, principal: Principal, collection_id: str, document_id: str) -> None:
         """Take a document out of all answers, at once; the remover does the rest. Raises NotFound, Forbidden."""
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await get_changeable(connection, principal, collection_id)
             await _get(connection, collection_id, document_id)
             await connection.execute(_taken_out().where(DocumentRow.id == document_id))
@@ -140,7 +141,7 @@ class DocumentsOfCollections:
 
     async def delete_collection(self, principal: Principal, collection_id: str) -> None:
         """Take a collection and all its documents out of all answers, at once. Raises NotFound, Forbidden."""
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await get_changeable(connection, principal, collection_id)
             await connection.execute(_taken_out().where(_shown(collection_id)))
             # Its name is free again.
@@ -184,7 +185,7 @@ class DocumentsOfCollections:
         return await self._placed(placing)
 
     async def _check_collection(self, principal: Principal, collection_id: str) -> None:
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             await get_changeable(connection, principal, collection_id)
 
     def _check_attachment(self, attachment: Attachment, *, is_text: bool = False) -> None:
@@ -203,7 +204,7 @@ class DocumentsOfCollections:
 
     async def _lost_race(self, placing: "_Placing", digest: str) -> Added:
         """Another request has added the same content in the same moment; or the attachment was deleted in it."""
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             await get_changeable(connection, placing.principal, placing.collection_id)
             query = select(DocumentRow).where(_shown(placing.collection_id), DocumentRow.sha256 == digest)
             row = (await connection.execute(query)).first()
@@ -213,7 +214,7 @@ class DocumentsOfCollections:
 
     async def _withdraw(self, placing: "_Placing") -> None:
         if placing.is_new and placing.document is not None:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 await connection.execute(_taken_out().where(DocumentRow.id == placing.document.id))
 
 

@@ -11,12 +11,12 @@ from typing import Literal, Protocol, TypeVar
 import stamina
 import structlog
 
+from app.background import Background
+from app.database.engine import DatabaseUnavailable
 from app.errors import AppError, NotFound, Unavailable
 from app.files.extraction.models import ExtractedText
 from app.files.extraction.reader import DocumentReader
 from app.files.service import FileService
-from app.kit.background import Background
-from app.kit.db import DatabaseUnavailable
 from app.knowledge.index import Prepared
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.store import Held, IndexStore, Lost

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.db import Base, BigId, UtcDateTime
+from app.database.tables import Base, BigId, UtcDateTime
 
 SHARED = ""
 """The owner of the collections that belong to nobody and are seen by everybody."""

@@ -3,9 +3,9 @@
 import structlog
 from sqlalchemy import delete, exists, select
 
+from app.background import Background
+from app.database.engine import Database
 from app.files.service import FileService
-from app.kit.background import Background
-from app.kit.db import Database
 from app.knowledge.documents import document_of, forget_attachment
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus
 from app.knowledge.store import DELETED_AT_ONCE, delete_some_passages
@@ -28,7 +28,7 @@ class Remover:
     async def _remove_all(self) -> None:
         query = select(DocumentRow).where(DocumentRow.status == DocumentStatus.DELETING).limit(AT_ONCE)
         while True:
-            async with self._database.read() as connection:
+            async with self._database.read_block() as connection:
                 documents = [document_of(row) for row in await connection.execute(query)]
             for document in documents:
                 if document.owns_attachment and document.attachment_id is not None:
@@ -42,7 +42,7 @@ class Remover:
     async def _remove(self, document: Document) -> None:
         removed = DELETED_AT_ONCE
         while removed == DELETED_AT_ONCE:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 removed = await delete_some_passages(connection, document.id)
                 if removed < DELETED_AT_ONCE:
                     await connection.execute(delete(DocumentRow).where(DocumentRow.id == document.id))
@@ -51,8 +51,8 @@ class Remover:
     async def _remove_collections(self) -> None:
         empty = ~exists().where(DocumentRow.collection_id == CollectionRow.id)
         query = select(CollectionRow.id).where(CollectionRow.deleting, empty)
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             gone = list((await connection.execute(query)).scalars())
         if gone:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 await connection.execute(delete(CollectionRow).where(CollectionRow.id.in_(gone), empty))

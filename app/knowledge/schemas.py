@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.auth.service import MAX_USERNAME_CHARS, TEXT_PATTERN
-from app.kit.clock import iso
+from app.clock import iso
 from app.knowledge.collections import Counted
 from app.knowledge.models import (
     MAX_DESCRIPTION_CHARS,

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.kit.db import Database
+from app.database.engine import Database
 from app.knowledge.fulltext import FullText, IndexedTerms, Wanted, fulltext_for
 from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, Found, PassageRow
 from app.knowledge.ranking import LIGHT, UNKNOWN_PAIR, Match, rank, weight_of
@@ -58,7 +58,7 @@ class Searcher:
         names = _names_in(query)
         similar: list[Similar] = []
         if questions:
-            async with self._database.read() as connection:
+            async with self._database.read_block() as connection:
                 similar = await self._by_meaning(connection, questions, limit)
 
         def find(connection: Connection) -> list[Found]:
@@ -73,7 +73,7 @@ class Searcher:
             return _found(connection, found[:limit])
 
         # In one call of one thread: each way there and back costs more, under load, than a statement.
-        return await self._database.run_read(find)
+        return await self._database.read(find)
 
     async def _questions(self, query: str, collection_ids: Sequence[str]) -> list[tuple[str, bytes]]:
         """The query's vector for each of the collections that have an embedding model, where there is one in time."""
@@ -81,7 +81,7 @@ class Searcher:
             return []
         if any(id not in self._models for id in collection_ids):
             columns = (CollectionRow.id, CollectionRow.embedding_provider, CollectionRow.embedding_model)
-            async with self._database.read() as connection:
+            async with self._database.read_block() as connection:
                 rows = await connection.execute(select(*columns).where(CollectionRow.id.in_(collection_ids)))
                 self._models |= {id: (provider, model) for id, provider, model in rows}
         models = {id: self._models.get(id, (None, None)) for id in collection_ids}

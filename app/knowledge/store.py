@@ -13,17 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.kit.clock import utc_now
-from app.kit.db import Database
+from app.clock import utc_now
+from app.database.engine import Database
 from app.knowledge.documents import document_of
 from app.knowledge.index import PassageIndex, Prepared
-from app.knowledge.models import (
-    CollectionRow,
-    Document,
-    DocumentRow,
-    DocumentStatus,
-    PassageRow,
-)
+from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageRow
 
 LEASE = timedelta(minutes=10)
 """How long a step may take before another server takes the document over."""
@@ -69,7 +63,7 @@ class IndexStore:
             .limit(1)
         )
         # Looked for by a reader first: an idle server writes nothing.
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             row = (await connection.execute(waiting)).first()
         if row is None:
             return None
@@ -83,7 +77,7 @@ class IndexStore:
     async def begin_passages(self, held: Held) -> None:
         """Remove what an earlier try has written, some at a time. Raises Lost."""
         while True:
-            async with self._database.write() as connection:
+            async with self._database.write_block() as connection:
                 await self._renew(connection, held, status=DocumentStatus.INDEXING, passage_count=0)
                 removed = await delete_some_passages(connection, held.document.id)
             if removed < DELETED_AT_ONCE:
@@ -93,7 +87,7 @@ class IndexStore:
         self, held: Held, prepared: Sequence[Prepared], vectors: Sequence[bytes], *, so_far: int
     ) -> None:
         """Write the next passages; `so_far` counts them all. Raises Lost."""
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await self._renew(connection, held, passage_count=so_far)
             await self._passages.add(connection, held.document.id, held.document.collection_id, prepared, vectors)
 
@@ -109,7 +103,7 @@ class IndexStore:
         await self._step(held, status=DocumentStatus.FAILED, error_code=code, error=message)
 
     async def _step(self, held: Held, **values: Any) -> None:
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await self._renew(connection, held, **values)
 
     async def _renew(self, connection: AsyncConnection, held: Held, **values: Any) -> None:

@@ -21,7 +21,7 @@ from openai import (
 
 from app.providers.chunks import chunks_of
 from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder, refusal_in
-from app.providers.listing import Remembered
+from app.providers.listing import CachedModelList
 from app.providers.models import REQUEST_REFUSED, Delta, ModelRequest, ProviderSpec, UpstreamError
 from app.providers.transport import Body, HttpClient, retry_after, url_of
 
@@ -106,7 +106,7 @@ class Provider:
         )
         # A whole URL is taken as it is; a path would be joined to the base anew for each request.
         self._completions_url = f"{self._client.base_url}{_COMPLETIONS}"
-        self._listing = Remembered(self._ask_for_models)
+        self._listing = CachedModelList(self._ask_for_models)
 
     def accepts(self, model: str) -> bool:
         """Whether a request may name that model."""

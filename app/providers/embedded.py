@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import msgspec
 
-from app.kit.ids import new_id
+from app.ids import new_id
 from app.providers.asgi import Receive, Scope, Send, StreamingAsgiTransport
 from app.providers.client import Provider
 from app.providers.models import ProviderSpec

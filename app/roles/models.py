@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import JSON, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kit.db import Base, UtcDateTime
+from app.database.tables import Base, UtcDateTime
 
 SHARED = ""
 """The owner of what belongs to no user, and is everyone's to use."""

@@ -9,11 +9,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
-from app.configs.service import ProfileService
+from app.clock import utc_now
+from app.database.engine import Database
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.kit.clock import utc_now
-from app.kit.db import Database
-from app.kit.ids import new_id
+from app.ids import new_id
+from app.profiles.service import ProfileService
 from app.roles.models import SHARED, NewRole, Role, RoleChanges, RoleRow
 
 MAX_ROLES_PER_OWNER = 200
@@ -34,7 +34,7 @@ class RoleService:
         now = utc_now()
         values = {"uuid": new_id(), **asdict(new), "owner": owner, "create_time": now, "update_time": now}
         values = self._checked(values)
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await _check_room(connection, owner)
             return await _written(connection, insert(RoleRow).values(values), values["uuid"])
 
@@ -43,12 +43,12 @@ class RoleService:
         query = select(RoleRow).where(*_visible_to(principal)).order_by(RoleRow.create_time, RoleRow.uuid)
         if is_active is not None:
             query = query.where(RoleRow.is_active == is_active)
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             return [_to_role(row) for row in await connection.execute(query)]
 
     async def get(self, principal: Principal, uuid: str) -> Role:
         """Raises NotFound `Role not found`, also for another user's."""
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             return await _get(connection, principal, uuid)
 
     async def get_for_use(self, ref: str, username: str, *, everyones: bool = False) -> Role:
@@ -60,7 +60,7 @@ class RoleService:
         mine = RoleRow.owner.in_((username, SHARED))
         named = (RoleRow.name == ref) & mine
         identified = RoleRow.uuid == ref if everyones else (RoleRow.uuid == ref) & mine
-        async with self._database.read() as connection:
+        async with self._database.read_block() as connection:
             found = [_to_role(row) for row in await connection.execute(select(RoleRow).where(or_(identified, named)))]
         found.sort(key=lambda role: (role.uuid != ref, role.owner != username))
         if not found or not found[0].is_active:
@@ -70,7 +70,7 @@ class RoleService:
     async def update(self, principal: Principal, uuid: str, changes: RoleChanges) -> Role:
         """Raises NotFound, Forbidden for a shared role and a key that is bound, BadRequest, Conflict."""
         values = self._checked(changes.values())
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             role = await _get_own(connection, principal, uuid)
             if "owner" in values and values["owner"] != role.owner:
                 principal.check_user(values["owner"])
@@ -80,7 +80,7 @@ class RoleService:
 
     async def delete(self, principal: Principal, uuid: str) -> None:
         """Raises NotFound, Forbidden for a shared role and a key that is bound."""
-        async with self._database.write() as connection:
+        async with self._database.write_block() as connection:
             await _get_own(connection, principal, uuid)
             await connection.execute(delete(RoleRow).where(RoleRow.uuid == uuid))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import insert
 
-from app.kit.db import Database, sqlite_url
-from app.kit.migrations import upgrade
+from app.database.engine import Database, sqlite_url
+from app.database.migrations import upgrade
 from app.knowledge.index import PassageIndex, Prepared
 from app.knowledge.models import SHARED, CollectionRow, DocumentRow, DocumentStatus
 from app.knowledge.search import Searcher
@@ -92,7 +92,7 @@ def _spec(embeddings: Embeddings) -> ProviderSpec:
 
 async def _add_collection(database: Database, embeddings: Embeddings | None) -> None:
     now = datetime.now(UTC)
-    async with database.write() as connection:
+    async with database.write_block() as connection:
         await connection.execute(
             insert(CollectionRow).values(
                 id=COLLECTION,
@@ -114,7 +114,7 @@ async def _add(
     now, content, index = datetime.now(UTC), text.content.encode(), PassageIndex()
     prepared = index.prepare(split(text.content, size=SIZE, overlap=OVERLAP), text.title)
     vectors = await _vectors(embedder, embeddings, prepared) if embedder and embeddings else []
-    async with database.write() as connection:
+    async with database.write_block() as connection:
         await connection.execute(
             insert(DocumentRow).values(
                 id=document_id,

@@ -15,7 +15,7 @@ from bench.retrieval.questions import Question
 async def vector_places(library: Library, questions: Sequence[Question], embeddings: Embeddings) -> list[Asked]:
     """Where the right passages come, for the questions that have some."""
     answered = [question for question in questions if question.answers]
-    async with library.database.read() as connection:
+    async with library.database.read_block() as connection:
         rows = (
             await connection.execute(
                 select(PassageRow.document_id, PassageRow.text, VectorRow.vector).join(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.auth.keytext import is_well_formed
-from app.kit.clock import utc_now
+from app.clock import utc_now
 from tests.support.client import Client
 from tests.support.server import Server
 

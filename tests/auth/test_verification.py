@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from app.auth.keytext import ALPHABET, is_well_formed, new_key_text
 from app.auth.models import ApiKeyRow
 from app.auth.service import ANONYMOUS, CACHE_SECONDS, LAST_USED_EVERY, KeyService
+from app.crypto import SecretBox
+from app.database.engine import Database, sqlite_url
 from app.errors import Unauthorized
-from app.kit.crypto import SecretBox
-from app.kit.db import Database, sqlite_url
 from tests.support.client import Client
 from tests.support.server import Server
 
@@ -28,15 +28,15 @@ class CountingDatabase(Database):
     writes = 0
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read_block(self) -> AsyncIterator[AsyncConnection]:
         self.reads += 1
-        async with super().read() as connection:
+        async with super().read_block() as connection:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write_block(self) -> AsyncIterator[AsyncConnection]:
         self.writes += 1
-        async with super().write() as connection:
+        async with super().write_block() as connection:
             yield connection
 
 
@@ -90,7 +90,7 @@ async def test_a_remembered_key_is_looked_up_again_after_a_while(
 ) -> None:
     made, key = await lone_keys.create(name="test", scopes=["chat"])
     await lone_keys.verify(key)
-    async with database.write() as connection:
+    async with database.write_block() as connection:
         await connection.execute(text("DELETE FROM api_keys"))  # behind the service's back
     assert (await lone_keys.verify(key)).key_id == made.id
     later = time.monotonic() + CACHE_SECONDS + 1
@@ -152,7 +152,7 @@ async def test_when_a_key_was_last_used_is_shown(admin: Client, keys: KeyService
 
 async def test_only_a_keyed_hash_is_stored(lone_keys: KeyService, database: CountingDatabase) -> None:
     made, key = await lone_keys.create(name="test", scopes=["chat"])
-    async with database.read() as connection:
+    async with database.read_block() as connection:
         row = (await connection.execute(select(ApiKeyRow).where(ApiKeyRow.id == made.id))).one()
     assert row.digest == SecretBox(b"m" * 32).digest(key) != SecretBox(b"n" * 32).digest(key)
     stored = b"\n".join(path.read_bytes() for path in Path(database.url.partition("///")[2]).parent.iterdir())

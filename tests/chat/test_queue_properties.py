@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from app.chat.queue import SessionQueue, Ticket
+from app.chat.runs.queue import SessionQueue, Ticket
 from app.errors import TooManyRequests
 
 SESSION_LIMIT = 3

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.kit.clock import utc_now
+from app.clock import utc_now
 from tests.support.client import Client, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
@@ -158,7 +158,7 @@ async def test_a_session_of_100000_messages_is_never_loaded_whole_defect_27(
         )
         for n in range(100_000)
     ]
-    async with server.core.database.write() as connection:
+    async with server.core.database.write_block() as connection:
         insert = "INSERT INTO messages (session_id, role, status, parts, reasoning, created_at) "
         for start in range(0, len(rows), 5000):
             values = [(*row[:2], row[2], row[3].removesuffix("+00:00")) for row in rows[start : start + 5000]]

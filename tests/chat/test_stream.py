@@ -125,7 +125,7 @@ async def test_tokens_that_come_together_go_out_together(client: Client, model: 
 async def test_silence_is_filled_with_comments_defect_19(
     start_server: StartServer, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.kit.sse.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("app.edge.sse.HEARTBEAT_SECONDS", 0.05)
     gate = asyncio.Event()
     model.script(reply(["late"], gate=gate))
     async with start_server() as server, Client(server, await server.new_key()) as client:
@@ -143,7 +143,7 @@ async def test_silence_is_filled_with_comments_defect_19(
 
 
 def test_heartbeats_come_every_15_seconds_at_the_latest() -> None:
-    from app.kit.sse import HEARTBEAT_SECONDS
+    from app.edge.sse import HEARTBEAT_SECONDS
 
     assert HEARTBEAT_SECONDS <= 15
 

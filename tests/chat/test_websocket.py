@@ -223,14 +223,14 @@ async def test_a_key_bound_to_a_user_speaks_as_that_user_only(server: Server) ->
 async def test_an_idle_socket_is_kept_open_defect_19(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.chat.ws.IDLE_SECONDS", 0.02)
+    monkeypatch.setattr("app.doors.open_api.websocket.IDLE_SECONDS", 0.02)
     async with connected(server, {"X-API-Key": client.key or ""}) as socket:
         assert [await socket.receive() for _ in range(3)] == [{"type": "pong"}] * 3
 
 
 async def test_a_socket_is_told_when_the_server_goes_down(start_server: StartServer) -> None:
-    from app.chat.ws import Sockets
-    from app.kit.http import service
+    from app.doors.open_api.websocket import Sockets
+    from app.edge.services import service
 
     async with start_server() as server, connected(server, {"X-API-Key": await server.new_key()}) as socket:
         await socket.send(username="alice", message="Hi")

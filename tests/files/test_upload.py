@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database.engine import Database, DatabaseUnavailable
 from app.errors import Unavailable
 from app.files.multipart import MAX_PARTS
-from app.kit.db import Database, DatabaseUnavailable
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
@@ -300,8 +300,8 @@ class StuckAfterCommit(Database):
         self.committed = asyncio.Event()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with super().write() as connection:
+    async def write_block(self) -> AsyncIterator[AsyncConnection]:
+        async with super().write_block() as connection:
             yield connection
         if not self.committed.is_set():
             self.committed.set()

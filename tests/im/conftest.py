@@ -9,16 +9,16 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from app.bots.adapters.base import AdapterFactory, Capabilities
+from app.bots.adapters.webchat import WebchatAdapter
+from app.bots.adapters.webhook import RetryPolicy, webhook_factory
+from app.bots.service import BotService
 from app.chat.models import MessageRow, SessionRow
 from app.chat.service import ChatService
+from app.database.engine import Database
+from app.edge.services import provide, service
 from app.files.service import FileService
-from app.im.adapters.base import AdapterFactory, Capabilities
-from app.im.adapters.webchat import WebchatAdapter
-from app.im.adapters.webhook import RetryPolicy, webhook_factory
-from app.im.service import BotService
-from app.kit.db import Database
-from app.kit.http import provide, service
-from app.kit.idempotency import Idempotency
+from app.idempotency import Idempotency
 from tests.conftest import StartServer
 from tests.im.fakes import RecordingAdapter
 from tests.support.client import Client
@@ -73,14 +73,14 @@ class Im:
 
     async def creators(self) -> dict[str, str]:
         """Who the stored sessions belong to."""
-        async with self.database.read() as connection:
+        async with self.database.read_block() as connection:
             rows = await connection.execute(select(SessionRow.id, SessionRow.creator))
             return {row.id: row.creator for row in rows}
 
     async def messages(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """The bot messages of all sessions: session and parts."""
         bots_own = select(MessageRow).where(MessageRow.role == "assistant", MessageRow.status == "complete")
-        async with self.database.read() as connection:
+        async with self.database.read_block() as connection:
             rows = await connection.execute(bots_own.order_by(MessageRow.id))
             return [(row.session_id, row.parts) for row in rows]
 

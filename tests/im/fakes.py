@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from app.im.adapters.base import Capabilities, OutgoingPart, Sent, Target
+from app.bots.adapters.base import Capabilities, OutgoingPart, Sent, Target
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from app.bots.adapters.base import Target
 from app.chat.parts import Text
-from app.im.adapters.base import Target
 from tests.im.conftest import Im
 from tests.support.answers import reply
 from tests.support.model_server import ModelServer

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from app.auth.models import Principal
+from app.bots.adapters.base import AdapterFactory, DeliveryError
+from app.bots.adapters.webhook import webhook_factory
+from app.bots.service import BotService
+from app.bots.umo import parse_umo
 from app.chat.parts import Text
+from app.crypto import SecretBox
 from app.errors import Unavailable
-from app.im.adapters.base import AdapterFactory, DeliveryError
-from app.im.adapters.webhook import webhook_factory
-from app.im.service import BotService
-from app.im.umo import parse_umo
-from app.kit.crypto import SecretBox
-from app.kit.idempotency import Idempotency
+from app.idempotency import Idempotency
 from tests.im.conftest import Im, RecordingConfig
 from tests.im.fakes import RecordingAdapter
 from tests.support.webhook_receiver import WebhookReceiver

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from app.bots.adapters.base import DeliveryTimeoutError, Sent, Target
+from app.bots.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
 from app.chat.parts import Text
-from app.im.adapters.base import DeliveryTimeoutError, Sent, Target
-from app.im.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
 from tests.im.conftest import PNG, Im
 from tests.support.webhook_receiver import (
     WebhookReceiver,

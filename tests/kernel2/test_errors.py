@@ -66,7 +66,7 @@ async def test_a_wrong_request_names_its_field_and_leaves_nothing(
     for body, named in WRONG:
         assert named in check(await client.post(CHAT, body), 400), body
     assert [request for request in model.requests if request.method == "POST"] == []
-    async with server.core.database.read() as connection:
+    async with server.core.database.read_block() as connection:
         assert (await connection.exec_driver_sql("SELECT count(*) FROM runs")).scalar_one() == 0
 
 

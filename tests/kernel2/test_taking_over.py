@@ -50,7 +50,7 @@ async def test_one_that_is_not_to_be_used_is_404_and_leaves_nothing(
             assert response.status_code == 404
             assert response.json() == {"success": False, "message": "Role not found", "code": 404}
     assert model.requests == [] or {request.method for request in model.requests} == {"GET"}
-    async with server.core.database.read() as connection:
+    async with server.core.database.read_block() as connection:
         assert (await connection.exec_driver_sql("SELECT count(*) FROM runs")).scalar_one() == 0
     assert (await put(client, role["uuid"], is_active=True)).status_code == 200
     assert await ask(client, role_id=role["uuid"]) == 200

@@ -8,9 +8,9 @@ import pytest
 from quart import session
 from werkzeug.exceptions import BadRequest
 
-from app.kit.application import Application
-from app.kit.headers import ReceivedHeaders
-from app.kit.ids import new_id
+from app.edge.application import Application
+from app.edge.headers import ReceivedHeaders
+from app.ids import new_id
 
 
 async def test_functions_that_are_not_coroutines_run_in_threads_each_time() -> None:

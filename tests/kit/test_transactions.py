@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from app.kit import db
-from app.kit.db import Database, DatabaseUnavailable, sqlite_url
-from app.kit.statements import PreparedStatement
+from app.database import engine
+from app.database.engine import Database, DatabaseUnavailable, sqlite_url
+from app.database.statements import PreparedStatement
 
 TABLE = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, unique=True))
 ADD = PreparedStatement(insert(TABLE).returning(TABLE.c.id, sort_by_parameter_order=True), ("name",))
@@ -28,7 +28,7 @@ class Refused(Exception):
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     made = Database(sqlite_url(tmp_path / "things.db"))
-    await made.run_write(TABLE.metadata.create_all)
+    await made.write(TABLE.metadata.create_all)
     yield made
     await made.close()
 
@@ -39,13 +39,13 @@ def adding(name: str) -> Callable[[Connection], int]:
 
 async def names(database: Database) -> list[str]:
     query = select(TABLE.c.name).order_by(TABLE.c.id)
-    return await database.run_read(lambda connection: list(connection.execute(query).scalars()))
+    return await database.read(lambda connection: list(connection.execute(query).scalars()))
 
 
 async def together(database: Database, *acts: Callable[[Connection], object]) -> list[object]:
     """Have these wait for the writer at the same time."""
-    async with database.write():
-        waiting = [asyncio.ensure_future(database.run_write(act)) for act in acts]
+    async with database.write_block():
+        waiting = [asyncio.ensure_future(database.write(act)) for act in acts]
         await asyncio.sleep(0.01)
     return await asyncio.gather(*waiting, return_exceptions=True)
 
@@ -82,7 +82,7 @@ async def test_one_that_raises_is_rolled_back_alone(database: Database) -> None:
     assert isinstance(last, int)
     assert await names(database) == ["kept", "too"]
     with pytest.raises(Refused):
-        await database.run_write(refusing)
+        await database.write(refusing)
     assert await names(database) == ["kept", "too"]
 
 
@@ -95,11 +95,11 @@ async def test_a_transaction_that_the_database_gives_up_fails_all_that_share_it(
     assert len(outcomes) == 3
     assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
     assert await names(database) == []
-    assert await database.run_write(adding("after")) == 1
+    assert await database.write(adding("after")) == 1
 
 
 async def test_a_commit_that_fails_fails_all_that_share_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.kit import sqlite
+    from app.database import sqlite
 
     real = sqlite.run_text
 
@@ -113,13 +113,13 @@ async def test_a_commit_that_fails_fails_all_that_share_it(database: Database, m
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
     monkeypatch.undo()
     assert await names(database) == []
-    assert await database.run_write(adding("after")) == 1
+    assert await database.write(adding("after")) == 1
 
 
 async def test_one_that_left_before_its_turn_is_not_done(database: Database) -> None:
-    async with database.write():
-        leaving = asyncio.ensure_future(database.run_write(adding("left")))
-        staying = asyncio.ensure_future(database.run_write(adding("stayed")))
+    async with database.write_block():
+        leaving = asyncio.ensure_future(database.write(adding("left")))
+        staying = asyncio.ensure_future(database.write(adding("stayed")))
         await asyncio.sleep(0.01)
         leaving.cancel()
     assert await staying == 1
@@ -135,25 +135,25 @@ async def test_whatever_is_raised_the_writer_goes_on(database: Database) -> None
         raise StopIteration
 
     with pytest.raises(asyncio.CancelledError):
-        await database.run_write(cancelled)
+        await database.write(cancelled)
     with pytest.raises(RuntimeError):
-        await database.run_write(stopped)
+        await database.write(stopped)
     with pytest.raises(RuntimeError):
-        await database.run_read(stopped)
-    assert await database.run_write(adding("after")) == 1
+        await database.read(stopped)
+    assert await database.write(adding("after")) == 1
 
 
 async def test_those_who_wait_for_a_stuck_writer_are_told_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "BUSY_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", 0.2)
     database = Database(sqlite_url(tmp_path / "things.db"))
-    await database.run_write(TABLE.metadata.create_all)
+    await database.write(TABLE.metadata.create_all)
     try:
-        async with database.write():
+        async with database.write_block():
             with pytest.raises(DatabaseUnavailable):
-                await database.run_write(adding("late"))
-        assert await database.run_write(adding("in time")) == 1
+                await database.write(adding("late"))
+        assert await database.write(adding("in time")) == 1
     finally:
         await database.close()
 
@@ -167,11 +167,11 @@ async def test_the_log_is_written_into_the_database_beside_the_writer(
         with closing(sqlite3.connect(alone)) as connection:
             return connection.execute("SELECT name FROM things").fetchall()
 
-    await database.run_write(adding("one"))
+    await database.write(adding("one"))
     with suppress(sqlite3.OperationalError):  # its table may be in the log yet
         assert in_the_file_itself() == []
-    monkeypatch.setattr("app.kit.sqlite.CHECKPOINT_COMMITS", 1)
-    await database.run_write(adding("two"))
+    monkeypatch.setattr("app.database.sqlite.CHECKPOINT_COMMITS", 1)
+    await database.write(adding("two"))
     async with asyncio.timeout(10):
         while True:
             with suppress(sqlite3.DatabaseError):  # it may have been read in the middle of the writing
@@ -190,13 +190,13 @@ async def test_readers_see_one_moment_and_do_not_write(database: Database) -> No
         assert gate.wait(10)
         return [before, connection.execute(count).scalar_one()]
 
-    read = asyncio.ensure_future(database.run_read(reading))
+    read = asyncio.ensure_future(database.read(reading))
     await asyncio.to_thread(seen.wait, 10)
-    await database.run_write(adding("meanwhile"))
+    await database.write(adding("meanwhile"))
     gate.set()
     assert await read == [0, 0]
     with pytest.raises(DatabaseUnavailable):
-        await database.run_read(adding("never"))
+        await database.read(adding("never"))
     assert await names(database) == ["meanwhile"]
 
 
@@ -211,9 +211,9 @@ async def test_finished_statements_do_the_same_on_any_connection(database: Datab
         return [[row.id for row in added], renamed, missed, (found.id, found.name), FIND.all(connection, wanted="z")]
 
     expected = [[1, 2], 1, 0, (1, "c"), []]
-    assert await database.run_write(act) == expected
-    await database.run_write(lambda connection: connection.exec_driver_sql("DELETE FROM things"))
-    async with database.write() as connection:
+    assert await database.write(act) == expected
+    await database.write(lambda connection: connection.exec_driver_sql("DELETE FROM things"))
+    async with database.write_block() as connection:
         assert await connection.run_sync(act) == expected
 
 

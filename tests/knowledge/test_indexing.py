@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from sqlalchemy import delete, update
 
+from app.database.engine import Database, DatabaseUnavailable, sqlite_url
 from app.files.models import AttachmentRow
-from app.kit.db import Database, DatabaseUnavailable, sqlite_url
 from app.knowledge.models import DocumentRow
 from app.knowledge.store import Held, IndexStore
 from tests.conftest import StartServer
@@ -207,7 +207,7 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
 async def change(data_dir: Path, *statements: Any) -> None:
     """Execute statements while no server is running."""
     database = Database(sqlite_url(data_dir / "palaver.db"))
-    async with database.write() as connection:
+    async with database.write_block() as connection:
         for statement in statements:
             await connection.execute(statement)
     await database.close()

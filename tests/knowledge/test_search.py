@@ -16,8 +16,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import delete, insert, text, update
 
-from app.kit import migrations
-from app.kit.db import Database, sqlite_url
+from app.database import migrations
+from app.database.engine import Database, sqlite_url
 from app.knowledge.index import PassageIndex
 from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, Draft, PassageRow, VectorRow
 from app.knowledge.search import Searcher
@@ -66,7 +66,7 @@ class Library:
     async def collection(self, id: str, *, provider: str | None = None) -> None:
         now = datetime.now(UTC)
         values = {"id": id, "owner": "", "name": id, "created_at": now, "updated_at": now}
-        async with self.database.write() as connection:
+        async with self.database.write_block() as connection:
             model = "embedder" if provider else None
             await connection.execute(
                 insert(CollectionRow).values(**values, embedding_provider=provider, embedding_model=model)
@@ -86,7 +86,7 @@ class Library:
         prepared = index.prepare([Draft(at, heading, passage) for at, passage in enumerate(passages)], title)
         vectors = await embedder.of_passages("p", "embedder", prepared) if embedder else []
         values = {"title": title, "media_type": "text/plain", "size": 1, "created_at": now, "updated_at": now}
-        async with self.database.write() as connection:
+        async with self.database.write_block() as connection:
             await connection.execute(
                 insert(DocumentRow).values(
                     id=id,
@@ -191,7 +191,7 @@ async def test_only_named_collections_and_ready_documents_are_searched(library: 
     assert len(await library.texts("oil", "c", "other")) == 2
     assert await library.texts("oil", "nowhere") == []
     assert await library.searcher.search("oil", []) == []
-    async with library.database.write() as connection:
+    async with library.database.write_block() as connection:
         await connection.execute(update(DocumentRow).where(DocumentRow.id == document).values(status="failed"))
     assert await library.texts("oil") == []
 
@@ -204,10 +204,10 @@ async def test_unready_passages_crowd_nothing_out(library: Library) -> None:
 
 async def test_deleted_documents_are_gone_at_once(library: Library) -> None:
     document = await library.document("c", CAR)
-    async with library.database.write() as connection:
+    async with library.database.write_block() as connection:
         await connection.execute(delete(DocumentRow).where(DocumentRow.id == document))
     assert await library.texts("oil") == []
-    async with library.database.read() as connection:
+    async with library.database.read_block() as connection:
         for table in ("knowledge_terms", "knowledge_passages"):
             assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar() == 0
 
@@ -215,7 +215,7 @@ async def test_deleted_documents_are_gone_at_once(library: Library) -> None:
 async def test_ids_are_not_given_twice(library: Library) -> None:
     first = await library.document("c", ["one"])
     (before,) = await library.searcher.search("one", ["c"])
-    async with library.database.write() as connection:
+    async with library.database.write_block() as connection:
         await connection.execute(delete(DocumentRow).where(DocumentRow.id == first))
     await library.document("c", ["one"])
     (after,) = await library.searcher.search("one", ["c"])
@@ -315,7 +315,7 @@ async def test_new_and_deleted_vectors_count_at_once(meanings: Library, embedder
     await meanings.texts("z", "v")
     document = await meanings.document("v", ["zebra", "zoo"], embedder=embedder)
     assert set(await meanings.texts("zest", "v", limit=2)) == {"zebra", "zoo"}
-    async with meanings.database.write() as connection:
+    async with meanings.database.write_block() as connection:
         await connection.execute(delete(DocumentRow).where(DocumentRow.id == document))
     assert not {"zebra", "zoo"} & set(await meanings.texts("zest", "v", limit=5))
     await meanings.document("v", ["zinc"], embedder=embedder)
@@ -365,7 +365,7 @@ async def test_indexing_hears_of_failed_embeddings(
 
 
 async def test_vectors_are_stored_with_length_one(meanings: Library) -> None:
-    async with meanings.database.read() as connection:
+    async with meanings.database.read_block() as connection:
         rows = (await connection.execute(VectorRow.__table__.select())).all()
         passages = (await connection.execute(PassageRow.__table__.select())).all()
     assert len(rows) == len(passages) == 5

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from app.kit import sse
-from app.openai_api import answering
+from app.completions import respond
+from app.edge import sse
 from tests.support.answers import reply
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
@@ -42,7 +42,7 @@ async def check_silence_is_filled(
     path: str, client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream of this path sends comments while the model server says nothing."""
-    monkeypatch.setattr(answering, "FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(respond, "FIRST_WAIT_SECONDS", 0.05)
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.05)
     gate = asyncio.Event()
     model.script(reply(["late"], gate=gate))

@@ -121,7 +121,7 @@ async def test_a_stateless_request_leaves_nothing_but_its_run(
 ) -> None:
     response = await ask(client, *messages, stream=stream, **body)
     assert model.requests[0].body["messages"] == messages
-    async with server.core.database.read() as connection:
+    async with server.core.database.read_block() as connection:
         for table in ("sessions", "messages", "attachments"):
             assert (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar_one() == 0
     run_id = response.headers["x-palaver-run-id"]

@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.events import Chunk, Completed, Event, Started
-from app.chat.log import RunLog
-from app.chat.models import Run, RunStatus
-from app.kit.clock import utc_now
-from app.openai_api.encoding import OPENAI, ChunkEncoder, completion_id
+from app.chat.runs.events import Chunk, Completed, Event, Started
+from app.chat.runs.log import RunLog
+from app.chat.values import Run, RunStatus
+from app.clock import utc_now
+from app.completions.chunks import OPENAI, ChunkEncoder, completion_id
 
 RUN = Run(
     id="run",

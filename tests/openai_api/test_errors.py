@@ -164,7 +164,7 @@ async def test_a_wrong_request_names_its_field_and_leaves_nothing(
     assert (response.status_code, error["param"], error["type"]) == (status, param, "invalid_request_error")
     assert error["code"] == ("model_not_found" if status == 404 else error["code"])
     assert model.requests == [] or model.requests[-1].method == "GET"
-    async with server.core.database.read() as connection:
+    async with server.core.database.read_block() as connection:
         assert (await connection.exec_driver_sql("SELECT count(*) FROM runs")).scalar_one() == 0
 
 
@@ -220,7 +220,7 @@ async def test_limits_are_429_and_413(start_server: StartServer, model: ModelSer
 
 
 async def test_a_crash_is_500_and_says_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.openai_api.catalog import ModelCatalog
+    from app.completions.catalog import ModelCatalog
 
     async def crash(self: object) -> None:
         raise RuntimeError("secret")

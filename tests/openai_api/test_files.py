@@ -90,7 +90,7 @@ async def test_an_image_that_is_none_is_refused_and_nothing_left_defect_17(
     assert response.status_code == status, response.text
     assert "content[1]" in response.text
     assert model.requests == []
-    async with server.core.database.read() as connection:
+    async with server.core.database.read_block() as connection:
         for table in ("sessions", "runs", "attachments"):
             assert (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar_one() == 0
 
@@ -165,7 +165,7 @@ async def test_what_cannot_be_read_is_refused_by_its_name_defect_17(
     assert response.status_code == status, response.text
     assert name in response.json()["error"]["message"]
     assert model.requests == []
-    async with server.core.database.read() as connection:
+    async with server.core.database.read_block() as connection:
         assert (await connection.exec_driver_sql("SELECT count(*) FROM attachments")).scalar_one() == 0
 
 
@@ -218,5 +218,5 @@ async def test_a_repeated_upload_keeps_one_attachment(server: Server, client: Cl
     options: dict[str, Any] = {"json": body, "headers": {"Idempotency-Key": "k"}}
     both = await asyncio.gather(*(client.request("POST", PATH, **options) for _ in range(3)))
     assert len({response.content for response in both}) == 1
-    async with server.core.database.read() as connection:
+    async with server.core.database.read_block() as connection:
         assert (await connection.exec_driver_sql("SELECT count(*) FROM attachments")).scalar_one() == 1

@@ -6,8 +6,8 @@ import pytest
 
 from app.auth.models import Principal
 from app.auth.scopes import SEED_SCOPES
-from app.configs.service import ProfileService
 from app.errors import NotFound
+from app.profiles.service import ProfileService
 from app.roles.models import SHARED, NewRole, Role, RoleChanges
 from app.roles.service import RoleService
 from tests.support.server import Server

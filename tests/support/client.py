@@ -12,7 +12,7 @@ import httpx2
 from quart import Quart
 
 from app.bootstrap import EVENT_SCHEMAS
-from app.openapi import build_document
+from app.edge.openapi import build_document
 from tests.support.server import Server
 from tests.support.spec import SpecValidator
 
