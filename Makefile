@@ -29,8 +29,8 @@ install: $(PROJECT) ## Build .venv: what Palaver needs to run, and the command .
 run: $(PROJECT) ## Serve on 127.0.0.1:6185 (make run ARGS="--port 8000")
 	@exec $(BIN)/palaver serve $(ARGS)
 
-test: $(PROJECT) $(DEV) ## Run the tests (make test ARGS="tests/auth -x")
-	$(BIN)/pytest $(ARGS)
+test: $(PROJECT) $(DEV) ## Run the tests, one process for each core (make test ARGS="tests/auth -x")
+	$(BIN)/pytest --numprocesses=auto $(ARGS)
 
 lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and that openapi.json is up to date
 	$(BIN)/ruff check

@@ -142,6 +142,7 @@ async def test_message_positions_are_integers(client: Client, params: dict[str, 
     assert (await client.get(f"{SESSIONS}/s1/messages", username="alice", **params)).status_code == 400
 
 
+@pytest.mark.xdist_group("timing")
 async def test_a_session_of_100000_messages_is_never_loaded_whole_defect_27(
     server: Server, client: Client, model: ModelServer
 ) -> None:

@@ -190,6 +190,7 @@ async def test_a_broken_form_is_400(client: Client) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_form")
 
 
+@pytest.mark.xdist_group("timing")
 async def test_a_stream_does_not_notice_a_large_sheet_defect_16(client: Client, model: ModelServer) -> None:
     await ask(client, file_part("small.xlsx", sheet(1)), store=False)  # the workers are there
     content = await asyncio.to_thread(sheet, 20_000)

@@ -116,6 +116,7 @@ async def test_a_socket_talks_and_bounds_its_frames(server: Server) -> None:
             assert socket.close_code == 1009
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("name", SERVERS)
 async def test_a_connection_is_closed_when_nothing_comes_for_long(
     name: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
@@ -136,6 +137,7 @@ async def test_a_connection_is_closed_when_nothing_comes_for_long(
         silent.close()
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("name", SERVERS)
 async def test_idle_connections_do_not_hold_up_the_end(name: str, start_server: StartServer) -> None:
     loop = asyncio.get_running_loop()
