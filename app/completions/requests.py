@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.chat.commands import INSTRUCTIONS, OnBusy, RetrievalOptions, parse_knowledge, parse_on_busy
+from app.chat.commands import INSTRUCTIONS, OnBusy, RetrievalOptions
+from app.chat.fields import parse_knowledge, parse_on_busy
 from app.completions.catalog import ROLE_PREFIX
 from app.completions.errors import InvalidRequest, ModelNotFound
 from app.errors import BadRequest

@@ -6,13 +6,13 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import caller, key_watch
 from app.auth.scopes import Scope
-from app.chat.commands import parse_send
 from app.chat.parts import PartLimits
 from app.chat.runs.log import RunLog
 from app.chat.service import ChatService
 from app.chat.streams import guarded_stream
 from app.chat.values import Run
 from app.doors.open_api.encoding import sse_encoder
+from app.doors.open_api.requests import parse_send
 from app.doors.open_api.schemas import ChatRun, ChatSendRequest, StoppedRuns
 from app.edge import sse
 from app.edge.bodies import json_object

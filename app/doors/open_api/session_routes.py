@@ -8,10 +8,11 @@ from werkzeug.routing import BaseConverter
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.chat.commands import MAX_NAME_CHARS, NAME_PATTERN, parse_username
+from app.chat.commands import MAX_NAME_CHARS, NAME_PATTERN
 from app.chat.service import ChatService
 from app.chat.sessions import SessionService
 from app.database.tables import MAX_INTEGER
+from app.doors.open_api.requests import parse_username
 from app.doors.open_api.schemas import (
     ChatMessage,
     ChatMessagePage,

@@ -12,11 +12,11 @@ from app.auth.guards import KeyWatch, authorize
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
-from app.chat.commands import parse_send
 from app.chat.parts import PartLimits
 from app.chat.service import Accepted, ChatService
 from app.chat.streams import guarded_stream
 from app.doors.open_api.encoding import websocket_encoder
+from app.doors.open_api.requests import parse_send
 from app.edge.bodies import BodyLimit, convert, parse_json_object
 from app.edge.operation import operation
 from app.edge.services import service
