@@ -183,7 +183,7 @@ def _stream(run: Run, log: RunLog, after: int, place: Slot) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
-    return sse.stream_response(guarded_stream(frames, key_watch(), service(Metrics), place, begin=RETRY))
+    return sse.stream_response(guarded_stream(frames, key_watch(), service(Metrics), place, prefix=RETRY))
 
 
 def _after(query: str | None, header: str | None) -> int:
