@@ -1,5 +1,6 @@
 """What the published document says of `/v1`: bodies, answers and errors, with examples."""
 
+from app.completions.examples import UPSTREAM_ERRORS, chunk_example, completion_example
 from app.completions.respond import RUN_ID
 from app.completions.schemas import COMPLETION, OpenAIModel
 from app.doors.openai.schemas import (
@@ -14,19 +15,7 @@ from app.edge.operation import Answer, Body
 
 FORM_TYPE = "multipart/form-data"
 
-_CHUNK = {
-    "id": "chatcmpl-6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b",
-    "object": "chat.completion.chunk",
-    "created": 1790000000,
-    "model": "gpt-4.1-mini",
-    "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hello!"}, "finish_reason": None}],
-}
-_COMPLETION = {
-    **_CHUNK,
-    "object": "chat.completion",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello!"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13},
-}
+_CHUNK = chunk_example({"role": "assistant", "content": "Hello!"}, {})
 _MODEL = {"id": "gpt-4.1-mini", "owned_by": "openai_chat_completion", "object": "model", "created": 0}
 _REQUEST = {"messages": [{"role": "user", "content": "hi"}]}
 
@@ -38,7 +27,7 @@ COMPLETION_BODY = Body(
 COMPLETION_ANSWER = Answer(
     "The completion, or with `stream` its chunks",
     COMPLETION,
-    example=_COMPLETION,
+    example=completion_example({}),
     headers=RUN_ID,
     stream=Answer("Chunks", CompletionChunk, example=[_CHUNK], media_type="text/event-stream"),
 )
@@ -50,21 +39,14 @@ EMBEDDINGS_ANSWER = Answer(
 )
 
 MODEL_ERRORS = {404: "The model `gpt-5` does not exist or you do not have access to it."}
-_UPSTREAM_ERRORS = {
-    **MODEL_ERRORS,
-    429: "Too many replies at once",
-    500: "Internal server error",
-    502: "The model server failed",
-    503: "The database is not available at the moment; nothing was changed",
-    504: "The model server did not answer in time",
-}
 COMPLETION_ERRORS = {
     400: "messages must be a list with at least one message",
-    **_UPSTREAM_ERRORS,
+    **MODEL_ERRORS,
+    **UPSTREAM_ERRORS,
     408: "The request did not arrive in time",
     409: "The session is answering another message",
     413: "report.pdf is larger than 10485760 bytes",
     415: "Content-Type must be application/json or multipart/form-data",
     422: "report.pdf cannot be read: it is encrypted",
 }
-EMBEDDINGS_ERRORS = {**_UPSTREAM_ERRORS, 422: "The model server rejected the request"}
+EMBEDDINGS_ERRORS = {**MODEL_ERRORS, **UPSTREAM_ERRORS, 422: "The model server rejected the request"}
