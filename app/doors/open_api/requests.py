@@ -9,16 +9,24 @@ from app.chat.parts import PartLimits, parse_parts
 from app.errors import BadRequest
 
 
+class MissingKey(BadRequest):
+    """A required field that is left out, or null."""
+
+    code = "missing_key"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Missing key: {key}")
+        self.key = key
+
+
 def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
     """The request in a JSON object. Raises BadRequest with the contract's messages."""
     username = parse_username(body.get("username"))
     if "message" not in body:
-        raise BadRequest("Missing key: message", code="missing_key")
+        raise MissingKey("message")
     parts = parse_parts(body["message"], limits)
     streaming = body.get("enable_streaming")
-    if streaming is None:
-        streaming = True
-    if not isinstance(streaming, bool):
+    if not isinstance(streaming, bool | None):
         raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
     return SendRequest(
         username=username,
@@ -28,7 +36,7 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
         model=_name(body, "selected_model"),
         config_id=_name(body, "config_id"),
         config_name=_name(body, "config_name"),
-        streaming=streaming,
+        streaming=streaming is not False,
         message_id=_name(body, "message_id"),
         on_busy=parse_on_busy(body.get("on_busy")),
         role=_name(body, "role"),
@@ -39,7 +47,7 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
 def parse_username(value: object) -> str:
     """The trimmed username. Raises BadRequest."""
     if value is None:
-        raise BadRequest("Missing key: username", code="missing_key")
+        raise MissingKey("username")
     if not isinstance(value, str):
         raise BadRequest("username must be a string", code="invalid_username")
     username = value.strip()
@@ -50,12 +58,12 @@ def parse_username(value: object) -> str:
 
 
 def _name(body: Mapping[str, Any], field: str) -> str | None:
+    """The trimmed name, None where it is blank, null or left out. Raises BadRequest."""
     value = body.get(field)
     if value is None:
         return None
     if not isinstance(value, str):
         raise BadRequest(f"{field} must be a string", code=f"invalid_{field}")
     value = value.strip()
-    if value:
-        check_name(field, value)
+    check_name(field, value)
     return value or None
