@@ -29,9 +29,8 @@ from app.chat.service import ChatService
 from app.chat.sessions import SessionService
 from app.completions.catalog import ModelCatalog
 from app.completions.errors import openai_error
-from app.completions.requests import SessionPolicy
-from app.completions.respond import OpenAILimits
 from app.completions.service import CompletionService
+from app.completions.values import CompletionLimits, SessionPolicy
 from app.core import Core, data_dir_lock, open_core, prepare_data_dir
 from app.database import migrations
 from app.database.engine import DatabaseUnavailable
@@ -269,7 +268,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             chat, catalog, files, documents, reader, ImageReader(image_limits(settings)), parts, runs, roles
         ),
         SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
-        OpenAILimits(settings.openai_max_body_bytes),
+        CompletionLimits(settings.openai_max_body_bytes),
         bots,
         knowledge.service,
         knowledge.collections,

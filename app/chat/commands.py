@@ -1,4 +1,4 @@
-"""A chat request, parsed: the body of `POST /chat` and of a WebSocket's `send`."""
+"""What the chat service is asked to do, as values, and which names it takes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.chat.parts import Part, PartLimits, parse_parts
+from app.chat.parts import Part
 from app.chat.values import WEBCHAT
 from app.errors import BadRequest
 
@@ -75,84 +75,6 @@ class SendMessage(msgspec.Struct, frozen=True):
     stateless: bool = False
     role: str | None = None
     knowledge: RetrievalOptions | None = None
-
-
-def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
-    """The request in a JSON object. Raises BadRequest with the contract's messages."""
-    username = parse_username(body.get("username"))
-    if "message" not in body:
-        raise BadRequest("Missing key: message", code="missing_key")
-    parts = parse_parts(body["message"], limits)
-    streaming = body.get("enable_streaming")
-    if streaming is None:
-        streaming = True
-    if not isinstance(streaming, bool):
-        raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
-    return SendMessage(
-        username=username,
-        parts=parts,
-        session_id=_name(body, "session_id") or _name(body, "conversation_id"),
-        provider_id=_name(body, "selected_provider"),
-        model=_name(body, "selected_model"),
-        config_id=_name(body, "config_id"),
-        config_name=_name(body, "config_name"),
-        streaming=streaming,
-        message_id=_name(body, "message_id"),
-        on_busy=parse_on_busy(body.get("on_busy")),
-        role=_name(body, "role"),
-        knowledge=parse_knowledge(body.get("knowledge")),
-    )
-
-
-def parse_username(value: object) -> str:
-    """The trimmed username. Raises BadRequest."""
-    if value is None:
-        raise BadRequest("Missing key: username", code="missing_key")
-    if not isinstance(value, str):
-        raise BadRequest("username must be a string", code="invalid_username")
-    username = value.strip()
-    if not username:
-        raise BadRequest("username is empty", code="username_empty")
-    check_name("username", username)
-    return username
-
-
-def _name(body: Mapping[str, Any], field: str) -> str | None:
-    value = body.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise BadRequest(f"{field} must be a string", code=f"invalid_{field}")
-    value = value.strip()
-    if value:
-        check_name(field, value)
-    return value or None
-
-
-def parse_on_busy(value: object) -> OnBusy:
-    """Raises BadRequest."""
-    if value is None:
-        return OnBusy.QUEUE
-    try:
-        return OnBusy(str(value))
-    except ValueError:
-        raise BadRequest("on_busy must be queue, reject or interrupt", code="invalid_on_busy") from None
-
-
-def parse_knowledge(value: object) -> RetrievalOptions | None:
-    """`true`, `false`, or a list of collections. Raises BadRequest."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return RetrievalOptions(value)
-    if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
-        raise BadRequest("knowledge must be a boolean or a list of collections", code="invalid_knowledge")
-    if len(value) > MAX_COLLECTIONS:
-        raise BadRequest(f"knowledge names more than {MAX_COLLECTIONS} collections", code="invalid_knowledge")
-    names = tuple(dict.fromkeys(name.strip() for name in value))
-    for name in names:
-        check_name("knowledge", name)
-    return RetrievalOptions(bool(names), names)
 
 
 def check_name(field: str, value: str) -> None:

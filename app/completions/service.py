@@ -1,4 +1,4 @@
-"""Completions: a request of this door as a message to the chat service, which makes the reply."""
+"""Completions: a request in OpenAI's form as a message to the chat service."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ from app.chat.prompt import with_defaults
 from app.chat.service import Accepted, ChatService
 from app.chat.values import API, KEYS_PREFIX
 from app.completions.catalog import ModelCatalog, ModelChoice
-from app.completions.content import ContentReader, DiscardFiles, KeepAsAttachments, PreparedMessages
-from app.completions.errors import InvalidRequest, failure_of
-from app.completions.requests import CompletionRequest
+from app.completions.content import ContentReader, DiscardFiles, KeepAsAttachments, TurnContent
+from app.completions.errors import CompletionFailed, InvalidRequest
+from app.completions.values import CompletionRequest
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.reader import DocumentReader
 from app.files.images import ImageReader
@@ -23,7 +23,7 @@ from app.roles.service import RoleService
 
 
 class CompletionService:
-    """Takes requests in, and starts their runs."""
+    """Accept requests, and start their runs."""
 
     def __init__(
         self,
@@ -53,44 +53,46 @@ class CompletionService:
         Raises what ChatService.send does, ModelNotFound, NotFound for an unknown role, InvalidRequest, and refusals of
         files. When it raises, nothing is left behind.
         """
-        if (first := await self._chat.find_first(principal, claim)) is not None:
-            return first
+        if (repeat := await self._chat.find_first(principal, claim)) is not None:
+            return repeat
         choice = await self._choose(principal, request)
         if request.session is None:
-            prepared = await self._content.prepare(request.messages, DiscardFiles(self._reader))
-            return await self._chat.send(principal, _stateless(principal, request, choice, prepared), claim)
-        shelf = KeepAsAttachments(self._files, self._documents, principal)
+            content = await self._content.read(request.messages, DiscardFiles(self._reader))
+            return await self._chat.send(principal, _stateless(principal, request, choice, content), claim)
+        attachments = KeepAsAttachments(self._files, self._documents, principal)
         accepted = None
         try:
-            prepared = await self._content.prepare(request.messages, shelf)
-            self._check_length(prepared.parts)
-            accepted = await self._chat.send(principal, _in_session(principal, request, choice, prepared), claim)
+            content = await self._content.read(request.messages, attachments)
+            self._check_length(content.parts)
+            accepted = await self._chat.send(principal, _in_session(principal, request, choice, content), claim)
         finally:
             if accepted is None or accepted.repeated:
-                await shelf.discard()
+                await attachments.discard()
         return accepted
 
     async def _choose(self, principal: Principal, request: CompletionRequest) -> ModelChoice:
         if request.role is None:
             return await self._catalog.choose(request.model)
-        unbound = principal.username is None
-        role = await self._roles.get_for_use(request.role, creator_of(principal), any_owner=unbound)
+        is_unbound = principal.username is None
+        role = await self._roles.get_for_use(request.role, creator_of(principal), any_owner=is_unbound)
         if request.model is None and role.config_id is not None:
             return self._catalog.profile(role.config_id)
         return await self._catalog.choose(request.model)
 
     async def embed(self, principal: Principal, model: str, body: dict[str, object]) -> bytes:
-        """What the model server answers to a request for embeddings. Raises ModelNotFound, ReplyFailed,
-        TooManyRequests."""
+        """The model server's answer to a request for embeddings.
+
+        Raises ModelNotFound, CompletionFailed, TooManyRequests.
+        """
         choice = await self._catalog.choose(model)
         provider = self._catalog.provider_of(choice)
-        place = self._runs.take(principal.key_id)
+        slot = self._runs.take(principal.key_id)
         try:
             return await provider.call("/embeddings", {**body, "model": choice.model or provider.default_model})
         except UpstreamError as error:
-            raise failure_of(error) from error
+            raise CompletionFailed.from_upstream(error) from error
         finally:
-            place.release()
+            slot.release()
 
     def _check_length(self, parts: list[Part]) -> None:
         chars = sum(len(part.text) for part in parts if isinstance(part, Text | ToolResult))
@@ -100,23 +102,22 @@ class CompletionService:
 
 
 def creator_of(principal: Principal) -> str:
-    """Whose sessions a key's are in the Open API."""
+    """The creator of a key's sessions, as the Open API shows them."""
     return principal.username or f"api:{principal.name}"
 
 
 def session_id_of(principal: Principal, name: str) -> str:
-    """The session that a key means by a name; another key means another session by it."""
+    """The id of a session that a key names; each key has names of its own."""
     return f"{KEYS_PREFIX}{principal.key_id}:{name}"
 
 
 def _in_session(
-    principal: Principal, request: CompletionRequest, choice: ModelChoice, prepared: PreparedMessages
+    principal: Principal, request: CompletionRequest, choice: ModelChoice, content: TurnContent
 ) -> SendMessage:
     assert request.session is not None
-    turn = ModelTurn(prepared.messages, request.system, request.params)
     return SendMessage(
         username=creator_of(principal),
-        parts=tuple(prepared.parts),
+        parts=tuple(content.parts),
         session_id=session_id_of(principal, request.session),
         provider_id=choice.provider_id,
         model=choice.model,
@@ -124,23 +125,23 @@ def _in_session(
         streaming=request.stream,
         on_busy=request.on_busy,
         platform_id=API,
-        turn=turn,
+        turn=ModelTurn(content.messages, request.system, request.params),
         role=request.role,
         knowledge=request.knowledge,
     )
 
 
 def _stateless(
-    principal: Principal, request: CompletionRequest, choice: ModelChoice, prepared: PreparedMessages
+    principal: Principal, request: CompletionRequest, choice: ModelChoice, content: TurnContent
 ) -> SendMessage:
-    """The messages as they are; a profile that was asked for by its name brings what the request does not say."""
-    turn = ModelTurn(prepared.messages, params=with_defaults(request.params, request.defaults))
+    """The messages as they came; a profile that the request names adds what the request leaves open."""
+    turn = ModelTurn(content.messages, params=with_defaults(request.params, request.defaults))
     if (profile := choice.profile) is not None:
-        instructed = any(message["role"] in INSTRUCTIONS for message in request.messages)
+        has_instructions = any(message["role"] in INSTRUCTIONS for message in request.messages)
         prompt = [{"role": "system", "content": profile.system_prompt}]
         turn = replace(
             turn,
-            system=prompt if profile.system_prompt and not instructed else (),
+            system=prompt if profile.system_prompt and not has_instructions else (),
             params=with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
         )
     return SendMessage(

@@ -9,7 +9,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from tests.openai_api.conftest import check_silence_is_filled, shown
+from tests.doors.openai.conftest import check_silence_is_filled, shown
 from tests.support import answers
 from tests.support.answers import Answer, reply
 from tests.support.client import Client

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartServer
-from tests.openai_api.conftest import shown
-from tests.openai_api.test_seeds import needs_curl, run
+from tests.doors.openai.conftest import shown
+from tests.doors.openai.test_seeds import needs_curl, run
 from tests.support import answers
 from tests.support.client import Client
 from tests.support.model_server import ModelServer

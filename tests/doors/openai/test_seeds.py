@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartServer
-from tests.openai_api.conftest import shown
-from tests.openai_api.test_files import picture, sheet
+from tests.doors.openai.conftest import shown
+from tests.doors.openai.test_files import picture, sheet
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server

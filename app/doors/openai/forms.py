@@ -1,4 +1,4 @@
-"""A multipart form as the JSON that says the same."""
+"""Multipart forms as the equivalent JSON bodies."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,8 +11,8 @@ from app.edge.bodies import parse_json_object
 from app.files.forms import Form
 
 
-def body_of(form: Form) -> dict[str, Any]:
-    """The body of the request; a file of the form stands among a message's parts as it is. Raises InvalidRequest."""
+def body_from_form(form: Form) -> dict[str, Any]:
+    """The request's body, with the form's files among the parts of the last message. Raises InvalidRequest."""
     body: dict[str, Any] = {}
     for name, text in form.fields.items():
         if name not in ("message", "messages", "system"):
@@ -24,9 +24,9 @@ def body_of(form: Form) -> dict[str, Any]:
     if message.strip() and not form.files:
         messages.append({"role": "user", "content": message})
     elif message.strip() or form.files:
-        words = [{"type": "text", "text": message}] if message.strip() else []
-        messages.append({"role": "user", "content": [*words, *form.files]})
-    if not any(each.get("role") not in INSTRUCTIONS for each in messages if isinstance(each, dict)):
+        text_parts = [{"type": "text", "text": message}] if message.strip() else []
+        messages.append({"role": "user", "content": [*text_parts, *form.files]})
+    if not any(item.get("role") not in INSTRUCTIONS for item in messages if isinstance(item, dict)):
         raise InvalidRequest("Missing key: message", "message", code="missing_key")
     body["messages"] = messages
     return body
@@ -44,7 +44,7 @@ def _as_text(name: str, text: str) -> Any:
 
 
 def _as_json(name: str, text: str) -> Any:
-    # As an object's member, so that it is held to the same depth as a JSON body.
+    # As a member of an object, to apply the depth limit of JSON bodies.
     return parse_json_object(b'{"value":%b}' % text.encode()).get("value") if text.strip() else None
 
 

@@ -7,7 +7,7 @@ import pytest
 from openai import AsyncOpenAI, NotFoundError
 
 from tests.chat.test_profiles import write
-from tests.openai_api.conftest import shown
+from tests.doors.openai.conftest import shown
 from tests.support.client import Client
 from tests.support.knowledge import add_collection, add_text
 from tests.support.model_server import ModelServer

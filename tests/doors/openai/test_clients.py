@@ -1,6 +1,6 @@
 """Clients that others wrote: OpenAI's own for JavaScript, and, where they are installed, those that build on it.
 
-`pytest -m clients tests/openai_api` runs the latter with the Python that CLIENTS_PYTHON names (this one if unset), so
+`pytest -m clients tests/doors/openai` runs the latter with the Python that CLIENTS_PYTHON names (this one if unset), so
 that what they pin need not fit what Palaver pins.
 """
 

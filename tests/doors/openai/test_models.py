@@ -6,7 +6,7 @@ import pytest
 from openai import AsyncOpenAI, NotFoundError
 
 from tests.conftest import StartServer
-from tests.openai_api.conftest import openai_client
+from tests.doors.openai.conftest import openai_client
 from tests.support import answers
 from tests.support.client import Client
 from tests.support.model_server import ModelServer

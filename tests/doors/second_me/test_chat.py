@@ -8,7 +8,7 @@ import pytest
 from openai import APIError, AsyncStream
 
 from tests.conftest import StartServer
-from tests.openai_api.conftest import check_silence_is_filled, openai_client, shown
+from tests.doors.openai.conftest import check_silence_is_filled, openai_client, shown
 from tests.support import answers
 from tests.support.answers import reply
 from tests.support.client import Client

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from PIL import Image
 
-from tests.openai_api.conftest import shown
+from tests.doors.openai.conftest import shown
 from tests.support import answers
 from tests.support.answers import numbered, reply
 from tests.support.client import Client

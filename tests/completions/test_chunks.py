@@ -11,7 +11,8 @@ from app.chat.runs.events import Chunk, Completed, Event, Started
 from app.chat.runs.log import RunLog
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
-from app.completions.chunks import OPENAI, ChunkEncoder, completion_id
+from app.completions.chunks import ChunkEncoder, completion_id
+from app.doors.openai.dialect import OPENAI
 
 RUN = Run(
     id="run",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.kernel2.test_roles import create
-from tests.openai_api.conftest import shown
+from tests.doors.openai.conftest import shown
+from tests.doors.second_me.test_roles import create
 from tests.support import answers
 from tests.support.client import Client
 from tests.support.knowledge import add_collection, add_text

@@ -8,7 +8,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.conftest import StartServer
-from tests.openai_api.conftest import openai_client
+from tests.doors.openai.conftest import openai_client
 from tests.support import answers
 from tests.support.answers import Answer, reply
 from tests.support.client import Client

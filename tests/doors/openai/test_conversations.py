@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from tests.conftest import StartServer
-from tests.openai_api.conftest import shown
+from tests.doors.openai.conftest import shown
 from tests.support import answers
 from tests.support.answers import reply
 from tests.support.client import Client

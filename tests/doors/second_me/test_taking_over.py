@@ -3,8 +3,8 @@
 from typing import Any
 
 from tests.conftest import StartServer
-from tests.kernel2.test_roles import create, put
-from tests.openai_api.conftest import shown
+from tests.doors.openai.conftest import shown
+from tests.doors.second_me.test_roles import create, put
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
