@@ -1,12 +1,11 @@
 """Taking files in, finding them, giving them back and deleting them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, delete, insert, select
 
 from app.auth.models import Principal
 from app.clock import utc_now
@@ -20,7 +19,7 @@ from app.files.storage import AttachmentStorage
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
 from app.ids import new_id
 
-Sequel = Callable[[AsyncConnection, Attachment], Awaitable[None]]
+InTransaction = Callable[[Connection, Attachment], None]
 """What else is written in the transaction that makes an attachment exist."""
 
 log = structlog.get_logger(__name__)
@@ -49,17 +48,17 @@ class FileService:
         principal: Principal,
         idempotency_key: str | None = None,
         *,
-        sequel: Sequel | None = None,
+        in_transaction: InTransaction | None = None,
     ) -> Attachment:
         """Store what `chunks` yields, as it comes; the same file with the same idempotency key is stored once.
 
         Either the row and the bytes are both there when this returns, or neither is when it raises: PayloadTooLarge,
-        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or `sequel` raises. A
-        cancellation counts as raising.
+        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or `in_transaction`
+        raises. A cancellation counts as raising.
         """
         name = clean_filename(filename)
         try:
-            return await self._save(name, chunks, principal, idempotency_key, sequel)
+            return await self._save(name, chunks, principal, idempotency_key, in_transaction)
         except _StoredBefore as before:
             first = await self._idempotency.find(before.claim)
             return await self.get(first["attachment_id"] if first is not None else "", principal)
@@ -70,7 +69,7 @@ class FileService:
         chunks: AsyncIterator[bytes],
         principal: Principal,
         idempotency_key: str | None,
-        sequel: Sequel | None,
+        in_transaction: InTransaction | None,
     ) -> Attachment:
         key = self._storage.new_key()
         async with self._storage.new_object(key) as sink:
@@ -79,7 +78,7 @@ class FileService:
             await sink.finish()
             attachment = await self._describe(filename, digest, key, principal)
             claim = claim_of(principal.key_id, "file", idempotency_key, [filename, attachment.sha256])
-            await self._insert(attachment, claim, sequel)
+            await self._insert(attachment, claim, in_transaction)
         return attachment
 
     async def get(self, attachment_id: str, principal: Principal | None) -> Attachment:
@@ -156,14 +155,17 @@ class FileService:
             created_at=utc_now(),
         )
 
-    async def _insert(self, attachment: Attachment, claim: Claim | None, sequel: Sequel | None) -> None:
+    async def _insert(self, attachment: Attachment, claim: Claim | None, in_transaction: InTransaction | None) -> None:
         values = {name: getattr(attachment, name) for name in Attachment.__slots__}
+
+        def act(connection: Connection) -> None:
+            record(connection, claim, {"attachment_id": attachment.id})
+            connection.execute(insert(AttachmentRow).values(**values))
+            if in_transaction is not None:
+                in_transaction(connection, attachment)
+
         try:
-            async with self._database.write_block() as connection:
-                await connection.run_sync(record, claim, {"attachment_id": attachment.id})
-                await connection.execute(insert(AttachmentRow).values(**values))
-                if sequel is not None:
-                    await sequel(connection, attachment)
+            await self._database.write(act)
         except AlreadyClaimed:
             assert claim is not None
             raise _StoredBefore(claim) from None
@@ -173,10 +175,12 @@ class FileService:
             raise
 
     async def _forget(self, attachment_id: str, claim: Claim | None) -> None:
+        def act(connection: Connection) -> None:
+            connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
+            forget(connection, claim)
+
         try:
-            async with self._database.write_block() as connection:
-                await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
-                await connection.run_sync(forget, claim)
+            await self._database.write(act)
         except AppError as error:
             log.warning("attachment_row_not_removed", attachment_id=attachment_id, exc_info=error.__cause__)
 
