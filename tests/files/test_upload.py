@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from app.database.engine import Database, DatabaseUnavailable
 from app.errors import Unavailable
 from app.files.multipart import MAX_PARTS
+from app.files.storage import open_storage
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
 
 T = TypeVar("T")
@@ -334,10 +335,10 @@ async def test_sweep_removes_what_killed_uploads_left_and_nothing_else(served: S
     leftover = served.folder / "ab" / "cd" / "abcd0123#1"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
-    assert await served.files.sweep() == 1
+    assert await open_storage(served.folder).sweep() == 1
     assert served.stored() == kept
     assert (await served.content(data["attachment_id"])).content == b"kept"
-    assert await served.files.sweep() == 0
+    assert await open_storage(served.folder).sweep() == 0
 
 
 async def test_upload_needs_the_scope_file(served: Served) -> None:
