@@ -168,9 +168,9 @@ async def test_a_bot_message_whose_answer_a_crash_swallowed_is_not_added_again(c
 
 
 def test_claims_are_kept_for_a_day() -> None:
-    from app.idempotency import KEPT
+    from app.idempotency import RETENTION
 
-    assert timedelta(hours=24) == KEPT
+    assert timedelta(hours=24) == RETENTION
 
 
 async def test_a_repeat_is_text_for_text_the_reply(client: Client) -> None:

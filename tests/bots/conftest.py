@@ -19,8 +19,8 @@ from app.database.engine import Database
 from app.edge.services import provide, service
 from app.files.service import FileService
 from app.idempotency import Idempotency
+from tests.bots.fakes import RecordingAdapter
 from tests.conftest import StartServer
-from tests.im.fakes import RecordingAdapter
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver

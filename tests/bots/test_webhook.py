@@ -10,7 +10,7 @@ import pytest
 from app.bots.adapters.base import DeliveryTimeoutError, Sent, Target
 from app.bots.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
 from app.chat.parts import Text
-from tests.im.conftest import PNG, Im
+from tests.bots.conftest import PNG, Im
 from tests.support.webhook_receiver import (
     WebhookReceiver,
     hangs_up,
