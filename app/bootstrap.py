@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
 import msgspec
 from quart import Quart
@@ -52,7 +53,6 @@ from app.files.images import ImageLimits, ImageReader
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
 from app.idempotency import Idempotency
-from app.ids import new_id
 from app.knowledge import collection_routes, document_routes
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentService
@@ -206,7 +206,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
     )
     knowledge = open_knowledge(settings, core, files, profiles, providers, metrics)
-    store = RunStore(core.database, owner=new_id())
+    store = RunStore(core.database, owner=str(uuid4()))
     embedded = core.database_url.startswith("sqlite")
     engine = RunEngine(
         store, SessionQueue(settings.max_waiting_per_session, settings.max_waiting), metrics, sole_owner=embedded

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from sqlalchemy import Update, bindparam, delete, insert, or_, select, update
@@ -20,7 +21,6 @@ from app.clock import utc_now
 from app.crypto import SecretBox
 from app.database.engine import Database
 from app.errors import BadRequest, Forbidden, NotFound, Unauthorized
-from app.ids import new_id
 
 CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 10_000
@@ -130,7 +130,7 @@ class KeyService:
         now = utc_now()
         text = new_key_text()
         key = ApiKey(
-            id=new_id(),
+            id=str(uuid4()),
             name=name,
             prefix=text[:SHOWN_CHARS],
             scopes=wanted,

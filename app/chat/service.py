@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from uuid import uuid4
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
@@ -44,7 +45,6 @@ from app.files.models import Attachment, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
-from app.ids import new_id
 from app.knowledge.service import KnowledgeService
 from app.limits import ConcurrencyLimit
 from app.profiles.models import Profile, ProfileKnowledge
@@ -207,7 +207,7 @@ class ChatService:
     ) -> _Turn:
         """All that is written when a message is accepted; in the database's thread. Who enters the queue is added to
         `tickets` at once: the place must be given up when this is not committed."""
-        session_id = None if request.stateless else request.session_id or new_id()
+        session_id = None if request.stateless else request.session_id or str(uuid4())
         session = None
         if session_id is not None:
             if request.session_id is not None:
@@ -215,7 +215,7 @@ class ChatService:
             quotes = [part.message_id for part in request.parts if isinstance(part, Reply)]
             check_quotes(connection, session_id, quotes)
         choice = self._choose(request, session, role)
-        run_id = new_id()
+        run_id = str(uuid4())
         record(connection, claim, {"run_id": run_id})
         # Inside the transaction: places in the queue are in the order of the messages. A run without a
         # session has a queue to itself.
@@ -374,7 +374,7 @@ def _new_run(principal: Principal, request: SendRequest, session_id: str | None,
         streaming=request.streaming,
         user_message_id=None,
         reply_message_id=None,
-        message_id=request.message_id or new_id(),
+        message_id=request.message_id or str(uuid4()),
         config_id=choice.profile.id,
         provider_id=choice.targets[0].provider.id,
         model=choice.targets[0].model,

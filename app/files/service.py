@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from sqlalchemy import Select, delete, insert, select
@@ -18,7 +19,6 @@ from app.files.names import clean_filename
 from app.files.sniffing import Sniffer
 from app.files.storage import AttachmentStorage
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
-from app.ids import new_id
 
 Sequel = Callable[[AsyncConnection, Attachment], Awaitable[None]]
 """What else is written in the transaction that makes an attachment exist."""
@@ -143,7 +143,7 @@ class FileService:
         # Off the event loop: libmagic can take a while over a text that looks like many things.
         sniffed = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
         return Attachment(
-            id=new_id(),
+            id=str(uuid4()),
             filename=filename,
             type=sniffed.kind,
             media_type=sniffed.media_type,
