@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
 import msgspec
 from quart import Quart
@@ -54,7 +55,6 @@ from app.files.images import ImageLimits, ImageReader
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
 from app.idempotency import Idempotency
-from app.ids import new_id
 from app.knowledge import collection_routes, document_routes
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentService
@@ -208,7 +208,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         provider_specs(settings), settings.default_provider, max_reply_bytes=settings.max_reply_bytes
     )
     knowledge = open_knowledge(settings, core, files, profiles, providers, metrics)
-    owner = new_id()
+    owner = str(uuid4())
     embedded = core.database_url.startswith("sqlite")
     roles = RoleService(core.database, profiles)
     engine = RunEngine(

@@ -4,6 +4,7 @@ from collections.abc import Collection as Group
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -14,7 +15,6 @@ from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import MAX_INTEGER
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.ids import new_id
 from app.knowledge.models import SHARED, Collection, CollectionRow, DocumentRow, DocumentStatus
 from app.profiles.models import Profile
 from app.profiles.service import DEFAULT_ID, ProfileService
@@ -58,7 +58,7 @@ class CollectionService:
         provider, model = self._embedding(self._profiles.get(config_id or DEFAULT_ID))
         now = utc_now()
         collection = Collection(
-            id=new_id(),
+            id=str(uuid4()),
             owner=owner or principal.username or SHARED,
             name=_checked(name),
             description=description.strip(),

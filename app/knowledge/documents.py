@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
@@ -20,7 +21,6 @@ from app.files.models import Attachment, Kind
 from app.files.names import clean_filename
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.ids import new_id
 from app.knowledge.collections import get_changeable, get_collection
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, Draft, PassageRow
 
@@ -272,7 +272,7 @@ class _Placing:
     def _new(self, attachment: Attachment) -> Document:
         now = utc_now()
         return Document(
-            id=new_id(),
+            id=str(uuid4()),
             collection_id=self.collection_id,
             title=self._title,
             media_type=attachment.media_type,

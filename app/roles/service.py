@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -12,7 +13,6 @@ from app.auth.models import Principal
 from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.ids import new_id
 from app.profiles.service import ProfileService
 from app.roles.models import SHARED, NewRole, Role, RoleChanges, RoleRow
 
@@ -32,7 +32,7 @@ class RoleService:
         owner = new.owner if new.owner is not None else principal.username or SHARED
         principal.check_user(owner)
         now = utc_now()
-        values = {"uuid": new_id(), **asdict(new), "owner": owner, "create_time": now, "update_time": now}
+        values = {"uuid": str(uuid4()), **asdict(new), "owner": owner, "create_time": now, "update_time": now}
         values = self._checked(values)
         async with self._database.write_block() as connection:
             await _check_room(connection, owner)
