@@ -1,4 +1,4 @@
-"""What the chat service is asked to do, as values, and which names it takes."""
+"""Commands to the chat service, and the names that they may hold."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from app.errors import BadRequest
 MAX_NAME_CHARS = 255
 MAX_COLLECTIONS = 50
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-"""What usernames and ids look like, for the schemas: something to see in them, and no control characters."""
+"""The pattern of usernames and ids in the schemas: something visible, and no control characters."""
 
 INSTRUCTIONS = ("system", "developer")
 """The roles of messages that instruct the model, in OpenAI's API."""
@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class OnBusy(StrEnum):
-    """What a message does that finds its session answering another: wait, be refused, or end that answer."""
+    """How a message treats a session that is answering another: wait, be refused, or end that answer."""
 
     QUEUE = "queue"
     REJECT = "reject"
@@ -33,10 +33,10 @@ class OnBusy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelTurn:
-    """A message in the form in which the model is to be given it: OpenAI's.
+    """A message in OpenAI's form, for the model as it is.
 
-    `messages` stand behind the session's history, as they are; `system` ones before it, in the place of the profile's
-    system prompt. `params` are the request's own and win over the profile's.
+    `messages` follow the session's history; `system` replaces the profile's system prompt. `params` take precedence
+    over the profile's.
     """
 
     messages: Sequence[Mapping[str, Any]]
