@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.chat.runs.events import Ref, Refs
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 
 SNIPPET_CHARS = 240
 
@@ -15,7 +15,7 @@ _PREFACE = (
 )
 
 
-def refs_event(found: Sequence[Found]) -> Refs:
+def refs_event(found: Sequence[FoundPassage]) -> Refs:
     """The event that says what the model was shown."""
     return Refs(
         [
@@ -34,7 +34,7 @@ def refs_event(found: Sequence[Found]) -> Refs:
     )
 
 
-def add_passages(messages: Sequence[Mapping[str, Any]], found: Sequence[Found]) -> list[Mapping[str, Any]]:
+def add_passages(messages: Sequence[Mapping[str, Any]], found: Sequence[FoundPassage]) -> list[Mapping[str, Any]]:
     """The messages, with the passages before the last one, which is the user's.
 
     They stand in the user's own turn: what a document says has no more weight there than what its reader says.
@@ -58,7 +58,7 @@ def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def _quoted(found: Sequence[Found]) -> str:
+def _quoted(found: Sequence[FoundPassage]) -> str:
     blocks = [_PREFACE]
     for number, passage in enumerate(found, 1):
         source = " > ".join(part for part in (passage.title, passage.heading) if part)

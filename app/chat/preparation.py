@@ -11,7 +11,7 @@ from app.chat.passages import add_passages, refs_event
 from app.chat.prompt import PromptBuilder, as_given
 from app.chat.runs.jobs import Prepared, Target
 from app.chat.values import Run
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 from app.knowledge.service import KnowledgeService
 from app.profiles.models import Profile
 from app.roles.models import SHARED, Role
@@ -41,7 +41,7 @@ class _Guidance:
 
     profile: Profile
     turn: ModelTurn | None
-    found: Sequence[Found]
+    found: Sequence[FoundPassage]
 
 
 class Preparation:
@@ -93,7 +93,7 @@ class Preparation:
         named = wish.collections or (of_role.collections if of_role else ()) or tuple(of_profile.collections)
         return RetrievalOptions(wish.on, named)
 
-    async def _find(self, wish: RetrievalOptions) -> Sequence[Found]:
+    async def _find(self, wish: RetrievalOptions) -> Sequence[FoundPassage]:
         if not wish.on or not self._brief.question.strip():
             return ()
         username = self._run.username
