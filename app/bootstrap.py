@@ -121,7 +121,7 @@ def open_knowledge(
 
     collections = CollectionService(core.database, profiles, providers)
     return Knowledge(
-        KnowledgeService(collections, Searcher(core.database, embedder)),
+        KnowledgeService(core.database, Searcher(core.database, embedder)),
         collections,
         DocumentService(core.database, files, reader, wake),
         indexer,
