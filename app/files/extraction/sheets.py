@@ -10,7 +10,7 @@ from typing import Any, Final
 from defusedxml import ElementTree
 from openpyxl import load_workbook
 
-from app.files.extraction.models import BROKEN, Reason, Refusal
+from app.files.extraction.models import BROKEN, Reason, Unreadable
 from app.files.extraction.output import TextOutput, table_row
 
 _FORMULA: Final = re.compile(rb"<(?:\w+:)?f[\s/>]")
@@ -58,7 +58,7 @@ def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
     for number, values in enumerate(rows, 1):
         if number > MAX_ROWS:
             # Gaps between rows are filled up, so that a number in a file could keep us for ever.
-            raise Refusal(Reason.BROKEN, f"{BROKEN}: a sheet has more than {MAX_ROWS:,} rows")
+            raise Unreadable(Reason.BROKEN, f"{BROKEN}: a sheet has more than {MAX_ROWS:,} rows")
         cells = [_as_text(value) for value in values]
         while cells and not cells[-1]:
             cells.pop()
