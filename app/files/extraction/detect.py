@@ -73,10 +73,10 @@ def extension_of(filename: str) -> str:
 def _package_format(data: bytes, claimed: str | None, limits: DocumentLimits) -> Format:
     with open_package(data, limits) as package:
         types = _content_types(package)
-        for main_part, found in _MAIN_PARTS.items():
+        for main_part, main_format in _MAIN_PARTS.items():
             if main_part in types:
                 _refuse_strict(package)
-                return Format(found)
+                return Format(main_format)
         if b"openxmlformats" in types or b"ms-word" in types or b"ms-excel" in types:
             raise Unreadable(Reason.UNSUPPORTED, f"this kind of Office file is not supported ({SUPPORTED})")
         if "mimetype" in package.namelist() and b"opendocument" in package.read("mimetype")[:200]:

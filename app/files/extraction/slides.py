@@ -86,9 +86,9 @@ def _read_chart(chart: Any, output: TextOutput) -> None:
     output.line(f"[chart] {title}")
     for plot in chart.plots:
         series = list(plot.series)
-        columns = [list(each.values) for each in series]
+        columns = [list(line.values) for line in series]
         output.table(
-            [["", *(each.name or "" for each in series)]]
+            [["", *(line.name or "" for line in series)]]
             + [
                 [
                     str(category),
