@@ -25,7 +25,7 @@ from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
-QUICK = RetryPolicy(tries=3, total=5.0, each=2.0, wait_initial=0.01, wait_jitter=0.0)
+QUICK = RetryPolicy(tries=3, total=5.0, per_try=2.0, wait_initial=0.01, wait_jitter=0.0)
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -73,16 +73,16 @@ class Im:
 
     async def creators(self) -> dict[str, str]:
         """Who the stored sessions belong to."""
-        async with self.database.read_block() as connection:
-            rows = await connection.execute(select(SessionRow.id, SessionRow.creator))
-            return {row.id: row.creator for row in rows}
+        query = select(SessionRow.id, SessionRow.creator)
+        rows = await self.database.read(lambda connection: connection.execute(query).all())
+        return {row.id: row.creator for row in rows}
 
     async def messages(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """The bot messages of all sessions: session and parts."""
         bots_own = select(MessageRow).where(MessageRow.role == "assistant", MessageRow.status == "complete")
-        async with self.database.read_block() as connection:
-            rows = await connection.execute(bots_own.order_by(MessageRow.id))
-            return [(row.session_id, row.parts) for row in rows]
+        query = bots_own.order_by(MessageRow.id)
+        rows = await self.database.read(lambda connection: connection.execute(query).all())
+        return [(row.session_id, row.parts) for row in rows]
 
 
 @pytest.fixture
