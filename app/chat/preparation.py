@@ -78,7 +78,7 @@ class Preparation:
         role = brief.role
         if role is None and brief.profile.role is not None:
             # The operator's word: no user's role of that name may take its place.
-            role = await self._roles.get_for_use(brief.profile.role, SHARED, everyones=True)
+            role = await self._roles.get_for_use(brief.profile.role, SHARED, any_owner=True)
         found = await self._find(self._wish(role))
         if role is None or not role.system_prompt:
             return _Guidance(brief.profile, brief.turn, found)

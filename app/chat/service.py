@@ -158,7 +158,7 @@ class ChatService:
         role = None
         if request.role is not None:
             unbound = principal.username is None
-            role = await self._roles.get_for_use(request.role, request.username, everyones=unbound)
+            role = await self._roles.get_for_use(request.role, request.username, any_owner=unbound)
         if request.knowledge is not None and request.knowledge.collections:
             await self._knowledge.collections_for(request.knowledge.collections, request.username)
         return await asyncio.shield(asyncio.create_task(self._accept(principal, request, role, claim)))

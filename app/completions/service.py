@@ -74,7 +74,7 @@ class CompletionService:
         if request.role is None:
             return await self._catalog.choose(request.model)
         unbound = principal.username is None
-        role = await self._roles.get_for_use(request.role, creator_of(principal), everyones=unbound)
+        role = await self._roles.get_for_use(request.role, creator_of(principal), any_owner=unbound)
         if request.model is None and role.config_id is not None:
             return self._catalog.profile(role.config_id)
         return await self._catalog.choose(request.model)
