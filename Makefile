@@ -61,7 +61,7 @@ openapi: $(PROJECT) ## Write openapi.json from the routes
 	$(BIN)/palaver openapi > openapi.json.new
 	mv openapi.json.new openapi.json
 
-docs: $(PROJECT) ## Write the README's tables of settings from app/settings.py
+docs: $(PROJECT) ## Write the tables of docs/settings.md from app/settings.py
 	$(BIN)/python -m tools.settings_tables
 
 lock: $(DEV) ## Write both locks from pyproject.toml (make lock ARGS=--upgrade)
