@@ -66,6 +66,8 @@ from app.knowledge.store import IndexStore
 from app.knowledge.vectors import Embedder
 from app.limits import Bounds, RunLimit, StreamLimit
 from app.ops import documentation, health
+from app.ops.publishing import Publisher
+from app.ops.readiness import ReadyChecks, database_check
 from app.profiles import routes as config_routes
 from app.profiles.service import ProfileService
 from app.providers.models import ProviderSpec
@@ -267,7 +269,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         knowledge.collections,
         knowledge.documents,
         health.OpsPolicy(metrics_public=settings.metrics_public),
-        health.ReadyChecks({"database": health.database_check(core.database), "storage": storage.check}),
+        ReadyChecks({"database": database_check(core.database), "storage": storage.check}),
     )
     for each in services:
         provide(app, each)
@@ -292,7 +294,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         documentation,
     ):
         app.register_blueprint(routes.blueprint)
-    provide(app, documentation.Publisher(app, EVENT_SCHEMAS))
+    provide(app, Publisher(app, EVENT_SCHEMAS))
     _install_lifespan(app, core, storage, engine, providers, bots, documents, knowledge, alone=embedded)
     return app
 
