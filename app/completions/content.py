@@ -38,10 +38,11 @@ class TurnContent:
 
 
 class FileSink(Protocol):
-    """The destination of a request's files: nowhere, or the attachments."""
+    """The destination of a request's files: nowhere, or the attachments. `undo` deletes what was stored."""
 
     async def add_image(self, filename: str, data: bytes) -> Part: ...
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]: ...
+    async def undo(self) -> None: ...
 
 
 class DiscardFiles:
@@ -56,9 +57,12 @@ class DiscardFiles:
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]:
         return await self._reader.read(data, filename), Text(f"[file: {filename}]")
 
+    async def undo(self) -> None:
+        """Nothing was stored."""
+
 
 class KeepAsAttachments:
-    """Store files as the principal's attachments; `discard` deletes them again."""
+    """Store files as the principal's attachments."""
 
     def __init__(self, files: FileService, documents: ExtractedTextService, principal: Principal) -> None:
         self._files = files
@@ -75,7 +79,7 @@ class KeepAsAttachments:
         text = await self._documents.text_of(attachment)
         return text, Media("file", attachment.id, attachment.filename)
 
-    async def discard(self) -> None:
+    async def undo(self) -> None:
         while self._attachments:
             await self._files.delete(self._attachments.pop().id, None)
 
