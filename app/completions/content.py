@@ -31,14 +31,14 @@ _TOO_LARGE = f"is larger than {MAX_FILE_BYTES} bytes"
 
 @dataclass(frozen=True, slots=True)
 class TurnContent:
-    """Messages as the model reads them, and the parts that a session stores of them."""
+    """Messages for the model, and their parts for the session's history."""
 
     messages: list[MessageParam] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
 
 class FileSink(Protocol):
-    """The destination of a request's files: nowhere, or the attachments. `undo` deletes what was stored."""
+    """The destination of a request's files: nowhere, or the attachments. `undo` deletes stored files."""
 
     async def add_image(self, filename: str, data: bytes) -> Part: ...
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]: ...
@@ -115,7 +115,7 @@ class ContentReader:
         return turn
 
     async def _read_part(self, param: Any, path: str, sink: FileSink) -> tuple[Any, Part]:
-        """A content part as the model reads it, and as a session stores it; `path` says where in the request it is."""
+        """A content part for the model, and for the session's history; `path` is its location in the request."""
         if isinstance(param, FormUpload):
             return await self._read_file(param.filename, param.data, sink)
         if not isinstance(param, dict) or not isinstance(param.get("type"), str):
@@ -183,7 +183,7 @@ def _with_file_limit(images: ImageReader) -> ImageReader:
 
 
 def _stored_parts(message: MessageParam, content: str | list[Part]) -> list[Part]:
-    """The parts that a session stores of a message."""
+    """A message's parts for the session's history."""
     if isinstance(content, str):
         content = [Text(content)] if content.strip() else []
     call_id = message.get("tool_call_id")

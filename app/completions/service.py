@@ -49,7 +49,7 @@ class CompletionService:
         self._roles = roles
 
     async def complete(self, principal: Principal, request: CompletionRequest, claim: Claim | None) -> Accepted:
-        """The run that answers the request; a repeat gets the run that the first one started.
+        """Start the run of a request; a repeat gets the first request's run.
 
         Raises what ChatService.send does, ModelNotFound, NotFound for an unknown role, InvalidRequest, and refusals of
         files. When it raises, nothing is left behind.
@@ -108,7 +108,7 @@ def creator_of(principal: Principal) -> str:
 
 
 def session_id_of(principal: Principal, name: str) -> str:
-    """The id of a session that a key names; each key has names of its own."""
+    """The id of a key's session; each key has names of its own."""
     return f"{KEYS_PREFIX}{principal.key_id}:{name}"
 
 
@@ -134,7 +134,7 @@ def _message(
 
 
 def _turn(request: CompletionRequest, profile: Profile | None, messages: Sequence[MessageParam]) -> ModelTurn:
-    """The turn; without a session, a profile that the request names adds what the request leaves open."""
+    """The turn; without a session, the requested profile adds instructions and parameters of its own."""
     if request.session is not None:
         return ModelTurn(messages, request.system, request.params)
     if profile is None:
