@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import uuid4
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -36,7 +37,6 @@ from app.database.engine import Database
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
 from app.files.models import Attachment
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
-from app.ids import new_id
 
 ID_PATTERN = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"
 MAX_NAME_CHARS = 100
@@ -192,7 +192,7 @@ class BotService:
         Unprocessable for a claim that was made with another message.
         """
         if claim is None:
-            return await self._send(umo, parts, principal, new_id())
+            return await self._send(umo, parts, principal, str(uuid4()))
         async with self._sending.setdefault(claim.digest, asyncio.Lock()):
             if (first := await self._idempotency.find(claim)) is not None:
                 return Sent(first["message_id"])

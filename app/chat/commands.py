@@ -48,18 +48,18 @@ class ModelTurn:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalOptions:
-    """Whether the knowledge base is searched for a reply, and where: ids or names of collections, none for all."""
+    """Whether the knowledge base is searched, and in which collections (ids or names); none means all."""
 
-    on: bool
+    enabled: bool
     collections: tuple[str, ...] = ()
 
 
-class SendRequest(msgspec.Struct, frozen=True):
-    """One message to a session; None stands for what the client left open.
+class SendMessage(msgspec.Struct, frozen=True):
+    """One message to a session; None leaves a choice to the server.
 
-    `message_id` is the client's own name for the reply (WebSocket); one is made if it gives none. With a `turn`,
-    `parts` are only what is kept of the message. A `stateless` one has no session: its turn is all that the model is
-    given. `role` is a role's id or name. (A struct for the same reason as Run.)
+    `message_id` is the client's own name for the reply (WebSocket). With a `turn`, `parts` are only what is stored of
+    the message. A `stateless` message has no session: its turn is the whole conversation. `role` is a role's id or
+    name.
     """
 
     username: str

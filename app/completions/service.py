@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.auth.models import Principal
-from app.chat.commands import INSTRUCTIONS, ModelTurn, SendRequest
+from app.chat.commands import INSTRUCTIONS, ModelTurn, SendMessage
 from app.chat.parts import Part, PartLimits, Text, ToolResult
 from app.chat.prompt import with_defaults
 from app.chat.service import Accepted, ChatService
@@ -75,7 +75,7 @@ class CompletionService:
         if request.role is None:
             return await self._catalog.choose(request.model)
         is_unbound = principal.username is None
-        role = await self._roles.get_for_use(request.role, creator_of(principal), everyones=is_unbound)
+        role = await self._roles.get_for_use(request.role, creator_of(principal), any_owner=is_unbound)
         if request.model is None and role.config_id is not None:
             return self._catalog.profile(role.config_id)
         return await self._catalog.choose(request.model)
@@ -114,9 +114,9 @@ def session_id_of(principal: Principal, name: str) -> str:
 
 def _message(
     principal: Principal, request: CompletionRequest, choice: ModelChoice, content: TurnContent
-) -> SendRequest:
+) -> SendMessage:
     name = request.session
-    return SendRequest(
+    return SendMessage(
         username=creator_of(principal),
         parts=() if name is None else tuple(content.parts),
         session_id=None if name is None else session_id_of(principal, name),

@@ -1,10 +1,10 @@
 """Attachments as they are stored, and as the rest of Palaver sees them."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -63,8 +63,7 @@ class AttachmentTextRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(msgspec.Struct, frozen=True):
     """An attachment without its bytes; `storage_key` is for the storage only and is shown to nobody."""
 
     id: str

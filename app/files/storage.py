@@ -84,7 +84,10 @@ class AttachmentStorage:
         if self._folder is None:
             return 0
         with faults_as_unavailable():
-            return await asyncio.to_thread(_sweep_folder, self._folder)
+            removed = await asyncio.to_thread(_sweep_folder, self._folder)
+        if removed:
+            log.info("staged_uploads_swept", count=removed)
+        return removed
 
     def _sink(self, key: str) -> Sink:
         return BucketSink(self._store, key) if self._folder is None else FileSink(self._folder / key)

@@ -4,8 +4,9 @@ from collections.abc import Collection as Group
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import ColumnElement, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +15,6 @@ from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import MAX_INTEGER
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.ids import new_id
 from app.knowledge.models import SHARED, Collection, CollectionRow, DocumentRow, DocumentStatus
 from app.profiles.models import Profile
 from app.profiles.service import DEFAULT_ID, ProfileService
@@ -58,7 +58,7 @@ class CollectionService:
         provider, model = self._embedding(self._profiles.get(config_id or DEFAULT_ID))
         now = utc_now()
         collection = Collection(
-            id=new_id(),
+            id=str(uuid4()),
             owner=owner or principal.username or SHARED,
             name=_checked(name),
             description=description.strip(),
@@ -87,7 +87,7 @@ class CollectionService:
     async def get(self, principal: Principal, collection_id: str) -> Counted:
         """Raises NotFound `Collection not found`."""
         async with self._database.read_block() as connection:
-            collection = await get_collection(connection, principal, collection_id)
+            collection = await connection.run_sync(get_collection, principal, collection_id)
             return (await _counted(connection, [collection]))[0]
 
     async def change(self, principal: Principal, collection_id: str, changes: Mapping[str, str]) -> Counted:
@@ -95,7 +95,7 @@ class CollectionService:
         wanted = {field: _checked(text) if field == "name" else text.strip() for field, text in changes.items()}
         try:
             async with self._database.write_block() as connection:
-                collection = await get_changeable(connection, principal, collection_id)
+                collection = await connection.run_sync(get_changeable, principal, collection_id)
                 if wanted:
                     values: dict[str, Any] = {**wanted, "updated_at": utc_now()}
                     await connection.execute(
@@ -139,18 +139,18 @@ def shared_or_of(username: str | None) -> ColumnElement[bool]:
     return CollectionRow.owner.in_({SHARED, username or SHARED}) & ~CollectionRow.deleting
 
 
-async def get_collection(connection: AsyncConnection, principal: Principal, collection_id: str) -> Collection:
+def get_collection(connection: Connection, principal: Principal, collection_id: str) -> Collection:
     """Raises NotFound."""
     seen = visible_to(principal.username)
-    row = (await connection.execute(select(CollectionRow).where(CollectionRow.id == collection_id, seen))).first()
+    row = connection.execute(select(CollectionRow).where(CollectionRow.id == collection_id, seen)).first()
     if row is None:
         raise NotFound("Collection not found", code="collection_not_found")
     return _to_collection(row)
 
 
-async def get_changeable(connection: AsyncConnection, principal: Principal, collection_id: str) -> Collection:
+def get_changeable(connection: Connection, principal: Principal, collection_id: str) -> Collection:
     """Raises NotFound, and Forbidden for a shared collection when the key is bound to a user."""
-    collection = await get_collection(connection, principal, collection_id)
+    collection = get_collection(connection, principal, collection_id)
     if principal.username is not None and collection.owner != principal.username:
         raise Forbidden("A key bound to a username cannot change a shared collection", code="collection_shared")
     return collection

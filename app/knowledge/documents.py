@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import ColumnElement, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,7 +21,6 @@ from app.files.models import Attachment, Kind
 from app.files.names import clean_filename
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.ids import new_id
 from app.knowledge.collections import get_changeable, get_collection
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, Draft, PassageRow
 
@@ -79,7 +79,7 @@ class DocumentService:
         placing = _Placing(principal, collection_id, title or attachment.filename, owns=False)
         try:
             async with self._database.write_block() as connection:
-                await placing.place(connection, attachment)
+                await connection.run_sync(placing.place, attachment)
         except _Known as known:
             return Added(known.document, False)
         except IntegrityError:
@@ -101,7 +101,7 @@ class DocumentService:
             .offset(min((page - 1) * page_size, MAX_INTEGER))
         )
         async with self._database.read_block() as connection:
-            await get_collection(connection, principal, collection_id)
+            await connection.run_sync(get_collection, principal, collection_id)
             documents = [document_of(row) for row in await connection.execute(query)]
             total = await connection.scalar(select(func.count()).select_from(DocumentRow).where(shown)) or 0
         return documents, total
@@ -109,7 +109,7 @@ class DocumentService:
     async def get(self, principal: Principal, collection_id: str, document_id: str) -> Document:
         """Raises NotFound `Document not found`."""
         async with self._database.read_block() as connection:
-            await get_collection(connection, principal, collection_id)
+            await connection.run_sync(get_collection, principal, collection_id)
             return await _get(connection, collection_id, document_id)
 
     async def passages(
@@ -125,7 +125,7 @@ class DocumentService:
             .offset(min((page - 1) * page_size, MAX_INTEGER))
         )
         async with self._database.read_block() as connection:
-            await get_collection(connection, principal, collection_id)
+            await connection.run_sync(get_collection, principal, collection_id)
             await _get(connection, collection_id, document_id)
             passages = [Draft(*row) for row in await connection.execute(query)]
             total = await connection.scalar(select(func.count()).select_from(PassageRow).where(of_it)) or 0
@@ -134,7 +134,7 @@ class DocumentService:
     async def delete(self, principal: Principal, collection_id: str, document_id: str) -> None:
         """Take a document out of all answers, at once; the remover does the rest. Raises NotFound, Forbidden."""
         async with self._database.write_block() as connection:
-            await get_changeable(connection, principal, collection_id)
+            await connection.run_sync(get_changeable, principal, collection_id)
             await _get(connection, collection_id, document_id)
             await connection.execute(_taken_out().where(DocumentRow.id == document_id))
         self._on_change()
@@ -142,7 +142,7 @@ class DocumentService:
     async def delete_collection(self, principal: Principal, collection_id: str) -> None:
         """Take a collection and all its documents out of all answers, at once. Raises NotFound, Forbidden."""
         async with self._database.write_block() as connection:
-            await get_changeable(connection, principal, collection_id)
+            await connection.run_sync(get_changeable, principal, collection_id)
             await connection.execute(_taken_out().where(_shown(collection_id)))
             # Its name is free again.
             await connection.execute(
@@ -166,14 +166,14 @@ class DocumentService:
         placing = _Placing(principal, collection_id, title, owns=True)
         digest = ""
 
-        async def sequel(connection: AsyncConnection, attachment: Attachment) -> None:
+        def in_transaction(connection: Connection, attachment: Attachment) -> None:
             nonlocal digest
             digest = attachment.sha256
             self._check_attachment(attachment, is_text=is_text)
-            await placing.place(connection, attachment)
+            placing.place(connection, attachment)
 
         try:
-            await self._files.save(filename, chunks, principal, sequel=sequel)
+            await self._files.save(filename, chunks, principal, in_transaction=in_transaction)
         except _Known as known:
             return Added(known.document, False)
         except IntegrityError:
@@ -186,7 +186,7 @@ class DocumentService:
 
     async def _check_collection(self, principal: Principal, collection_id: str) -> None:
         async with self._database.read_block() as connection:
-            await get_changeable(connection, principal, collection_id)
+            await connection.run_sync(get_changeable, principal, collection_id)
 
     def _check_attachment(self, attachment: Attachment, *, is_text: bool = False) -> None:
         if attachment.type is not Kind.FILE and not is_text:
@@ -205,7 +205,7 @@ class DocumentService:
     async def _lost_race(self, placing: "_Placing", digest: str) -> Added:
         """Another request has added the same content in the same moment; or the attachment was deleted in it."""
         async with self._database.read_block() as connection:
-            await get_changeable(connection, placing.principal, placing.collection_id)
+            await connection.run_sync(get_changeable, placing.principal, placing.collection_id)
             query = select(DocumentRow).where(_shown(placing.collection_id), DocumentRow.sha256 == digest)
             row = (await connection.execute(query)).first()
         if row is None:
@@ -238,22 +238,22 @@ class _Placing:
         self._title = title
         self._owns = owns
 
-    async def place(self, connection: AsyncConnection, attachment: Attachment) -> None:
+    def place(self, connection: Connection, attachment: Attachment) -> None:
         """Raises _Known, NotFound, Forbidden, and IntegrityError when another server does the same."""
-        await get_changeable(connection, self.principal, self.collection_id)
+        get_changeable(connection, self.principal, self.collection_id)
         query = select(DocumentRow).where(_shown(self.collection_id), DocumentRow.sha256 == attachment.sha256)
-        row = (await connection.execute(query)).first()
+        row = connection.execute(query).first()
         if row is None:
             self.document = self._new(attachment)
             self.is_new = True
             values = {name: getattr(self.document, name) for name in Document.__slots__}
-            await connection.execute(insert(DocumentRow).values(**{**values, "notes": []}))
+            connection.execute(insert(DocumentRow).values(**{**values, "notes": []}))
         elif row.status == DocumentStatus.FAILED:
-            await self._try_again(connection, document_of(row), attachment)
+            self._try_again(connection, document_of(row), attachment)
         else:
             raise _Known(document_of(row))
 
-    async def _try_again(self, connection: AsyncConnection, failed: Document, attachment: Attachment) -> None:
+    def _try_again(self, connection: Connection, failed: Document, attachment: Attachment) -> None:
         is_same = failed.attachment_id == attachment.id
         if failed.owns_attachment and not is_same:
             self.replaced = failed.attachment_id
@@ -266,13 +266,13 @@ class _Placing:
             "error": None,
             "updated_at": utc_now(),
         }
-        await connection.execute(update(DocumentRow).where(DocumentRow.id == failed.id).values(**values))
+        connection.execute(update(DocumentRow).where(DocumentRow.id == failed.id).values(**values))
         self.document = replace(failed, **values)
 
     def _new(self, attachment: Attachment) -> Document:
         now = utc_now()
         return Document(
-            id=new_id(),
+            id=str(uuid4()),
             collection_id=self.collection_id,
             title=self._title,
             media_type=attachment.media_type,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -12,7 +13,6 @@ from app.auth.models import Principal
 from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.ids import new_id
 from app.profiles.service import ProfileService
 from app.roles.models import SHARED, NewRole, Role, RoleChanges, RoleRow
 
@@ -32,7 +32,7 @@ class RoleService:
         owner = new.owner if new.owner is not None else principal.username or SHARED
         principal.check_user(owner)
         now = utc_now()
-        values = {"uuid": new_id(), **asdict(new), "owner": owner, "create_time": now, "update_time": now}
+        values = {"uuid": str(uuid4()), **asdict(new), "owner": owner, "create_time": now, "update_time": now}
         values = self._checked(values)
         async with self._database.write_block() as connection:
             await _check_room(connection, owner)
@@ -51,15 +51,15 @@ class RoleService:
         async with self._database.read_block() as connection:
             return await _get(connection, principal, uuid)
 
-    async def get_for_use(self, ref: str, username: str, *, everyones: bool = False) -> Role:
+    async def get_for_use(self, ref: str, username: str, *, any_owner: bool = False) -> Role:
         """The active role of this uuid or name, among the user's own and the shared ones; the user's own first.
 
-        With `everyones`, for keys that are bound to no user, a uuid may also be another user's. Raises NotFound
+        With `any_owner`, for keys that are bound to no user, a uuid may also be another user's. Raises NotFound
         `Role not found`, for an inactive one too.
         """
         mine = RoleRow.owner.in_((username, SHARED))
         named = (RoleRow.name == ref) & mine
-        identified = RoleRow.uuid == ref if everyones else (RoleRow.uuid == ref) & mine
+        identified = RoleRow.uuid == ref if any_owner else (RoleRow.uuid == ref) & mine
         async with self._database.read_block() as connection:
             found = [_to_role(row) for row in await connection.execute(select(RoleRow).where(or_(identified, named)))]
         found.sort(key=lambda role: (role.uuid != ref, role.owner != username))

@@ -49,9 +49,9 @@ async def test_another_users_role_is_not_found_but_by_a_key_for_everyone(roles: 
         with pytest.raises(NotFound, match="Role not found") as raised:
             await roles.get_for_use(ref, "alice")
         assert raised.value.code == "role_not_found"
-    assert await roles.get_for_use(his.uuid, "api:test", everyones=True) == his
+    assert await roles.get_for_use(his.uuid, "api:test", any_owner=True) == his
     with pytest.raises(NotFound):
-        await roles.get_for_use("Cook", "api:test", everyones=True)
+        await roles.get_for_use("Cook", "api:test", any_owner=True)
 
 
 async def test_an_inactive_role_is_not_found_and_none_takes_its_place(roles: RoleService) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.chat.commands import SendRequest, check_name
+from app.chat.commands import SendMessage, check_name
 from app.chat.fields import parse_knowledge, parse_on_busy
 from app.chat.parts import PartLimits, parse_parts
 from app.errors import BadRequest
@@ -19,7 +19,7 @@ class MissingKey(BadRequest):
         self.key = key
 
 
-def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
+def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
     """The request in a JSON object. Raises BadRequest with the contract's messages."""
     username = parse_username(body.get("username"))
     if "message" not in body:
@@ -28,7 +28,7 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendRequest:
     streaming = body.get("enable_streaming")
     if not isinstance(streaming, bool | None):
         raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
-    return SendRequest(
+    return SendMessage(
         username=username,
         parts=parts,
         session_id=_name(body, "session_id") or _name(body, "conversation_id"),

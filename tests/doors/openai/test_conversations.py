@@ -11,6 +11,7 @@ from tests.doors.openai.conftest import shown
 from tests.support import answers
 from tests.support.answers import reply
 from tests.support.client import Client
+from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -121,9 +122,7 @@ async def test_a_stateless_request_leaves_nothing_but_its_run(
 ) -> None:
     response = await ask(client, *messages, stream=stream, **body)
     assert model.requests[0].body["messages"] == messages
-    async with server.core.database.read_block() as connection:
-        for table in ("sessions", "messages", "attachments"):
-            assert (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar_one() == 0
+    assert await count_rows(server.core.database, "sessions", "messages", "attachments") == [0, 0, 0]
     run_id = response.headers["x-palaver-run-id"]
     run = (await client.get(f"/api/v1/chat/runs/{run_id}")).json()["data"]
     assert (run["status"], run["session_id"], run["user_message_id"]) == ("completed", None, None)

@@ -12,6 +12,7 @@ from tests.doors.openai.conftest import openai_client
 from tests.support import answers
 from tests.support.answers import Answer, reply
 from tests.support.client import Client
+from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -164,8 +165,7 @@ async def test_a_wrong_request_names_its_field_and_leaves_nothing(
     assert (response.status_code, error["param"], error["type"]) == (status, param, "invalid_request_error")
     assert error["code"] == ("model_not_found" if status == 404 else error["code"])
     assert model.requests == [] or model.requests[-1].method == "GET"
-    async with server.core.database.read_block() as connection:
-        assert (await connection.exec_driver_sql("SELECT count(*) FROM runs")).scalar_one() == 0
+    assert await count_rows(server.core.database, "runs") == [0]
 
 
 async def test_the_typed_exceptions(server: Server, client: Client) -> None:

@@ -15,6 +15,7 @@ from tests.doors.openai.conftest import shown
 from tests.support import answers
 from tests.support.answers import numbered, reply
 from tests.support.client import Client
+from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -90,9 +91,7 @@ async def test_an_image_that_is_none_is_refused_and_nothing_left_defect_17(
     assert response.status_code == status, response.text
     assert "content[1]" in response.text
     assert model.requests == []
-    async with server.core.database.read_block() as connection:
-        for table in ("sessions", "runs", "attachments"):
-            assert (await connection.exec_driver_sql(f"SELECT count(*) FROM {table}")).scalar_one() == 0
+    assert await count_rows(server.core.database, "sessions", "runs", "attachments") == [0, 0, 0]
 
 
 async def test_a_remote_image_is_handed_on_and_never_fetched_defect_26(client: Client, model: ModelServer) -> None:
@@ -165,8 +164,7 @@ async def test_what_cannot_be_read_is_refused_by_its_name_defect_17(
     assert response.status_code == status, response.text
     assert name in response.json()["error"]["message"]
     assert model.requests == []
-    async with server.core.database.read_block() as connection:
-        assert (await connection.exec_driver_sql("SELECT count(*) FROM attachments")).scalar_one() == 0
+    assert await count_rows(server.core.database, "attachments") == [0]
 
 
 @pytest.mark.parametrize(
@@ -190,6 +188,7 @@ async def test_a_broken_form_is_400(client: Client) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_form")
 
 
+@pytest.mark.xdist_group("timing")
 async def test_a_stream_does_not_notice_a_large_sheet_defect_16(client: Client, model: ModelServer) -> None:
     await ask(client, file_part("small.xlsx", sheet(1)), store=False)  # the workers are there
     content = await asyncio.to_thread(sheet, 20_000)
@@ -217,5 +216,4 @@ async def test_a_repeated_upload_keeps_one_attachment(server: Server, client: Cl
     options: dict[str, Any] = {"json": body, "headers": {"Idempotency-Key": "k"}}
     both = await asyncio.gather(*(client.request("POST", PATH, **options) for _ in range(3)))
     assert len({response.content for response in both}) == 1
-    async with server.core.database.read_block() as connection:
-        assert (await connection.exec_driver_sql("SELECT count(*) FROM attachments")).scalar_one() == 1
+    assert await count_rows(server.core.database, "attachments") == [1]

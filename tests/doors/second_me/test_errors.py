@@ -10,6 +10,7 @@ from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import Answer, reply
 from tests.support.client import Client
+from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -66,8 +67,7 @@ async def test_a_wrong_request_names_its_field_and_leaves_nothing(
     for body, named in WRONG:
         assert named in check(await client.post(CHAT, body), 400), body
     assert [request for request in model.requests if request.method == "POST"] == []
-    async with server.core.database.read_block() as connection:
-        assert (await connection.exec_driver_sql("SELECT count(*) FROM runs")).scalar_one() == 0
+    assert await count_rows(server.core.database, "runs") == [0]
 
 
 FAILURES = (

@@ -6,6 +6,7 @@ from tests.conftest import StartServer
 from tests.doors.openai.conftest import shown
 from tests.doors.second_me.test_roles import create, put
 from tests.support.client import Client
+from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -50,8 +51,7 @@ async def test_one_that_is_not_to_be_used_is_404_and_leaves_nothing(
             assert response.status_code == 404
             assert response.json() == {"success": False, "message": "Role not found", "code": 404}
     assert model.requests == [] or {request.method for request in model.requests} == {"GET"}
-    async with server.core.database.read_block() as connection:
-        assert (await connection.exec_driver_sql("SELECT count(*) FROM runs")).scalar_one() == 0
+    assert await count_rows(server.core.database, "runs") == [0]
     assert (await put(client, role["uuid"], is_active=True)).status_code == 200
     assert await ask(client, role_id=role["uuid"]) == 200
     assert await ask(client, role_id=hers["uuid"]) == 200  # a key that is bound to nobody may use them all

@@ -7,7 +7,7 @@ import pytest
 
 from app.bots.adapters.base import Target
 from app.chat.parts import Text
-from tests.im.conftest import Im
+from tests.bots.conftest import Im
 from tests.support.answers import reply
 from tests.support.model_server import ModelServer
 

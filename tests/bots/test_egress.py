@@ -7,8 +7,8 @@ from app.bots.adapters.egress import is_public
 from app.bots.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
 from app.chat.parts import Text
 from app.errors import BadRequest
-from tests.im.conftest import Im
-from tests.im.fakes import FixedResolver
+from tests.bots.conftest import Im
+from tests.bots.fakes import FixedResolver
 from tests.support.webhook_receiver import WebhookReceiver, says
 
 QUICK = RetryPolicy(total=3.0, each=1.0, wait_initial=0.01, wait_jitter=0.0)

@@ -19,8 +19,8 @@ from app.database.engine import Database
 from app.edge.services import provide, service
 from app.files.service import FileService
 from app.idempotency import Idempotency
+from tests.bots.fakes import RecordingAdapter
 from tests.conftest import StartServer
-from tests.im.fakes import RecordingAdapter
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
@@ -73,16 +73,17 @@ class Im:
 
     async def creators(self) -> dict[str, str]:
         """Who the stored sessions belong to."""
-        async with self.database.read_block() as connection:
-            rows = await connection.execute(select(SessionRow.id, SessionRow.creator))
-            return {row.id: row.creator for row in rows}
+        query = select(SessionRow.id, SessionRow.creator)
+        return await self.database.read(lambda connection: {row.id: row.creator for row in connection.execute(query)})
 
     async def messages(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """The bot messages of all sessions: session and parts."""
         bots_own = select(MessageRow).where(MessageRow.role == "assistant", MessageRow.status == "complete")
-        async with self.database.read_block() as connection:
-            rows = await connection.execute(bots_own.order_by(MessageRow.id))
-            return [(row.session_id, row.parts) for row in rows]
+        return await self.database.read(
+            lambda connection: [
+                (row.session_id, row.parts) for row in connection.execute(bots_own.order_by(MessageRow.id))
+            ]
+        )
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from app.chat.parts import Text
 from app.crypto import SecretBox
 from app.errors import Unavailable
 from app.idempotency import Idempotency
-from tests.im.conftest import Im, RecordingConfig
-from tests.im.fakes import RecordingAdapter
+from tests.bots.conftest import Im, RecordingConfig
+from tests.bots.fakes import RecordingAdapter
 from tests.support.webhook_receiver import WebhookReceiver
 
 SOMEONE = Principal("k", "k", frozenset())

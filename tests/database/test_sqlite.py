@@ -1,24 +1,21 @@
-"""Transactions that are one call of a thread: what waits together is committed together, and each stands for itself."""
+"""SQLite's transactions: what waits together is committed together, and each stands for itself."""
 
 import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, bindparam, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from app.database import engine
 from app.database.engine import Database, DatabaseUnavailable, sqlite_url
-from app.database.statements import PreparedStatement
 
 TABLE = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, unique=True))
-ADD = PreparedStatement(insert(TABLE).returning(TABLE.c.id, sort_by_parameter_order=True), ("name",))
-RENAME = PreparedStatement(update(TABLE).where(TABLE.c.name == bindparam("old")), ("name",))
-FIND = PreparedStatement(select(TABLE).where(TABLE.c.name == bindparam("wanted"), TABLE.c.id > 0))
+ADD = insert(TABLE).returning(TABLE.c.id)
 
 
 class Refused(Exception):
@@ -34,7 +31,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 def adding(name: str) -> Callable[[Connection], int]:
-    return lambda connection: int(ADD.first(connection, name=name).id)
+    return lambda connection: int(connection.execute(ADD, {"name": name}).scalar_one())
 
 
 async def names(database: Database) -> list[str]:
@@ -44,10 +41,28 @@ async def names(database: Database) -> list[str]:
 
 async def together(database: Database, *acts: Callable[[Connection], object]) -> list[object]:
     """Have these wait for the writer at the same time."""
-    async with database.write_block():
+    async with busy_writer(database):
         waiting = [asyncio.ensure_future(database.write(act)) for act in acts]
         await asyncio.sleep(0.01)
     return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@asynccontextmanager
+async def busy_writer(database: Database) -> AsyncIterator[None]:
+    """Keep the writer in a transaction that changes nothing."""
+    started, gate = threading.Event(), threading.Event()
+
+    def wait(_connection: Connection) -> None:
+        started.set()
+        assert gate.wait(10)
+
+    writing = asyncio.ensure_future(database.write(wait))
+    await asyncio.to_thread(started.wait, 10)
+    try:
+        yield
+    finally:
+        gate.set()
+        await writing
 
 
 async def test_what_waits_together_is_one_commit_in_the_order_of_asking(database: Database, tmp_path: Path) -> None:
@@ -69,11 +84,11 @@ async def test_what_waits_together_is_one_commit_in_the_order_of_asking(database
 
 async def test_one_that_raises_is_rolled_back_alone(database: Database) -> None:
     def refusing(connection: Connection) -> None:
-        ADD.first(connection, name="refused")
+        connection.execute(ADD, {"name": "refused"})
         raise Refused
 
     def doubling(connection: Connection) -> None:
-        ADD.first(connection, name="kept")
+        connection.execute(ADD, {"name": "kept"})
 
     first, refused, doubled, last = await together(database, adding("kept"), refusing, doubling, adding("too"))
     assert isinstance(first, int)
@@ -98,26 +113,22 @@ async def test_a_transaction_that_the_database_gives_up_fails_all_that_share_it(
     assert await database.write(adding("after")) == 1
 
 
-async def test_a_commit_that_fails_fails_all_that_share_it(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.database import sqlite
+async def test_a_commit_that_fails_fails_all_that_share_it(database: Database) -> None:
+    def owing(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        connection.exec_driver_sql("INSERT INTO parts (thing_id) VALUES (77)")  # which only the commit finds out
 
-    real = sqlite.run_text
-
-    def run_text(connection: Connection, sql: str) -> object:
-        if sql == "COMMIT":
-            raise OperationalError(sql, None, sqlite3.OperationalError("disk I/O error"))
-        return real(connection, sql)
-
-    monkeypatch.setattr(sqlite, "run_text", run_text)
-    outcomes = await together(database, adding("one"), adding("two"))
-    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
-    monkeypatch.undo()
+    await database.write(
+        lambda connection: connection.exec_driver_sql("CREATE TABLE parts (thing_id INTEGER REFERENCES things (id))")
+    )
+    outcomes = await together(database, adding("one"), owing, adding("two"))
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [True] * 3
     assert await names(database) == []
     assert await database.write(adding("after")) == 1
 
 
 async def test_one_that_left_before_its_turn_is_not_done(database: Database) -> None:
-    async with database.write_block():
+    async with busy_writer(database):
         leaving = asyncio.ensure_future(database.write(adding("left")))
         staying = asyncio.ensure_future(database.write(adding("stayed")))
         await asyncio.sleep(0.01)
@@ -143,18 +154,25 @@ async def test_whatever_is_raised_the_writer_goes_on(database: Database) -> None
     assert await database.write(adding("after")) == 1
 
 
-async def test_those_who_wait_for_a_stuck_writer_are_told_in_time(
+async def test_a_lock_of_another_process_is_waited_for_in_vain_twice_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", 0.2)
     database = Database(sqlite_url(tmp_path / "things.db"))
     await database.write(TABLE.metadata.create_all)
+    other = sqlite3.connect(tmp_path / "things.db", isolation_level=None)
     try:
-        async with database.write_block():
+        other.execute("BEGIN IMMEDIATE")
+        first = asyncio.ensure_future(database.write(adding("late")))
+        await asyncio.sleep(0.1)
+        second = asyncio.ensure_future(database.write(adding("later")))
+        for write in (first, second):
             with pytest.raises(DatabaseUnavailable):
-                await database.write(adding("late"))
+                await write
+        other.execute("ROLLBACK")
         assert await database.write(adding("in time")) == 1
     finally:
+        other.close()
         await database.close()
 
 
@@ -198,26 +216,3 @@ async def test_readers_see_one_moment_and_do_not_write(database: Database) -> No
     with pytest.raises(DatabaseUnavailable):
         await database.read(adding("never"))
     assert await names(database) == ["meanwhile"]
-
-
-async def test_finished_statements_do_the_same_on_any_connection(database: Database) -> None:
-    """Where the driver is not sqlite3's own, SQLAlchemy executes what they were made of."""
-
-    def act(connection: Connection) -> list[object]:
-        added = ADD.insert_all(connection, [{"name": "a"}, {"name": "b"}])
-        renamed = RENAME.change(connection, old="a", name="c")
-        missed = RENAME.change(connection, old="nobody", name="d")
-        found = FIND.first(connection, wanted="c")
-        return [[row.id for row in added], renamed, missed, (found.id, found.name), FIND.all(connection, wanted="z")]
-
-    expected = [[1, 2], 1, 0, (1, "c"), []]
-    assert await database.write(act) == expected
-    await database.write(lambda connection: connection.exec_driver_sql("DELETE FROM things"))
-    async with database.write_block() as connection:
-        assert await connection.run_sync(act) == expected
-
-
-def test_a_column_with_a_default_of_pythons_must_be_given() -> None:
-    table = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("kind", String, default="x"))
-    with pytest.raises(ValueError, match="kind"):
-        PreparedStatement(insert(table), ("id",))

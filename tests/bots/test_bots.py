@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.bots.adapters.webhook import new_secret
-from tests.im.conftest import Im
+from tests.bots.conftest import Im
 from tests.support.webhook_receiver import WebhookReceiver
 
 HOOK = {"id": "support-hook", "adapter": "webhook", "config": {"url": "https://hooks.example.com/palaver"}}
