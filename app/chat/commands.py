@@ -1,4 +1,4 @@
-"""Commands to the chat service, and the names that they may hold."""
+"""Commands to the chat service, as values, and the rule for names."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,9 @@ from app.errors import BadRequest
 MAX_NAME_CHARS = 255
 MAX_COLLECTIONS = 50
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-"""The pattern of usernames and ids in the schemas: something visible, and no control characters."""
+"""Usernames and ids, for the schemas: a visible character, and no control characters."""
+OPTIONAL_NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""The same, blank ones included."""
 
 INSTRUCTIONS = ("system", "developer")
 """The roles of messages that instruct the model, in OpenAI's API."""
@@ -77,9 +79,9 @@ class SendMessage(msgspec.Struct, frozen=True):
     knowledge: RetrievalOptions | None = None
 
 
-def check_name(field: str, value: str) -> None:
+def check_name(field: str, value: str, max_chars: int = MAX_NAME_CHARS) -> None:
     """Raises BadRequest for a name or id that is too long or holds control characters."""
-    if len(value) > MAX_NAME_CHARS:
-        raise BadRequest(f"{field} has more than {MAX_NAME_CHARS} characters", code=f"invalid_{field}")
+    if len(value) > max_chars:
+        raise BadRequest(f"{field} has more than {max_chars} characters", code=f"invalid_{field}")
     if _CONTROL.search(value):
         raise BadRequest(f"{field} contains control characters", code=f"invalid_{field}")

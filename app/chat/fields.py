@@ -1,4 +1,4 @@
-"""Fields of a request that several doors read alike."""
+"""Request fields shared by several doors."""
 
 from app.chat.commands import MAX_COLLECTIONS, OnBusy, RetrievalOptions, check_name
 from app.errors import BadRequest

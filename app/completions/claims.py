@@ -1,4 +1,4 @@
-"""Idempotency claims of requests, whose bodies may hold files."""
+"""Idempotency claims of requests with files in their bodies."""
 
 import asyncio
 from typing import Any

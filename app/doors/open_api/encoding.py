@@ -49,7 +49,7 @@ def _encode(run: Run, wrap: Callable[[int, Payload], bytes], numbers: Sequence[i
 
 
 def _payload(run: Run, event: Event) -> Payload | None:
-    """The event's JSON; None for one that this door does not send."""
+    """The event's JSON; None for events of other doors."""
     match event:
         case TextDelta() | ReasoningDelta() | Chunk():
             text, chain_type = _text_of(event)
@@ -121,7 +121,7 @@ def _stats(event: Stats) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """A call's arguments as the model wrote them, or their text where it is not JSON."""
+    """A call's arguments, or their text if it is not JSON."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
