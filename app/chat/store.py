@@ -6,7 +6,7 @@ What each message executes is prepared once, with named parameters.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import asdict
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_
 from app.chat.models import MessageRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
 from app.chat.parts import Media, Part, Text, from_stored, plain_text, to_stored
 from app.chat.runs.events import Event, EventBatch, decode_events, encode_events
-from app.chat.runs.results import RunResult
+from app.chat.runs.reply import RunResult
 from app.chat.values import (
     KEYS_PREFIX,
     OPEN_STATUSES,
@@ -28,7 +28,7 @@ from app.chat.values import (
     Session,
 )
 from app.database.prepared import Prepared
-from app.database.tables import MAX_INTEGER, columns_of, insert_if_absent, value_of
+from app.database.tables import MAX_INTEGER, insert_if_absent, value_of
 from app.errors import BadRequest, Forbidden, NotFound
 
 LEASE = timedelta(seconds=15)
@@ -54,8 +54,14 @@ _CONTINUE_SESSION = Prepared(
     update(SessionRow)
     .where(SessionRow.id == bindparam("session_id"), SessionRow.creator == bindparam("username"))
     .values(updated_at=bindparam("moment"))
-    .returning(*columns_of(SessionRow, Session))
+    .returning(SessionRow.config_id)
 )
+
+
+class ContinuedSession(NamedTuple):
+    """What a further message needs of its session."""
+
+    config_id: str | None
 
 
 def find_session(connection: Connection, session_id: str, username: str) -> Session | None:
@@ -76,11 +82,14 @@ def get_session(connection: Connection, session_id: str, username: str) -> Sessi
     return session
 
 
-def continue_session(connection: Connection, session_id: str, username: str, now: datetime) -> Session | None:
+def continue_session(connection: Connection, session_id: str, username: str, now: datetime) -> ContinuedSession | None:
     """Find the user's session for a new message, and lock it until the commit. Raises Forbidden."""
     values = {"session_id": session_id, "username": username, "moment": now}
     row = _CONTINUE_SESSION.first(connection, values)
-    return find_session(connection, session_id, username) if row is None else Session(*row)
+    if row is None:
+        find_session(connection, session_id, username)  # which may be someone else's
+        return None
+    return ContinuedSession(row.config_id)
 
 
 def touch_session(connection: Connection, session_id: str, now: datetime) -> bool:

@@ -1,5 +1,6 @@
 """What all tables have in common: their base, and the types that both databases share."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -50,11 +51,6 @@ def value_of(kind: type[T], row: Row[*tuple[object, ...]]) -> T:
     return msgspec.convert(row._mapping, kind, from_attributes=True)
 
 
-def columns_of(table: type[Base], kind: type[msgspec.Struct]) -> list[Any]:
-    """Return the table's columns that are named for the fields of `kind`, in their order."""
-    return [getattr(table, name) for name in kind.__struct_fields__]
-
-
 def insert_if_absent(connection: Connection, table: type[Base], values: Mapping[str, Any]) -> bool:
     """Insert a row, unless one with the same key exists or is being inserted; whether it was inserted."""
     return connection.execute(_insert_if_absent(connection.dialect.name, table), values).rowcount == 1
@@ -67,12 +63,8 @@ def _insert_if_absent(dialect: str, table: type[Base]) -> Insert:
     return postgresql.insert(table).on_conflict_do_nothing()
 
 
-def _to_json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 ENGINE_OPTIONS: Final[Mapping[str, Any]] = {
-    "json_serializer": _to_json_text,
+    "json_serializer": json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode,
     "json_deserializer": msgspec.json.decode,
     "hide_parameters": True,  # they are what people wrote
 }
