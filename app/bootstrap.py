@@ -60,6 +60,8 @@ from app.knowledge.vectors import Embedder
 from app.lifespan import lifespan
 from app.limits import Bounds, RunLimit, StreamLimit
 from app.ops import documentation, health
+from app.ops.publishing import Publisher
+from app.ops.readiness import ReadyChecks, database_check
 from app.options import auth_policy, document_limits, image_limits, knowledge_limits, part_limits, provider_specs
 from app.profiles import routes as config_routes
 from app.profiles.service import ProfileService
@@ -121,7 +123,7 @@ def open_knowledge(
 
     collections = CollectionService(core.database, profiles, providers)
     return Knowledge(
-        KnowledgeService(collections, Searcher(core.database, embedder)),
+        KnowledgeService(core.database, Searcher(core.database, embedder)),
         collections,
         DocumentService(core.database, files, reader, wake),
         indexer,
@@ -251,7 +253,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             knowledge.collections,
             knowledge.documents,
             health.OpsPolicy(metrics_public=settings.metrics_public),
-            health.ReadyChecks({"database": health.database_check(core.database), "storage": files.storage.check}),
+            ReadyChecks({"database": database_check(core.database), "storage": files.storage.check}),
         ],
     )
 
@@ -301,5 +303,5 @@ def open_app(settings: Settings, services: Sequence[object]) -> Quart:
         documentation,
     ):
         app.register_blueprint(routes.blueprint)
-    provide(app, documentation.Publisher(app, EVENT_SCHEMAS))
+    provide(app, Publisher(app, EVENT_SCHEMAS))
     return app

@@ -1,6 +1,7 @@
 """Accepting a message: one transaction writes the session, the message, the reply's place and the run."""
 
 from dataclasses import replace
+from datetime import datetime
 from uuid import uuid4
 
 import msgspec
@@ -87,26 +88,9 @@ def accept(
     this is not committed. Raises BadRequest, Forbidden, Conflict, TooManyRequests, AlreadyClaimed.
     """
     now = utc_now()
-    session = None
     session_id = None if command.stateless else ticket.key
-    if session_id is not None:
-        if command.session_id is not None:
-            session = store.continue_session(connection, session_id, command.username, now)
-        store.check_quotes(connection, session_id, [p.message_id for p in command.parts if isinstance(p, Reply)])
     requested = planner.requested_profile(command)
-    begins_session = False
-    if session_id is not None:
-        # A request of a door where each names its model says nothing of the session's next one.
-        lasting = requested if command.turn is None else None
-        config_id = None if lasting is None or lasting.id == DEFAULT_ID else lasting.id
-        if session is None:
-            begins_session = store.add_session(
-                connection, session_id, command.username, command.parts, config_id, now, command.platform_id
-            )
-            if not begins_session:  # another request has added it meanwhile
-                session = store.continue_session(connection, session_id, command.username, now)
-        if session is not None and lasting is not None:
-            store.change_session(connection, session_id, {"config_id": config_id})
+    session = None if session_id is None else _open_session(connection, session_id, command, requested, now)
     profile = requested or planner.profile_for(role, session)
     targets = planner.targets(command, profile)
     if claim is not None:
@@ -131,19 +115,16 @@ def accept(
         run = _add_turn(connection, run, session_id, command)
     opening = opening_events(run)
     store.add_run(connection, run, owner, opening)
-    if command.stateless and requested is None and (role is None or role.config_id != profile.id):
-        # A caller that brings the whole conversation along gets only what it asks for of a profile.
-        profile = replace(profile, role=None, knowledge=ProfileKnowledge())
     return ReplyPlan(
         run=run,
         opening=opening,
-        profile=profile,
+        profile=_applied(profile, command, role, requested),
         targets=targets,
         role=role,
         retrieval=command.knowledge,
         turn=command.turn,
         question=_question(command),
-        first_parts=command.parts if begins_session else None,
+        first_parts=command.parts if session is None and session_id is not None else None,
     )
 
 
@@ -153,6 +134,35 @@ def opening_events(run: Run) -> list[Event]:
     if run.user_message_id is not None:
         opening.append(UserMessageSaved(run.user_message_id, iso(run.created_at)))
     return opening
+
+
+def _open_session(
+    connection: Connection, session_id: str, command: SendMessage, requested: Profile | None, now: datetime
+) -> Session | None:
+    """Continue the user's session; None when the message begins it. Raises Forbidden, BadRequest."""
+    session = None
+    if command.session_id is not None:
+        session = store.continue_session(connection, session_id, command.username, now)
+    store.check_quotes(connection, session_id, [part.message_id for part in command.parts if isinstance(part, Reply)])
+    # A request of a door where each names its model says nothing of the session's next one.
+    lasting = requested if command.turn is None else None
+    config_id = None if lasting is None or lasting.id == DEFAULT_ID else lasting.id
+    if session is None:
+        platform_id = command.platform_id
+        if store.add_session(connection, session_id, command.username, command.parts, config_id, now, platform_id):
+            return None
+        # Another request has added it meanwhile.
+        session = store.continue_session(connection, session_id, command.username, now)
+    if lasting is not None:
+        store.change_session(connection, session_id, {"config_id": config_id})
+    return session
+
+
+def _applied(profile: Profile, command: SendMessage, role: Role | None, requested: Profile | None) -> Profile:
+    """Take a profile's role and knowledge away from a caller that brings the whole conversation, and asks for none."""
+    if not command.stateless or requested is not None or (role is not None and role.config_id == profile.id):
+        return profile
+    return replace(profile, role=None, knowledge=ProfileKnowledge())
 
 
 def _question(command: SendMessage) -> str:

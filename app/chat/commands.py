@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class OnBusy(StrEnum):
-    """What a message does that finds its session answering another: wait, be refused, or end that answer."""
+    """How a message treats a session that is answering another: wait, be refused, or end that answer."""
 
     QUEUE = "queue"
     REJECT = "reject"
@@ -35,10 +35,10 @@ class OnBusy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelTurn:
-    """A message in the form in which the model is to be given it: OpenAI's.
+    """A message in OpenAI's form, for the model as it is.
 
-    `messages` stand behind the session's history, as they are; `system` ones before it, in the place of the profile's
-    system prompt. `params` are the request's own and win over the profile's.
+    `messages` follow the session's history; `system` replaces the profile's system prompt. `params` take precedence
+    over the profile's.
     """
 
     messages: Sequence[Mapping[str, Any]]

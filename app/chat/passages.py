@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.chat.runs.events import Ref, Refs
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 
 SNIPPET_CHARS = 240
 
@@ -15,7 +15,7 @@ _PREFACE = (
 )
 
 
-def refs_event(passages: Sequence[Found]) -> Refs:
+def refs_event(passages: Sequence[FoundPassage]) -> Refs:
     """Return the event that names the passages."""
     return Refs(
         [
@@ -34,7 +34,7 @@ def refs_event(passages: Sequence[Found]) -> Refs:
     )
 
 
-def add_passages(messages: Sequence[Mapping[str, Any]], passages: Sequence[Found]) -> list[Mapping[str, Any]]:
+def add_passages(messages: Sequence[Mapping[str, Any]], passages: Sequence[FoundPassage]) -> list[Mapping[str, Any]]:
     """Put the passages before the text of the last message, which is the user's.
 
     In the user's own turn a document has no more weight than its reader.
@@ -60,7 +60,7 @@ def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def _quotation(passages: Sequence[Found]) -> str:
+def _quotation(passages: Sequence[FoundPassage]) -> str:
     blocks = [_PREFACE]
     for number, passage in enumerate(passages, 1):
         source = " > ".join(part for part in (passage.title, passage.heading) if part)

@@ -7,7 +7,7 @@ from app.chat.commands import ModelTurn, RetrievalOptions
 from app.chat.parts import Part
 from app.chat.runs.events import Event
 from app.chat.values import Run
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 from app.profiles.models import Profile
 from app.providers.client import Provider
 from app.roles.models import Role
@@ -39,4 +39,4 @@ class ReplyPlan:
     turn: ModelTurn | None
     question: str
     first_parts: tuple[Part, ...] | None = None
-    passages: Sequence[Found] = ()
+    passages: Sequence[FoundPassage] = ()

@@ -16,7 +16,7 @@ from app.files.extraction.models import Reason
 from app.files.models import Attachment, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 from app.profiles.models import Profile
 from app.providers.models import ModelRequest
 
@@ -136,5 +136,5 @@ def _system(profile: Profile) -> list[Message]:
     return [{"role": "system", "content": profile.system_prompt}] if profile.system_prompt else []
 
 
-def _with_passages(messages: list[Message], passages: Sequence[Found]) -> list[Message]:
+def _with_passages(messages: list[Message], passages: Sequence[FoundPassage]) -> list[Message]:
     return add_passages(messages, passages) if passages else messages

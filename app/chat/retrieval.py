@@ -7,7 +7,7 @@ import structlog
 
 from app.chat.commands import INSTRUCTIONS, RetrievalOptions
 from app.chat.plan import ReplyPlan
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 from app.knowledge.service import KnowledgeService
 from app.roles.models import SHARED, Role
 from app.roles.service import RoleService
@@ -36,7 +36,7 @@ class Retrieval:
             plan = replace(plan, passages=passages)
         return plan if role is None or not role.system_prompt else _under_prompt(plan, role.system_prompt)
 
-    async def _search(self, plan: ReplyPlan, options: RetrievalOptions) -> Sequence[Found]:
+    async def _search(self, plan: ReplyPlan, options: RetrievalOptions) -> Sequence[FoundPassage]:
         if not options.enabled or not plan.question.strip():
             return ()
         username = plan.run.username

@@ -3,18 +3,16 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from sqlalchemy import Connection, NullPool
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.database.postgresql import PostgreSQL
 from app.database.sqlite import SQLite
-from app.database.tables import ENGINE_OPTIONS
 from app.errors import Unavailable
 
 T = TypeVar("T")
@@ -68,29 +66,6 @@ class Database:
         with _faults_as_unavailable():
             return await self._transactions.write(act)
 
-    # BEGIN SHIM
-    @asynccontextmanager
-    async def read_block(self) -> Any:
-        engine = create_async_engine(
-            self.url, poolclass=NullPool, connect_args={"timeout": 15} if "sqlite" in self.url else {}, **ENGINE_OPTIONS
-        )
-        with _faults_as_unavailable():
-            async with engine.begin() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def write_block(self) -> Any:
-        engine = create_async_engine(
-            self.url, poolclass=NullPool, connect_args={"timeout": 15} if "sqlite" in self.url else {}, **ENGINE_OPTIONS
-        )
-        with _faults_as_unavailable():
-            async with engine.begin() as connection:
-                if "sqlite" in self.url:
-                    await connection.exec_driver_sql("PRAGMA foreign_keys=ON")
-                yield connection
-
-    # END SHIM
-
     async def close(self) -> None:
         await self._transactions.close()
 
@@ -105,8 +80,9 @@ def _faults_as_unavailable() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError) as error:
         raise DatabaseUnavailable from error
-    except DBAPIError as error:
+    except (DBAPIError, sqlite3.DatabaseError) as error:
         # SQLite reports a full disk or a damaged file as a plain DatabaseError.
-        if error.connection_invalidated or re.search(r"full|malformed|disk|not a database", str(error.orig)):
+        is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if is_lost or re.search(r"full|malformed|disk|not a database", str(getattr(error, "orig", error))):
             raise DatabaseUnavailable from error
         raise

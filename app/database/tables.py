@@ -34,16 +34,10 @@ class Base(DeclarativeBase):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept as UTC; SQLite forgets time zones, so it is put back on the way out."""
+    """A datetime in UTC. SQLite stores no time zone, so that values must be in UTC, and get it back when read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -54,6 +48,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 def value_of(kind: type[T], row: Row[*tuple[object, ...]]) -> T:
     """Make a value of `kind`, a struct whose fields are named for the row's columns."""
     return msgspec.convert(row._mapping, kind, from_attributes=True)
+
+
+def columns_of(table: type[Base], kind: type[msgspec.Struct]) -> list[Any]:
+    """Return the table's columns that are named for the fields of `kind`, in their order."""
+    return [getattr(table, name) for name in kind.__struct_fields__]
 
 
 def insert_if_absent(connection: Connection, table: type[Base], values: Mapping[str, Any]) -> bool:

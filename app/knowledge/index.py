@@ -1,23 +1,18 @@
-"""Passages and their terms, on their way into the database."""
+"""Passages with their terms and vectors, and how they are written to the database."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert
 
-from app.knowledge.fulltext import IndexedTerms, fulltext_for
-from app.knowledge.models import Draft, PassageRow, VectorRow
+from app.knowledge.fulltext import fulltext_for
+from app.knowledge.fulltext.base import PassageTerms
+from app.knowledge.models import PassageItem, PassageRow, VectorRow
 from app.knowledge.tokens import terms_of
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(PassageItem, frozen=True):
     """A passage with its terms, joined by spaces; `heading_terms` has the document's title's too."""
 
-    position: int
-    heading: str
-    text: str
     heading_terms: str
     body_terms: str
 
@@ -25,39 +20,39 @@ class Prepared:
 class PassageIndex:
     """Writes passages, their terms and their vectors."""
 
-    def prepare(self, drafts: Sequence[Draft], title: str = "") -> list[Prepared]:
-        """The drafts with their terms. Takes up to half a millisecond a passage: call it in a thread."""
-        titled = terms_of(title)
-        heading, heading_terms = "", " ".join(titled)
+    def prepare(self, passages: Sequence[PassageItem], title: str = "") -> list[Prepared]:
+        """Make the passages' terms. Takes up to half a millisecond a passage: call it in a thread."""
+        title_terms = terms_of(title)
+        heading, heading_terms = "", " ".join(title_terms)
         prepared = []
-        for draft in drafts:
-            if draft.heading != heading:
-                heading, heading_terms = draft.heading, " ".join([*titled, *terms_of(draft.heading)])
-            body_terms = " ".join(terms_of(draft.text))
-            prepared.append(Prepared(draft.position, draft.heading, draft.text, heading_terms, body_terms))
+        for passage in passages:
+            if passage.heading != heading:
+                heading, heading_terms = passage.heading, " ".join([*title_terms, *terms_of(passage.heading)])
+            body_terms = " ".join(terms_of(passage.text))
+            prepared.append(Prepared(passage.position, passage.heading, passage.text, heading_terms, body_terms))
         return prepared
 
-    async def add(
+    def add(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         document_id: str,
         collection_id: str,
-        prepared: Sequence[Prepared],
+        passages: Sequence[Prepared],
         vectors: Sequence[bytes] = (),
     ) -> None:
-        """Insert passages in the caller's transaction; `vectors` are as many as they, or none.
+        """Insert passages; `vectors` are as many as they, or none.
 
-        A few hundred at a time keep the database's one writer free for others. Raises ValueError when the vectors are
-        not as many as the passages.
+        A few hundred at a time, or the database's one writer is kept from others. Raises ValueError when the vectors
+        are not as many as the passages.
         """
-        if not prepared:
+        if not passages:
             return
-        if vectors and len(vectors) != len(prepared):
+        if vectors and len(vectors) != len(passages):
             raise ValueError("there must be a vector for each passage")
         fulltext = fulltext_for(connection.dialect.name)
-        ids = await fulltext.new_ids(connection, len(prepared))
-        await connection.execute(
-            insert(PassageRow.__table__),  # type: ignore[arg-type]
+        ids = fulltext.new_ids(connection, len(passages))
+        connection.execute(
+            insert(PassageRow),
             [
                 {
                     "id": id,
@@ -67,19 +62,19 @@ class PassageIndex:
                     "heading": passage.heading,
                     "text": passage.text,
                 }
-                for id, passage in zip(ids, prepared, strict=True)
+                for id, passage in zip(ids, passages, strict=True)
             ],
         )
-        await fulltext.add(
+        fulltext.add(
             connection,
             [
-                IndexedTerms(id, collection_id, passage.heading_terms, passage.body_terms)
-                for id, passage in zip(ids, prepared, strict=True)
+                PassageTerms(id, collection_id, passage.heading_terms, passage.body_terms)
+                for id, passage in zip(ids, passages, strict=True)
             ],
         )
         if vectors:
-            await connection.execute(
-                insert(VectorRow.__table__),  # type: ignore[arg-type]
+            connection.execute(
+                insert(VectorRow),
                 [
                     {"passage_id": id, "collection_id": collection_id, "vector": vector}
                     for id, vector in zip(ids, vectors, strict=True)

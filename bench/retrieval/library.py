@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from app.database.engine import Database, sqlite_url
 from app.database.migrations import upgrade
@@ -92,19 +92,17 @@ def _spec(embeddings: Embeddings) -> ProviderSpec:
 
 async def _add_collection(database: Database, embeddings: Embeddings | None) -> None:
     now = datetime.now(UTC)
-    async with database.write_block() as connection:
-        await connection.execute(
-            insert(CollectionRow).values(
-                id=COLLECTION,
-                owner=SHARED,
-                name=COLLECTION,
-                description="",
-                embedding_provider=PROVIDER if embeddings else None,
-                embedding_model=embeddings.model if embeddings else None,
-                created_at=now,
-                updated_at=now,
-            )
-        )
+    statement = insert(CollectionRow).values(
+        id=COLLECTION,
+        owner=SHARED,
+        name=COLLECTION,
+        description="",
+        embedding_provider=PROVIDER if embeddings else None,
+        embedding_model=embeddings.model if embeddings else None,
+        created_at=now,
+        updated_at=now,
+    )
+    await database.write(lambda connection: connection.execute(statement))
 
 
 async def _add(
@@ -114,22 +112,24 @@ async def _add(
     now, content, index = datetime.now(UTC), text.content.encode(), PassageIndex()
     prepared = index.prepare(split(text.content, size=SIZE, overlap=OVERLAP), text.title)
     vectors = await _vectors(embedder, embeddings, prepared) if embedder and embeddings else []
-    async with database.write_block() as connection:
-        await connection.execute(
-            insert(DocumentRow).values(
-                id=document_id,
-                collection_id=COLLECTION,
-                title=text.title,
-                media_type="text/markdown",
-                size=len(content),
-                sha256=sha256(content).hexdigest(),
-                status=DocumentStatus.READY.value,
-                passage_count=len(prepared),
-                created_at=now,
-                updated_at=now,
-            )
-        )
-        await index.add(connection, document_id, COLLECTION, prepared, vectors)
+    statement = insert(DocumentRow).values(
+        id=document_id,
+        collection_id=COLLECTION,
+        title=text.title,
+        media_type="text/markdown",
+        size=len(content),
+        sha256=sha256(content).hexdigest(),
+        status=DocumentStatus.READY.value,
+        passage_count=len(prepared),
+        created_at=now,
+        updated_at=now,
+    )
+
+    def write(connection: Connection) -> None:
+        connection.execute(statement)
+        index.add(connection, document_id, COLLECTION, prepared, vectors)
+
+    await database.write(write)
     return len(prepared)
 
 

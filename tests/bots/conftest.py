@@ -25,7 +25,7 @@ from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
-QUICK = RetryPolicy(tries=3, total=5.0, each=2.0, wait_initial=0.01, wait_jitter=0.0)
+QUICK = RetryPolicy(tries=3, total=5.0, per_try=2.0, wait_initial=0.01, wait_jitter=0.0)
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )

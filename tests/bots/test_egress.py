@@ -11,7 +11,7 @@ from tests.bots.conftest import Im
 from tests.bots.fakes import FixedResolver
 from tests.support.webhook_receiver import WebhookReceiver, says
 
-QUICK = RetryPolicy(total=3.0, each=1.0, wait_initial=0.01, wait_jitter=0.0)
+QUICK = RetryPolicy(total=3.0, per_try=1.0, wait_initial=0.01, wait_jitter=0.0)
 PRIVATE = [
     "0.0.0.0",
     "10.1.2.3",

@@ -170,7 +170,7 @@ async def test_a_receiver_that_is_not_there_is_a_bad_gateway(im: Im, closed_port
 async def test_a_receiver_that_does_not_answer_is_a_gateway_timeout(receiver: WebhookReceiver) -> None:
     never = asyncio.Event()
     receiver.answers = [waits_for(never)] * 3
-    policy = RetryPolicy(tries=2, each=0.1, wait_initial=0.01, wait_jitter=0.0)
+    policy = RetryPolicy(tries=2, per_try=0.1, wait_initial=0.01, wait_jitter=0.0)
     adapter = webhook_factory(allow_private=True, policy=policy).build(
         "support-hook", WebhookConfig(receiver.url, new_secret())
     )
@@ -185,7 +185,7 @@ async def test_a_receiver_that_does_not_answer_is_a_gateway_timeout(receiver: We
 async def test_all_tries_together_have_a_limit(receiver: WebhookReceiver) -> None:
     never = asyncio.Event()
     receiver.answers = [waits_for(never)] * 9
-    policy = RetryPolicy(tries=9, total=0.5, each=0.2, wait_initial=0.01, wait_jitter=0.0)
+    policy = RetryPolicy(tries=9, total=0.5, per_try=0.2, wait_initial=0.01, wait_jitter=0.0)
     adapter = webhook_factory(allow_private=True, policy=policy).build(
         "support-hook", WebhookConfig(receiver.url, new_secret())
     )
@@ -200,7 +200,7 @@ async def test_all_tries_together_have_a_limit(receiver: WebhookReceiver) -> Non
 async def test_a_taken_message_is_not_sent_again_when_the_answer_breaks_off(receiver: WebhookReceiver) -> None:
     never = asyncio.Event()
     receiver.answers = [starts_and_waits_for(never)]
-    policy = RetryPolicy(each=0.2)
+    policy = RetryPolicy(per_try=0.2)
     adapter = webhook_factory(allow_private=True, policy=policy).build(
         "support-hook", WebhookConfig(receiver.url, new_secret())
     )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from app.database.engine import Database, DatabaseUnavailable
 from app.errors import Unavailable
-from app.files.multipart import MAX_PARTS
+from app.files.forms import MAX_PARTS
 from app.files.storage import open_storage
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
 

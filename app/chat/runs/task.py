@@ -131,7 +131,7 @@ class RunTask:
         """Ask the models in their order, until one begins to answer. Raises UpstreamError, AppError."""
         await self.ticket.turn.wait()
         self.run = msgspec.structs.replace(self.run, started_at=utc_now())
-        began = time.monotonic()
+        start = time.monotonic()
         assert self._plan is not None
         plan = self._plan = await self._tools.retrieval.complete(self._plan)
         if plan.passages:
@@ -139,7 +139,7 @@ class RunTask:
         for target in plan.targets:
             self.run = msgspec.structs.replace(self.run, provider_id=target.provider.id, model=target.model)
             try:
-                await self._ask(plan, target, began)
+                await self._ask(plan, target, start)
             except UpstreamError as error:
                 # Once a model has begun, no other is asked: its words and another's must not be glued.
                 is_last = target is plan.targets[-1]
@@ -149,7 +149,7 @@ class RunTask:
             else:
                 return
 
-    async def _ask(self, plan: ReplyPlan, target: Target, began: float) -> None:
+    async def _ask(self, plan: ReplyPlan, target: Target, start: float) -> None:
         request = await self._tools.prompts.build(plan, target.model)
         to_events = self._reply.chunks if request.keep_raw else self._reply.merge
         self._reply.begin()
@@ -160,7 +160,7 @@ class RunTask:
                 if events := to_events(deltas):
                     self.log.append(*events)
                 if self._first_token is None and self._reply.begun:
-                    self._first_token = time.monotonic() - began
+                    self._first_token = time.monotonic() - start
                     self._tools.observer.first_token(self._first_token)
                     # A short reply may be here whole: its beginning need not wait for its end.
                     await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """Messages on the pipes between the server and a worker: four bytes that give a length, then as many bytes.
 
-Plain bytes and JSON of known types, never pickles: a worker that a hostile file has taken over can send nonsense, but
-nothing that the server would execute.
+Plain bytes of known types, never pickles: a worker that a hostile file has taken over can send nonsense, but nothing
+that the server would execute.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 LENGTH_BYTES: Final = 4
 BLOCK_BYTES: Final = 64 * 1024
 END: Final = bytes(LENGTH_BYTES)
-"""Stands after the last block of a file."""
+"""An empty message, after the last block of a job's content."""
 
 
 def framed(data: bytes | memoryview) -> bytes:
