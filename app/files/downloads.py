@@ -8,7 +8,7 @@ from werkzeug.http import http_date, quote_etag
 
 from app.files.models import Attachment
 from app.files.names import content_disposition
-from app.files.ranges import Representation, select
+from app.files.ranges import select
 from app.files.service import FileService
 
 # What browsers show without running anything in it. All else is handed over as a download.
@@ -28,8 +28,7 @@ async def download(files: FileService, attachment: Attachment, request: Request)
 
     Raises PreconditionFailed, RangeNotSatisfiable, Unavailable.
     """
-    representation = Representation(attachment.sha256, attachment.created_at, attachment.size)
-    selection = select(request.method, request.headers, representation)
+    selection = select(request.method, request.headers, attachment)
     headers = _caching_headers(attachment)
     if selection.status == 304:
         return Response(b"", status=304, headers=headers)

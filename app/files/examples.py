@@ -1,4 +1,4 @@
-"""What the published document says of the routes of attachments: parameters, answers and errors."""
+"""The published document's parameters, answers, errors and examples for the routes of attachments."""
 
 from app.edge.operation import Answer, Body, Param
 from app.files.schemas import AttachmentData, DeletedAttachment, UploadData
