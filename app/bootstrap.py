@@ -56,7 +56,6 @@ from app.ids import new_id
 from app.knowledge import collection_routes, document_routes
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentService
-from app.knowledge.index import PassageIndex
 from app.knowledge.indexer import Indexer
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.removal import Remover
@@ -159,14 +158,13 @@ def open_knowledge(
     metrics: Metrics,
 ) -> Knowledge:
     reader = DocumentReader(knowledge_limits(settings), workers=1)
-    passages = PassageIndex()
     embedder = Embedder(providers)
     size = settings.knowledge_passage_chars
     indexer = Indexer(
-        IndexStore(core.database, passages, sole_owner=core.database_url.startswith("sqlite")),
+        IndexStore(core.database, sole_owner=core.database_url.startswith("sqlite")),
         files,
         reader,
-        PassageMaker(passages, size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
+        PassageMaker(size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
         embedder,
         metrics,
     )

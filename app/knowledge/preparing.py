@@ -14,7 +14,7 @@ import msgspec
 from app.errors import Unavailable
 from app.files.extraction.framing import END, LENGTH_BYTES, blocks_of, framed, length_of
 from app.files.extraction.pool import worker_environment
-from app.knowledge.index import PassageIndex, Prepared
+from app.knowledge.index import IndexedPassage, with_terms
 from app.knowledge.splitting import split
 from app.knowledge.worker import Order
 
@@ -26,7 +26,7 @@ IDLE_SECONDS = 60.0
 BATCH_SECONDS = 120.0
 """How long the process may be silent; splitting the longest text takes it some seconds."""
 
-_DECODER = msgspec.msgpack.Decoder(list[Prepared])
+_DECODER = msgspec.msgpack.Decoder(list[IndexedPassage])
 
 
 class PreparingUnavailable(Unavailable):
@@ -44,15 +44,14 @@ class PassageMaker:
     One text at a time. The process starts with the first long text, and ends when none has come for a while.
     """
 
-    def __init__(self, index: PassageIndex, *, size: int, overlap: int, at_once: int = PASSAGES_AT_ONCE) -> None:
-        self._index = index
+    def __init__(self, *, size: int, overlap: int, at_once: int = PASSAGES_AT_ONCE) -> None:
         self._size = size
         self._overlap = overlap
         self._at_once = at_once
         self._process: Process | None = None
         self._retirement: asyncio.TimerHandle | None = None
 
-    async def make(self, title: str, text: str) -> AsyncGenerator[list[Prepared], None]:
+    async def make(self, title: str, text: str) -> AsyncGenerator[list[IndexedPassage], None]:
         """The passages of the text, `at_once` at a time. Raises PreparingUnavailable."""
         if len(text) > LONG_CHARS:
             async for prepared in self._make_in_process(title, text):
@@ -60,7 +59,7 @@ class PassageMaker:
             return
         drafts = await asyncio.to_thread(split, text, size=self._size, overlap=self._overlap)
         for start in range(0, len(drafts), self._at_once):
-            yield await asyncio.to_thread(self._index.prepare, drafts[start : start + self._at_once], title)
+            yield await asyncio.to_thread(with_terms, drafts[start : start + self._at_once], title)
 
     async def close(self) -> None:
         """End the process."""
@@ -69,7 +68,7 @@ class PassageMaker:
         if process is not None:
             await process.wait()
 
-    async def _make_in_process(self, title: str, text: str) -> AsyncGenerator[list[Prepared], None]:
+    async def _make_in_process(self, title: str, text: str) -> AsyncGenerator[list[IndexedPassage], None]:
         process = await self._started()
         whole = False
         try:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from app.files.extraction.framing import END, framed, read_frame
-from app.knowledge.index import PassageIndex
+from app.knowledge.index import with_terms
 from app.knowledge.splitting import split
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     if sys.platform != "win32":
         os.nice(10)  # chats go first
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
-    index, encoder = PassageIndex(), msgspec.msgpack.Encoder()
+    encoder = msgspec.msgpack.Encoder()
     with suppress(BrokenPipeError):
         while (head := read_frame(requests)) is not None:
             order = msgspec.msgpack.decode(head, type=Order)
@@ -37,7 +37,7 @@ def main() -> None:
                 blocks.append(block)
             drafts = split(b"".join(blocks).decode(), size=order.size, overlap=order.overlap)
             for start in range(0, len(drafts), order.at_once):
-                prepared = index.prepare(drafts[start : start + order.at_once], order.title)
+                prepared = with_terms(drafts[start : start + order.at_once], order.title)
                 replies.write(framed(encoder.encode(prepared)))
                 replies.flush()
             replies.write(END)
