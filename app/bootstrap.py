@@ -49,7 +49,6 @@ from app.idempotency import Idempotency
 from app.knowledge import collection_routes, document_routes
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentService
-from app.knowledge.index import PassageIndex
 from app.knowledge.indexer import Indexer
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.removal import Remover
@@ -104,14 +103,13 @@ def open_knowledge(
     metrics: Metrics,
 ) -> Knowledge:
     reader = DocumentReader(knowledge_limits(settings), workers=1)
-    passages = PassageIndex()
     embedder = Embedder(providers)
     size = settings.knowledge_passage_chars
     indexer = Indexer(
-        IndexStore(core.database, passages, sole_owner=core.is_embedded),
+        IndexStore(core.database, sole_owner=core.is_embedded),
         files,
         reader,
-        PassageMaker(passages, size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
+        PassageMaker(size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
         embedder,
         metrics,
     )

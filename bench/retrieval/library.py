@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert
 
 from app.database.engine import Database, sqlite_url
 from app.database.migrations import upgrade
-from app.knowledge.index import PassageIndex, Prepared
+from app.knowledge.index import IndexedPassage, insert_passages, with_terms
 from app.knowledge.models import SHARED, CollectionRow, DocumentRow, DocumentStatus
 from app.knowledge.search import Searcher
 from app.knowledge.splitting import split
@@ -109,8 +109,8 @@ async def _add(
     database: Database, document_id: str, text: Text, embedder: Embedder | None, embeddings: Embeddings | None
 ) -> int:
     """How many passages it makes."""
-    now, content, index = datetime.now(UTC), text.content.encode(), PassageIndex()
-    prepared = index.prepare(split(text.content, size=SIZE, overlap=OVERLAP), text.title)
+    now, content = datetime.now(UTC), text.content.encode()
+    prepared = with_terms(split(text.content, size=SIZE, overlap=OVERLAP), text.title)
     vectors = await _vectors(embedder, embeddings, prepared) if embedder and embeddings else []
     statement = insert(DocumentRow).values(
         id=document_id,
@@ -127,13 +127,13 @@ async def _add(
 
     def write(connection: Connection) -> None:
         connection.execute(statement)
-        index.add(connection, document_id, COLLECTION, prepared, vectors)
+        insert_passages(connection, document_id, COLLECTION, prepared, vectors)
 
     await database.write(write)
     return len(prepared)
 
 
-async def _vectors(embedder: Embedder, embeddings: Embeddings, prepared: Sequence[Prepared]) -> list[bytes]:
+async def _vectors(embedder: Embedder, embeddings: Embeddings, prepared: Sequence[IndexedPassage]) -> list[bytes]:
     vectors: list[bytes] = []
     for start in range(0, len(prepared), _EMBEDDED_AT_ONCE):
         some = prepared[start : start + _EMBEDDED_AT_ONCE]
