@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from msgspec import structs
@@ -21,7 +22,6 @@ from app.clock import utc_now
 from app.crypto import SecretBox
 from app.database.engine import Database
 from app.errors import BadRequest, Forbidden, Unauthorized
-from app.ids import new_id
 
 CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 10_000
@@ -121,7 +121,7 @@ class KeyService:
         now = utc_now()
         text = new_key_text()
         key = ApiKey(
-            id=new_id(),
+            id=str(uuid4()),
             name=name,
             prefix=text[:VISIBLE_CHARS],
             scopes=granted,

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -27,7 +28,7 @@ from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.models import Bot
 from app.bots.running import RunningAdapters
 from app.bots.umo import Umo
-from app.chat.commands import NAME_PATTERN
+from app.chat.fields import NAME_PATTERN
 from app.chat.parts import ClientPart, Media, Reply, Text, attachment_ids, check_attachments
 from app.clock import utc_now
 from app.crypto import SecretBox
@@ -35,7 +36,6 @@ from app.database.engine import Database
 from app.errors import BadRequest, Forbidden, NotFound
 from app.files.models import Attachment
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
-from app.ids import new_id
 
 ID_PATTERN = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"
 MAX_NAME_CHARS = 100
@@ -179,7 +179,7 @@ class BotService:
         Unprocessable for a claim that was made with another message.
         """
         if claim is None:
-            return await self._send(umo, parts, principal, new_id())
+            return await self._send(umo, parts, principal, str(uuid4()))
         async with self._sending.setdefault(claim.digest, asyncio.Lock()):
             if (first := await self._idempotency.find(claim)) is not None:
                 return Sent(first["message_id"])

@@ -1,6 +1,7 @@
 """Roles: making and keeping them, and finding the one that a request names."""
 
 from typing import Any
+from uuid import uuid4
 
 from msgspec import structs
 from sqlalchemy import Connection
@@ -9,7 +10,6 @@ from app.auth.models import Principal
 from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import BadRequest, Conflict, Forbidden
-from app.ids import new_id
 from app.profiles.service import ProfileService
 from app.roles import store
 from app.roles.models import SHARED, Role
@@ -35,7 +35,7 @@ class RoleService:
         principal.check_user(owner)
         values = {**self._checked_values(request), "owner": owner}
         now = utc_now()
-        role = Role(uuid=new_id(), create_time=now, update_time=now, **values)
+        role = Role(uuid=str(uuid4()), create_time=now, update_time=now, **values)
 
         def create(connection: Connection) -> None:
             _check_room(connection, role.owner)

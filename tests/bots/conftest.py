@@ -74,15 +74,16 @@ class Im:
     async def creators(self) -> dict[str, str]:
         """Who the stored sessions belong to."""
         query = select(SessionRow.id, SessionRow.creator)
-        rows = await self.database.read(lambda connection: connection.execute(query).all())
-        return {row.id: row.creator for row in rows}
+        return await self.database.read(lambda connection: {row.id: row.creator for row in connection.execute(query)})
 
     async def messages(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """The bot messages of all sessions: session and parts."""
         bots_own = select(MessageRow).where(MessageRow.role == "assistant", MessageRow.status == "complete")
-        query = bots_own.order_by(MessageRow.id)
-        rows = await self.database.read(lambda connection: connection.execute(query).all())
-        return [(row.session_id, row.parts) for row in rows]
+        return await self.database.read(
+            lambda connection: [
+                (row.session_id, row.parts) for row in connection.execute(bots_own.order_by(MessageRow.id))
+            ]
+        )
 
 
 @pytest.fixture

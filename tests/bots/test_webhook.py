@@ -159,8 +159,8 @@ async def test_a_senseless_wait_does_no_harm(im: Im, receiver: WebhookReceiver, 
     assert len(receiver.received) == 2
 
 
-async def test_a_receiver_that_is_not_there_is_a_bad_gateway(im: Im, unused_tcp_port: int) -> None:
-    bot = {"id": "support-hook", "adapter": "webhook", "config": {"url": f"http://127.0.0.1:{unused_tcp_port}/s3cret"}}
+async def test_a_receiver_that_is_not_there_is_a_bad_gateway(im: Im, closed_port: int) -> None:
+    bot = {"id": "support-hook", "adapter": "webhook", "config": {"url": f"http://127.0.0.1:{closed_port}/s3cret"}}
     await im.call("POST", "/api/v1/bots", bot)
     status, answer = await im.send(WHERE)
     assert (status, answer["code"]) == (502, "delivery_failed")
@@ -181,6 +181,7 @@ async def test_a_receiver_that_does_not_answer_is_a_gateway_timeout(receiver: We
     await adapter.close()
 
 
+@pytest.mark.xdist_group("timing")
 async def test_all_tries_together_have_a_limit(receiver: WebhookReceiver) -> None:
     never = asyncio.Event()
     receiver.answers = [waits_for(never)] * 9
@@ -237,10 +238,10 @@ async def test_a_failed_delivery_leaves_neither_text_nor_secret_in_the_log(
 
 
 async def test_proxies_of_the_environment_are_not_used(
-    im: Im, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+    im: Im, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{unused_tcp_port}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
     await im.new_hook(receiver)
     assert (await im.send(WHERE))[0] == 200
 

@@ -141,8 +141,7 @@ class Kept:
         return await self.files.save(name, chunks(), OWNER)
 
     async def rows(self) -> list[Any]:
-        async with self.database.read_block() as connection:
-            return list(await connection.execute(select(AttachmentTextRow)))
+        return await self.database.read(lambda connection: list(connection.execute(select(AttachmentTextRow))))
 
 
 @pytest.fixture
