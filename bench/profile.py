@@ -21,7 +21,7 @@ REST = "asyncio and uvloop"
 PACKAGES = {
     "/app/server.py": REST,  # around all that runs
     "/app/servers/joining": "sending answers (the call of the system)",
-    "/app/cli.py": REST,
+    "/app/cli/": REST,
     "/app/chat/": "ours: app/chat",
     "/app/providers/": "ours: app/providers",
     "/app/kit/line": "ours: logs and numbers",
