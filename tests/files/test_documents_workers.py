@@ -76,6 +76,7 @@ def loop_lag() -> Iterator[list[float]]:
         task.cancel()
 
 
+@pytest.mark.xdist_group("timing")
 async def test_streams_do_not_notice_that_a_sheet_of_20000_rows_is_read() -> None:
     # A busy machine makes a gap now and then; reading that kept the event loop would make one each time.
     longest = []
@@ -109,7 +110,7 @@ def test_a_worker_ends_itself_when_its_cpu_time_is_used_up() -> None:
         assert worker.stdin is not None
         worker.stdin.write(framed(request) + framed(hostile.workbook(hostile.rows(60_000))) + END)
         worker.stdin.flush()
-        assert worker.wait(30) == -signal.SIGXCPU
+        assert worker.wait(120) == -signal.SIGXCPU  # a busy machine gives it little time
 
 
 def test_a_worker_ends_with_its_server() -> None:

@@ -243,6 +243,7 @@ async def test_slow_upload_is_not_cut_off_by_the_body_timeout(served: Served) ->
     assert status == 200
 
 
+@pytest.mark.xdist_group("timing")
 async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.files.max_upload_bytes = 10**9
     may_go_on = asyncio.Event()
