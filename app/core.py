@@ -24,6 +24,11 @@ class Core:
     secrets: SecretBox
     keys: KeyService
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the one of the data folder, which one server has to itself."""
+        return self.database_url.startswith("sqlite")
+
 
 def prepare_data_dir(settings: Settings) -> None:
     """Make the data folder, for its owner only. Raises OSError when it cannot be made or written."""

@@ -25,17 +25,17 @@ class SecretBox:
         self._fernet = Fernet(base64.urlsafe_b64encode(_derive(master_key, b"palaver secrets at rest v1")))
 
     def digest(self, text: str) -> bytes:
-        """The keyed hash (HMAC-SHA256, 32 bytes) of a random secret such as an API key."""
-        # A copy of what the key alone makes; each request has a key that is hashed.
-        keyed = self._hash.copy()
-        keyed.update(text.encode())
-        return keyed.digest()
+        """Hash a random secret, such as an API key (HMAC-SHA256, 32 bytes)."""
+        # Every request hashes a key: the state after the hash key alone is computed once.
+        state = self._hash.copy()
+        state.update(text.encode())
+        return state.digest()
 
     def encrypt(self, plain: bytes) -> bytes:
         return self._fernet.encrypt(plain)
 
     def decrypt(self, token: bytes) -> bytes:
-        """The plain bytes. Raises Unavailable when the token was made with another master key."""
+        """Raises Unavailable for a token of another master key."""
         try:
             return self._fernet.decrypt(token)
         except InvalidToken as error:
@@ -43,9 +43,9 @@ class SecretBox:
 
 
 def load_or_create_master_key(path: Path) -> bytes:
-    """The master key in the file at `path` (hex, readable by its owner only), made on first use.
+    """Load the master key in the file at `path` (hex, readable by its owner only), or create it.
 
-    Made under a temporary name and linked into place, so that two processes starting at once agree on one key.
+    It is created under a temporary name and linked into place, so that two processes starting at once agree on one key.
     Raises OSError, and ValueError when the file does not hold a key.
     """
     if not path.exists():
@@ -68,7 +68,7 @@ def load_or_create_master_key(path: Path) -> bytes:
 
 
 def parse_master_key(text: str) -> bytes:
-    """A master key from its hex form. Raises ValueError when it is not 32 bytes or more of hex."""
+    """Parse a master key in hex. Raises ValueError for fewer than 32 bytes."""
     try:
         key = bytes.fromhex(text.strip())
     except ValueError:

@@ -1,10 +1,13 @@
 """What all tables have in common: their base, and the types that both databases share."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, Row
+from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Insert, Integer, MetaData, Row
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -51,3 +54,27 @@ class UtcDateTime(TypeDecorator[datetime]):
 def value_of(kind: type[T], row: Row[*tuple[object, ...]]) -> T:
     """Make a value of `kind`, a struct whose fields are named for the row's columns."""
     return msgspec.convert(row._mapping, kind, from_attributes=True)
+
+
+def insert_if_absent(connection: Connection, table: type[Base], values: Mapping[str, Any]) -> bool:
+    """Insert a row, unless one with the same key exists or is being inserted; whether it was inserted."""
+    return connection.execute(_insert_if_absent(connection.dialect.name, table), values).rowcount == 1
+
+
+@cache
+def _insert_if_absent(dialect: str, table: type[Base]) -> Insert:
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def _to_json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+ENGINE_OPTIONS: Final[Mapping[str, Any]] = {
+    "json_serializer": _to_json_text,
+    "json_deserializer": msgspec.json.decode,
+    "hide_parameters": True,  # they are what people wrote
+}
+"""What every engine is made with."""

@@ -4,13 +4,13 @@ import logging
 import re
 import time
 from typing import Final
+from uuid import uuid4
 
 import structlog
 from quart import Quart, Response, g, websocket
 from quart.globals import request_ctx
 
 from app.edge.services import service_of
-from app.ids import new_id
 from app.telemetry.context import begin_line_fields
 from app.telemetry.logs import log_fixed
 from app.telemetry.metrics import Metrics
@@ -72,6 +72,6 @@ def install_observability(app: Quart) -> None:
 
 
 def _begin_context(given: str | None) -> str:
-    request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else new_id()
+    request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid4())
     begin_line_fields(request_id=request_id)
     return request_id

@@ -19,7 +19,7 @@ from app.files.models import Attachment, AttachmentTextRow, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 
-Extraction = ExtractedText | DocumentRefused
+Result = ExtractedText | DocumentRefused
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class ExtractedTextService:
         self._reader = reader
         limits = hashlib.sha256(msgspec.json.encode(reader.limits)).hexdigest()[:16]
         self._made_by = f"{READER_VERSION}:{limits}"
-        self._tasks: dict[str, asyncio.Task[Extraction]] = {}
+        self._tasks: dict[str, asyncio.Task[Result]] = {}
 
     async def text_of(self, attachment: Attachment) -> ExtractedText:
         """The text of the attachment, extracted once, however many ask for it at once or later.
@@ -45,25 +45,25 @@ class ExtractedTextService:
             explanation = f"it is no document ({attachment.media_type})"
             raise DocumentRefused(attachment.filename, Reason.UNSUPPORTED, explanation)
         self._reader.check_size(attachment.filename, attachment.size)
-        extraction = await self._find(attachment)
-        if extraction is None:
+        result = await self._find(attachment)
+        if result is None:
             task = self._tasks.get(attachment.id)
             if task is None:
                 task = asyncio.create_task(self._extract(attachment))
                 self._tasks[attachment.id] = task
                 task.add_done_callback(lambda _: self._tasks.pop(attachment.id, None))
-            extraction = await asyncio.shield(task)
-        if isinstance(extraction, DocumentRefused):
+            result = await asyncio.shield(task)
+        if isinstance(result, DocumentRefused):
             # A new one for each caller: an exception that is raised twice has both tracebacks.
-            raise DocumentRefused(attachment.filename, extraction.reason, extraction.explanation)
-        return extraction
+            raise DocumentRefused(attachment.filename, result.reason, result.explanation)
+        return result
 
     async def close(self) -> None:
         """End the reader; callers that wait get Unavailable."""
         await self._reader.close()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _find(self, attachment: Attachment) -> Extraction | None:
+    async def _find(self, attachment: Attachment) -> Result | None:
         row = await self._database.read(lambda connection: find_text(connection, attachment.id, self._made_by))
         if row is None:
             return None
@@ -71,14 +71,14 @@ class ExtractedTextService:
             return DocumentRefused(attachment.filename, Reason(row.reason), row.text)
         return msgspec.convert({**row.details, "text": row.text}, ExtractedText)
 
-    async def _extract(self, attachment: Attachment) -> Extraction:
-        extraction: Extraction
+    async def _extract(self, attachment: Attachment) -> Result:
+        result: Result
         try:
             content = self._files.stream(attachment)
-            extraction = await self._reader.read(content, attachment.filename, attachment.media_type)
+            result = await self._reader.read(content, attachment.filename, attachment.media_type)
         except DocumentRefused as refusal:
-            extraction = refusal
-        values = _values_of(extraction) | {"attachment_id": attachment.id, "made_by": self._made_by}
+            result = refusal
+        values = _values_of(result) | {"attachment_id": attachment.id, "made_by": self._made_by}
         try:
             await self._database.write(lambda connection: replace_text(connection, values))
         except IntegrityError:
@@ -86,7 +86,7 @@ class ExtractedTextService:
         except AppError as error:
             # The text is there all the same, and will be extracted again when it is next needed.
             log.warning("attachment_text_not_stored", attachment_id=attachment.id, exc_info=error.__cause__)
-        return extraction
+        return result
 
 
 def find_text(connection: Connection, attachment_id: str, made_by: str) -> Row[Any] | None:
@@ -104,8 +104,8 @@ def replace_text(connection: Connection, values: Mapping[str, Any]) -> None:
     connection.execute(insert(AttachmentTextRow).values(**values, created_at=utc_now()))
 
 
-def _values_of(extraction: Extraction) -> dict[str, Any]:
-    if isinstance(extraction, DocumentRefused):
-        return {"reason": extraction.reason.value, "text": extraction.explanation, "details": {}}
-    details = msgspec.to_builtins(extraction)
+def _values_of(result: Result) -> dict[str, Any]:
+    if isinstance(result, DocumentRefused):
+        return {"reason": result.reason.value, "text": result.explanation, "details": {}}
+    details = msgspec.to_builtins(result)
     return {"reason": None, "text": details.pop("text"), "details": details}

@@ -15,8 +15,8 @@ from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
+from app.files.forms import MAX_OVERHEAD_BYTES, FormFile
 from app.files.models import Attachment
-from app.files.multipart import MAX_OVERHEAD_BYTES, FormFile
 from app.files.names import content_disposition
 from app.files.ranges import Representation, select
 from app.files.service import FileService

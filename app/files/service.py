@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
+from uuid import uuid4
 
 import structlog
 from msgspec.structs import asdict
@@ -18,7 +19,6 @@ from app.files.names import clean_filename
 from app.files.sniffing import Sniffer
 from app.files.storage import AttachmentStorage
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
-from app.ids import new_id
 
 InTransaction = Callable[[Connection, Attachment], None]
 """Writes more in the transaction that makes an attachment exist."""
@@ -122,7 +122,7 @@ class FileService:
         # Off the event loop: libmagic can take a while over a text that looks like many things.
         sniffed = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
         return Attachment(
-            id=new_id(),
+            id=str(uuid4()),
             filename=filename,
             type=sniffed.kind,
             media_type=sniffed.media_type,

@@ -1,6 +1,7 @@
 """Collections: creating, listing and changing them, and who may."""
 
 from collections.abc import Mapping, Sequence
+from uuid import uuid4
 
 from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
@@ -11,7 +12,6 @@ from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import value_of
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.ids import new_id
 from app.knowledge.models import SHARED, Collection, CollectionRow, CollectionStats, DocumentRow, DocumentStatus
 from app.profiles.models import Profile
 from app.profiles.service import DEFAULT_ID, ProfileService
@@ -61,7 +61,7 @@ class CollectionService:
         provider, model = self._embedding(self._profiles.get(config_id or DEFAULT_ID))
         now = utc_now()
         collection = Collection(
-            id=new_id(),
+            id=str(uuid4()),
             owner=owner or principal.username or SHARED,
             name=_stripped(name),
             description=description.strip(),

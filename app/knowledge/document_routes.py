@@ -13,7 +13,7 @@ from app.edge.paging import page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
-from app.files.multipart import MAX_OVERHEAD_BYTES, FormFile
+from app.files.forms import MAX_OVERHEAD_BYTES, FormFile
 from app.knowledge import examples
 from app.knowledge.collection_routes import TAG
 from app.knowledge.documents import DocumentService

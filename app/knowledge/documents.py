@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
 from msgspec.structs import asdict, replace
 from sqlalchemy import ColumnElement, Connection, Update, func, insert, literal, select, update
@@ -19,7 +20,6 @@ from app.files.models import Attachment, Kind
 from app.files.names import clean_filename
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.ids import new_id
 from app.knowledge.collections import get_changeable, get_collection
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageItem, PassageRow
 
@@ -74,7 +74,7 @@ class DocumentService:
         attachment = await self._files.get(attachment_id, principal)
         self._check_attachment(attachment)
         title = title or attachment.filename
-        document = _new_document(new_id(), collection_id, title, attachment, owns_attachment=False)
+        document = _new_document(str(uuid4()), collection_id, title, attachment, owns_attachment=False)
         try:
             placement = await self._database.write(lambda connection: _place(connection, principal, document))
         except _AlreadyAdded as duplicate:
@@ -160,7 +160,7 @@ class DocumentService:
         is_text: bool,
     ) -> tuple[Document, bool]:
         await self._check_collection(principal, collection_id)
-        document_id = new_id()
+        document_id = str(uuid4())
         placement: _Placement | None = None
 
         def place(connection: Connection, attachment: Attachment) -> None:

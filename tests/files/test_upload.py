@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from app.database.engine import Database, DatabaseUnavailable
 from app.errors import Unavailable
-from app.files.multipart import MAX_PARTS
+from app.files.forms import MAX_PARTS
 from app.files.storage import open_storage
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
 
@@ -241,6 +241,7 @@ async def test_slow_upload_is_not_cut_off_by_the_body_timeout(served: Served) ->
     assert status == 200
 
 
+@pytest.mark.xdist_group("timing")
 async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.files.max_upload_bytes = 10**9
     may_go_on = asyncio.Event()

@@ -18,8 +18,9 @@ from app.edge.openapi import build_document
 from app.edge.request_log import install_observability
 from app.edge.services import provide
 from app.ops import documentation, health
-from app.ops.documentation import Publisher
-from app.ops.health import OpsPolicy, ReadyChecks, database_check
+from app.ops.health import OpsPolicy
+from app.ops.publishing import Publisher
+from app.ops.readiness import ReadyChecks, database_check
 from app.telemetry.metrics import Metrics
 from tests.support.spec import SpecValidator
 

@@ -1,4 +1,4 @@
-"""What happens in a run, as values: the one stream that every door encodes in its own way.
+"""The events of a run: one stream of values, which every door encodes in its own way.
 
 An event is fixed once it is in the run's log. Its number there is what `Last-Event-ID` names, so a run's events are
 never numbered anew, and an event read twice is the same bytes twice. Stored, it is a MessagePack array that begins with
@@ -132,7 +132,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events of one log, numbered on from `first`."""
+    """Consecutive events of one log, the first of which has the number `first`."""
 
     first: int
     events: Sequence[Event]
@@ -151,7 +151,7 @@ def decode_events(data: bytes) -> list[Event]:
 
 
 def reply_text(events: Sequence[Event]) -> tuple[str, str]:
-    """The reply so far: its text and its reasoning."""
+    """Return the text and the reasoning of the reply so far."""
     texts: list[str] = []
     reasonings: list[str] = []
     for event in events:
@@ -167,7 +167,7 @@ def reply_text(events: Sequence[Event]) -> tuple[str, str]:
 
 
 def refs_in(events: Sequence[Event]) -> list[Ref]:
-    """The passages that the model was shown, if any: they are told before it says anything."""
+    """Return the passages in the prompt, if any; their event comes before the reply's."""
     for event in events:
         if isinstance(event, Refs):
             return event.refs

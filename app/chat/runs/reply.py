@@ -1,4 +1,4 @@
-"""What a model has said so far, as the events that tell of it."""
+"""A model's deltas, as events."""
 
 from collections.abc import Sequence
 
@@ -8,27 +8,27 @@ from app.providers.models import Delta, Usage
 
 
 class Reply:
-    """One reply while it is made. `begun` says that the model has said something, if only that it calls a tool."""
+    """One reply in the making; `begun` is set by the first text, reasoning or tool call."""
 
-    __slots__ = ("_calls", "_held", "begun", "usage")
+    __slots__ = ("_calls", "_pending", "begun", "usage")
 
     def __init__(self) -> None:
         self.begun = False
         self.usage = Usage(0, 0, 0)
         self._calls: dict[int, list[str]] = {}
-        self._held: list[Event] = []
+        self._pending: list[Event] = []
 
     @property
     def tool_calls(self) -> list[ToolCallPart]:
-        """The calls, as far as they have come."""
+        """The calls so far."""
         return [ToolCallPart(*call) for call in self._calls.values()]
 
     def begin(self) -> None:
-        """A model server is asked, possibly after another that did not begin to answer."""
-        self._held.clear()
+        """Start over with another model server, as long as none has begun to answer."""
+        self._pending.clear()
 
     def merge(self, deltas: Sequence[Delta]) -> list[Event]:
-        """The events of what arrived together: neighbouring tokens become one event; tool calls are gathered."""
+        """Return the events of deltas that arrived together: neighbouring tokens are one event."""
         events: list[Event] = []
         texts: list[str] = []
         reasonings: list[str] = []
@@ -57,25 +57,25 @@ class Reply:
         return events
 
     def chunks(self, deltas: Sequence[Delta]) -> list[Event]:
-        """The events of what arrived together, one for one; what comes before the reply begins is held until it does.
+        """Return the events of deltas that arrived together, one each; none before the reply has begun.
 
-        Until then another model server may be asked, whose own beginning is then the only one.
+        Until then another model server may be asked, and the first one's chunks must not have been shown.
         """
-        self._held += [Chunk(delta.raw or b"", delta.text, delta.reasoning) for delta in deltas]
+        self._pending += [Chunk(delta.raw or b"", delta.text, delta.reasoning) for delta in deltas]
         for delta in deltas:
             if delta.tool_calls or delta.usage is not None:
                 self._gather(delta)
         self.begun = self.begun or any(delta.says_something for delta in deltas)
         if not self.begun:
             return []
-        events, self._held = self._held, []
+        events, self._pending = self._pending, []
         return events
 
     def _gather(self, delta: Delta) -> None:
         for call in delta.tool_calls:
-            known = self._calls.setdefault(call.index, ["", "", ""])
-            known[0] = call.id or known[0]
-            known[1] += call.name or ""
-            known[2] += call.arguments
+            fields = self._calls.setdefault(call.index, ["", "", ""])
+            fields[0] = call.id or fields[0]
+            fields[1] += call.name or ""
+            fields[2] += call.arguments
         if delta.usage is not None:
             self.usage = delta.usage

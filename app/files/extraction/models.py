@@ -1,4 +1,4 @@
-"""What goes between the server and its workers, and what comes out: a text, or a reason why there is none."""
+"""The messages between the server and its workers: a request, and a text or the reason why there is none."""
 
 from enum import StrEnum
 from typing import Final
@@ -65,7 +65,7 @@ class ExtractedText(msgspec.Struct, frozen=True, tag="text"):
         return f"[file: {filename}]\n{self.text}{notes}\n[end of file]"
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
+class NoText(msgspec.Struct, frozen=True, tag="refused"):
     """No text: `explanation` follows on `<file name> cannot be read: `; `detail` is for the log only."""
 
     reason: Reason
@@ -73,19 +73,19 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     detail: str = ""
 
 
-class Request(msgspec.Struct, frozen=True):
-    """What a worker is asked; the file's bytes follow it."""
+class ExtractionRequest(msgspec.Struct, frozen=True):
+    """The head of a job; the file's bytes are its content."""
 
     filename: str
     media_type: str
     limits: DocumentLimits
 
 
-Reply = ExtractedText | Refused
+Extraction = ExtractedText | NoText
 
 
-class Refusal(Exception):
-    """Raised inside a worker: this document is not going to be read."""
+class Unreadable(Exception):
+    """Raised inside a worker for a document that is not going to be read."""
 
     def __init__(self, reason: Reason, explanation: str) -> None:
         super().__init__(explanation)

@@ -4,7 +4,7 @@ import codecs
 from typing import Final
 
 from app.files.extraction.detect import SUPPORTED
-from app.files.extraction.models import Reason, Refusal
+from app.files.extraction.models import Reason, Unreadable
 from app.files.extraction.output import TextOutput
 
 SAMPLE_BYTES: Final = 64 * 1024
@@ -34,7 +34,7 @@ def read_text(data: bytes, output: TextOutput) -> None:
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """The text and the name of its encoding. Raises Refusal for what is no text."""
+    """The text and the name of its encoding. Raises Unreadable for what is no text."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data.decode(encoding, "replace"), encoding
@@ -73,4 +73,4 @@ def _guessed(sample: bytes) -> str:
 
 
 def _refuse() -> str:
-    raise Refusal(Reason.UNSUPPORTED, f"it is neither text nor a known kind of document ({SUPPORTED})")
+    raise Unreadable(Reason.UNSUPPORTED, f"it is neither text nor a known kind of document ({SUPPORTED})")

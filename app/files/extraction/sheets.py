@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from itertools import zip_longest
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from defusedxml import ElementTree
 from openpyxl import load_workbook
+from openpyxl.reader.excel import ExcelReader
 
-from app.files.extraction.models import BROKEN, Reason, Refusal
+from app.files.extraction.models import BROKEN, Reason, Unreadable
 from app.files.extraction.output import TextOutput, table_row
 
 _FORMULA: Final = re.compile(rb"<(?:\w+:)?f[\s/>]")
@@ -32,11 +33,14 @@ TAIL_BYTES: Final = 64 * 1024
 
 
 def read_xlsx(data: bytes, output: TextOutput) -> None:
-    book = load_workbook(BytesIO(data), read_only=True, data_only=True, keep_links=False)
+    reader = ExcelReader(BytesIO(data), read_only=True, data_only=True, keep_links=False)
+    reader.read()
+    parts = {sheet.name: relationship.target for sheet, relationship in reader.parser.find_sheets()}
     formulas = None
-    for sheet in book.worksheets:
+    for sheet in reader.wb.worksheets:
         output.sheets.append(sheet.title)
-        has_formulas, margins = _scan(sheet)
+        with reader.archive.open(parts[sheet.title]) as part:
+            has_formulas, margins = _scan(part)
         if has_formulas and formulas is None:
             formulas = load_workbook(BytesIO(data), read_only=True, keep_links=False)
         output.blank()
@@ -57,8 +61,8 @@ def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
     blank, first = False, True
     for number, values in enumerate(rows, 1):
         if number > MAX_ROWS:
-            # Gaps between rows are filled up, so that a number in a file could keep us for ever.
-            raise Refusal(Reason.BROKEN, f"{BROKEN}: a sheet has more than {MAX_ROWS:,} rows")
+            # Gaps between rows are filled up: one number in a file could go on for ever.
+            raise Unreadable(Reason.BROKEN, f"{BROKEN}: a sheet has more than {MAX_ROWS:,} rows")
         cells = [_as_text(value) for value in values]
         while cells and not cells[-1]:
             cells.pop()
@@ -103,30 +107,27 @@ def _as_text(value: Any) -> str:
             return str(getattr(value, "text", None) or getattr(value, "ref", ""))
 
 
-def _scan(sheet: Any) -> tuple[bool, list[str]]:
-    """Whether a sheet has formulas, and what is printed above and below it; openpyxl tells neither while it streams."""
+def _scan(part: IO[bytes]) -> tuple[bool, list[str]]:
+    """Whether a sheet has formulas, and its headers and footers; openpyxl tells neither while it streams."""
     has_formulas, tail = False, b""
-    # There is no public way to a sheet's part.
-    with sheet._get_source() as source:
-        while block := source.read(BLOCK_BYTES):
-            tail = tail[-TAIL_BYTES:] + block
-            has_formulas = has_formulas or _FORMULA.search(tail) is not None
+    while block := part.read(BLOCK_BYTES):
+        tail = tail[-TAIL_BYTES:] + block
+        has_formulas = has_formulas or _FORMULA.search(tail) is not None
     return has_formulas, _margins(tail[-TAIL_BYTES:])
 
 
 def _margins(tail: bytes) -> list[str]:
-    found = _MARGINS.search(tail)
-    if found is None:
+    match = _MARGINS.search(tail)
+    if match is None:
         return []
-    prefix = found[1]
-    xml = found[0] if prefix is None else found[0].replace(b"<" + prefix + b":", b"<").replace(
-        b"</" + prefix + b":", b"</"
-    )  # fmt: skip
+    xml, prefix = match[0], match[1]
+    if prefix is not None:
+        xml = xml.replace(b"<" + prefix + b":", b"<").replace(b"</" + prefix + b":", b"</")
     texts: dict[str, None] = {}
     for element in ElementTree.fromstring(xml):
         text = element.text or ""
-        for field, shown in _MARGIN_FIELDS.items():
-            text = text.replace(field, shown)
+        for code, name in _MARGIN_FIELDS.items():
+            text = text.replace(code, name)
         text = " ".join(_MARGIN_CODES.sub(" ", text).split())
         if text:
             texts[f"[{'header' if element.tag.endswith('Header') else 'footer'}] {text}"] = None

@@ -155,11 +155,11 @@ def _heading_levels(document: DocumentObject) -> dict[str, int]:
     bases: dict[str, str] = {}
     for style in document.styles.element.iter(f"{_W}style"):
         id, name = style.get(f"{_W}styleId", ""), style.find(f"{_W}name")
-        named = _HEADING.match("" if name is None else name.get(f"{_W}val", ""))
+        heading = _HEADING.match("" if name is None else name.get(f"{_W}val", ""))
         outline = style.find(f"{_W}pPr/{_W}outlineLvl")
         base = style.find(f"{_W}basedOn")
-        if named:
-            levels[id] = min(int(named[1]), 6)
+        if heading:
+            levels[id] = min(int(heading[1]), 6)
         elif name is not None and name.get(f"{_W}val") == "Title":
             levels[id] = 1
         elif outline is not None and outline.get(f"{_W}val", "9") in "012345678":
@@ -178,7 +178,7 @@ def _margins(document: DocumentObject, kind: str) -> list[str]:
             margin = getattr(section, which)
             if not margin.is_linked_to_previous:
                 # Its paragraphs alone would lose its tables.
-                texts[_all_text(margin._element)] = None
+                texts[_all_text(margin.part.element)] = None
     return [text for text in texts if text]
 
 
