@@ -29,8 +29,8 @@ install: $(PROJECT) ## Build .venv: what Palaver needs to run, and the command .
 run: $(PROJECT) ## Serve on 127.0.0.1:6185 (make run ARGS="--port 8000")
 	@exec $(BIN)/palaver serve $(ARGS)
 
-test: $(PROJECT) $(DEV) ## Run the tests (make test ARGS="tests/auth -x")
-	$(BIN)/pytest $(ARGS)
+test: $(PROJECT) $(DEV) ## Run the tests, one process for each core (make test ARGS="tests/auth -x")
+	$(BIN)/pytest --numprocesses=auto $(ARGS)
 
 lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and that openapi.json is up to date
 	$(BIN)/ruff check
@@ -64,7 +64,7 @@ openapi: $(PROJECT) ## Write openapi.json from the routes
 	$(BIN)/palaver openapi > openapi.json.new
 	mv openapi.json.new openapi.json
 
-docs: $(PROJECT) ## Write the README's tables of settings from app/settings.py
+docs: $(PROJECT) ## Write the tables of docs/settings.md from app/settings.py
 	$(BIN)/python -m tools.settings_tables
 
 lock: $(DEV) ## Write both locks from pyproject.toml (make lock ARGS=--upgrade)

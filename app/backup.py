@@ -23,8 +23,8 @@ from typing import IO
 import msgspec
 
 from app import __version__
-from app.kit.db import sqlite_url
-from app.kit.migrations import WrongSchema, head, problems, upgrade
+from app.database.engine import sqlite_url
+from app.database.migrations import WrongSchema, head, problems, upgrade
 
 FORMAT = 1
 DATABASE = "palaver.db"

@@ -90,31 +90,31 @@ def serve(**given: Any) -> None:
     # All that the start makes stays, and to look for garbage in it takes a sixth of the start.
     gc.disable()
     settings = load_settings(**given)
-    from app import server
-    from app.kit.observability import configure_logging
-    from app.servers.models import LifespanFailed
+    from app.server import run
+    from app.server.options import LifespanFailed
+    from app.telemetry.logs import configure_logging
 
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_texts())
     try:
-        addresses = server.resolve(settings.host, settings.port)
+        addresses = run.resolve(settings.host, settings.port)
         if settings.no_auth and not all(address.is_loopback for address in addresses):
             raise Refusal(f"--no-auth serves everyone who can connect: it needs a loopback host, not {settings.host}")
         _serve(settings, addresses)
-    except server.CannotServe as error:
+    except run.CannotServe as error:
         raise Refusal(str(error)) from error
     except LifespanFailed as error:
         raise Refusal(f"Palaver could not start or end in good order: {error}") from error
 
 
 def _serve(settings: Settings, addresses: list[Any]) -> None:
-    from app import server
     from app.bootstrap import create_app
-    from app.servers.models import ServerOptions
-    from app.welcome import local_url, welcome
+    from app.server import run
+    from app.server.options import ServerOptions
+    from app.server.welcome import local_url, welcome
 
     _prepare(settings)
     with _hold(settings):
-        sockets = server.listen(addresses)
+        sockets = run.listen(addresses)
         url = local_url(settings.host, sockets[0])
         _upgrade(settings)
         with _plainly("Cannot start"):
@@ -130,7 +130,7 @@ def _serve(settings: Settings, addresses: list[Any]) -> None:
             await _say_goodbye(app, settings.drain_seconds)
 
         options = ServerOptions(max_websocket_bytes=settings.max_body_bytes)
-        server.run(app, sockets, settings.server, options, on_ready=on_ready, on_stop=on_stop)
+        run.run(app, sockets, settings.server, options, on_ready=on_ready, on_stop=on_stop)
 
 
 def _hold(settings: Settings) -> AbstractContextManager[object]:
@@ -151,9 +151,9 @@ def _hold(settings: Settings) -> AbstractContextManager[object]:
 
 async def _say_goodbye(app: "Quart", drain_seconds: float) -> None:
     """Let the replies that are being made come to their end, and with them the streams that show them."""
-    from app.chat.engine import RunEngine
-    from app.chat.ws import Sockets
-    from app.kit.http import service
+    from app.chat.runs.engine import RunEngine
+    from app.doors.open_api.websocket import Sockets
+    from app.edge.services import service
 
     click.echo("Stopping ...", err=True)
     async with app.app_context():
@@ -205,7 +205,7 @@ def _plainly(what: str) -> Iterator[None]:
 def _upgrade(settings: Settings) -> bool:
     """Bring the database to this version's schema; False when it was there."""
     from app.core import database_url_of
-    from app.kit.migrations import WrongSchema, upgrade
+    from app.database.migrations import WrongSchema, upgrade
 
     try:
         return upgrade(database_url_of(settings))
@@ -253,7 +253,7 @@ def create_key(
 @data_dir_option
 def list_keys(data_dir: Path | None) -> None:
     """List the keys, the newest first, without their texts."""
-    from app.kit.clock import utc_now
+    from app.clock import utc_now
 
     now = utc_now()
     rows = [("ID", "STATUS", "NAME", "BEGINS WITH", "SCOPES", "USERNAME", "CREATED", "EXPIRES", "LAST USED")]
@@ -350,7 +350,7 @@ def db() -> None:
 def upgrade_database(data_dir: Path | None) -> None:
     """Bring the database to this version's schema; `serve` does it for the embedded one."""
     settings = load_settings(data_dir=data_dir)
-    from app.kit.migrations import head
+    from app.database.migrations import head
 
     _prepare(settings)
     changed = _upgrade(settings)
@@ -363,7 +363,7 @@ def check_database(data_dir: Path | None) -> None:
     """Check the database: its schema is this version's, and nothing in it is damaged."""
     settings = load_settings(data_dir=data_dir)
     from app.core import database_url_of
-    from app.kit.migrations import head, problems
+    from app.database.migrations import head, problems
 
     found = problems(database_url_of(settings))
     for problem in found:
@@ -425,7 +425,7 @@ def _with_own_database(settings: Settings) -> Settings:
 def openapi(check: bool) -> None:
     """Print the OpenAPI document."""
     from app.bootstrap import EVENT_SCHEMAS, create_app
-    from app.openapi import build_document, render
+    from app.edge.openapi import build_document, render
 
     # The document is the same whatever the settings: these are the defaults, on a folder that is gone afterwards.
     with tempfile.TemporaryDirectory() as folder:

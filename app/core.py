@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from filelock import FileLock
 
 from app.auth.service import KeyService, operator_keys
-from app.kit.crypto import SecretBox, load_or_create_master_key, parse_master_key
-from app.kit.db import Database, sqlite_url
+from app.crypto import SecretBox, load_or_create_master_key, parse_master_key
+from app.database.engine import Database, sqlite_url
 from app.settings import Settings
 
 
@@ -23,6 +23,11 @@ class Core:
     database: Database
     secrets: SecretBox
     keys: KeyService
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the one of the data folder, which one server has to itself."""
+        return self.database_url.startswith("sqlite")
 
 
 def prepare_data_dir(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Run the migrations on the database whose URL `app.kit.migrations` hands over."""
+"""Run the migrations on the database whose URL `app.database.migrations` hands over."""
 
 import asyncio
 from typing import Any
@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app.auth.models
+import app.bots.models
 import app.chat.models
 import app.files.models
-import app.im.models
-import app.kit.idempotency
+import app.idempotency
 import app.knowledge.models
 import app.roles.models  # noqa: F401 - imported so that their tables are in the metadata
-from app.kit.db import Base
+from app.database.tables import Base
 
 BUSY_TIMEOUT_SECONDS = 60
 

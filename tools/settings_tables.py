@@ -1,4 +1,4 @@
-"""Writes the README's tables of settings from the descriptions in `app.settings` (`make docs`)."""
+"""Generate the tables of `docs/settings.md` from the descriptions in `app.settings` (`make docs`)."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from app.settings import ApiKeySettings, ProviderSettings, Settings
 
-README: Final = Path(__file__).parents[1] / "README.md"
+PAGE: Final = Path(__file__).parents[1] / "docs/settings.md"
 TABLES: Final[dict[str, type[BaseModel]]] = {
     "settings": Settings,
     "providers": ProviderSettings,
@@ -19,15 +19,17 @@ TABLES: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-def filled(text: str) -> str:
-    """The text with each table, between its pair of marks (`<!-- table: settings -->`, `<!-- /table -->`), as it must
-    be now. Raises ValueError when the text has no place for one."""
+def fill_tables(text: str) -> str:
+    """Replace each table between its markers (`<!-- table: settings -->`, `<!-- /table -->`) by the present one.
+
+    Raises ValueError when a table has no markers in the text.
+    """
     for name, model in TABLES.items():
-        marks = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- /table -->)", re.DOTALL)
-        if not marks.search(text):
-            raise ValueError(f"there is no place for the table {name}")
+        markers = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- /table -->)", re.DOTALL)
+        if not markers.search(text):
+            raise ValueError(f"there are no markers for the table {name}")
         table = "\n".join(_rows(model))
-        text = marks.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)  # type: ignore[misc]
+        text = markers.sub(lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text)  # type: ignore[misc]
     return text
 
 
@@ -38,14 +40,14 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if not field.description:
             raise ValueError(f"{model.__name__}.{name} has no description")
-        shown = (field.validation_alias or f"PALAVER_{name.upper()}") if is_root else name
-        yield f"| `{shown}` | {_default(name, field)} | {field.description}{_choices(field)} |"
+        label = (field.validation_alias or f"PALAVER_{name.upper()}") if is_root else name
+        yield f"| `{label}` | {_default(name, field)} | {field.description}{_choices(field)} |"
 
 
 def _choices(field: FieldInfo) -> str:
     if get_origin(field.annotation) is not Literal:
         return ""
-    return f" One of {', '.join(f'`{each}`' for each in get_args(field.annotation))}."
+    return f" One of {', '.join(f'`{choice}`' for choice in get_args(field.annotation))}."
 
 
 def _default(name: str, field: FieldInfo) -> str:
@@ -57,18 +59,19 @@ def _default(name: str, field: FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, list):
-        return ", ".join(f"`{each}`" for each in value)
+        return ", ".join(f"`{item}`" for item in value)
     if name.endswith("_bytes") and value % 1024**2 == 0:
         return f"`{value}` ({value // 1024**2} MiB)"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def main() -> None:
-    """Write the tables, and say whether they were other ones before."""
-    before = README.read_text(encoding="utf-8")
-    after = filled(before)
-    README.write_text(after, encoding="utf-8")
-    sys.stdout.write(f"{README.name} is {'up to date' if after == before else 'written'}\n")
+    """Write the tables, and report whether they have changed."""
+    before = PAGE.read_text(encoding="utf-8")
+    after = fill_tables(before)
+    if after != before:
+        PAGE.write_text(after, encoding="utf-8")
+    sys.stdout.write(f"docs/{PAGE.name} is {'up to date' if after == before else 'written'}\n")
 
 
 if __name__ == "__main__":

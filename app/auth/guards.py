@@ -13,10 +13,10 @@ from werkzeug.datastructures import Headers
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import ANONYMOUS, KeyService
+from app.edge.operation import PUBLIC, operation_of
+from app.edge.services import service, service_of
 from app.errors import Forbidden, Unauthorized
-from app.kit.http import service, service_of
-from app.kit.linefields import add_line_fields
-from app.kit.operation import PUBLIC, operation_of
+from app.telemetry.context import add_line_fields
 
 LOOK_SECONDS = 1.0
 
@@ -67,7 +67,7 @@ async def _admit(app: Quart, policy: AuthPolicy, headers: Headers, args: Mapping
     return principal
 
 
-class Admission:
+class KeyWatch:
     """That a stream's caller may still be told what comes; `admission()` is the present request's."""
 
     __slots__ = ("_keys", "_looked", "_principal")
@@ -86,8 +86,8 @@ class Admission:
         return await self._keys.is_live(self._principal)
 
 
-def admission() -> Admission:
-    return Admission(service(KeyService), caller())
+def key_watch() -> KeyWatch:
+    return KeyWatch(service(KeyService), caller())
 
 
 def caller() -> Principal:

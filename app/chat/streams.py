@@ -1,23 +1,26 @@
-"""A stream to a caller, whichever door it is of: counted, and told no more once the caller's key is ended."""
+"""Streams to callers."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from app.auth.guards import Admission
-from app.kit.concurrency import Place
-from app.kit.observability import Metrics
+from app.auth.guards import KeyWatch
+from app.limits import Slot
+from app.telemetry.metrics import Metrics
 
 
-async def admitted(
-    pieces: AsyncIterator[bytes], admission: Admission, metrics: Metrics, place: Place, *, begin: bytes = b""
+async def guarded_stream(
+    pieces: AsyncIterator[bytes], key_watch: KeyWatch, metrics: Metrics, slot: Slot, *, prefix: bytes = b""
 ) -> AsyncGenerator[bytes]:
-    """The pieces, `begin` before the first of them. The place among the streams is released with the last."""
+    """Yield pieces while the caller's key is live; count the stream, and release its slot at the end.
+
+    The first piece carries the `prefix`: sent by itself it would cost the server as much as any piece.
+    """
     metrics.stream_opened()
     try:
         async for piece in pieces:
-            if not await admission.holds():
+            if not await key_watch.holds():
                 return
-            yield begin + piece  # by itself it would cost the server as much as any piece
-            begin = b""
+            yield prefix + piece
+            prefix = b""
     finally:
         metrics.stream_closed()
-        place.release()
+        slot.release()

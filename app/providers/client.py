@@ -21,9 +21,10 @@ from openai import (
 
 from app.providers.chunks import chunks_of
 from app.providers.decoder import BROKEN_OFF, DETAIL_CHARS, MAX_EVENT_BYTES, ReplyDecoder, refusal_in
-from app.providers.listing import Remembered
+from app.providers.listing import CachedModelList
 from app.providers.models import REQUEST_REFUSED, Delta, ModelRequest, ProviderSpec, UpstreamError
-from app.providers.transport import Body, HttpClient, retry_after, url_of
+from app.providers.transport import Body, HttpClient, url_of
+from app.retry_after import parse_retry_after
 
 MAX_REPLY_BYTES = 8 * 1024**2
 LISTING_TIMEOUT_SECONDS = 5.0
@@ -106,7 +107,7 @@ class Provider:
         )
         # A whole URL is taken as it is; a path would be joined to the base anew for each request.
         self._completions_url = f"{self._client.base_url}{_COMPLETIONS}"
-        self._listing = Remembered(self._ask_for_models)
+        self._listing = CachedModelList(self._ask_for_models)
 
     def accepts(self, model: str) -> bool:
         """Whether a request may name that model."""
@@ -305,7 +306,7 @@ def _refusal(error: APIStatusError) -> UpstreamError:
     message = _REFUSALS.get(status) or (_REJECTED if status < 500 else _FAILED)
     detail = f"status {status}: {_body_of(error)[:DETAIL_CHARS]}"
     refusal = refusal_in(error.response.content) if status in REQUEST_REFUSED else None
-    wait = retry_after(error.response)
+    wait = parse_retry_after(error.response.headers.get("Retry-After"))
     return UpstreamError(message, status=status, detail=detail, retry_after=wait, refusal=refusal)
 
 

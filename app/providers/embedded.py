@@ -8,11 +8,11 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import msgspec
 
-from app.kit.ids import new_id
 from app.providers.asgi import Receive, Scope, Send, StreamingAsgiTransport
 from app.providers.client import Provider
 from app.providers.models import ProviderSpec
@@ -127,7 +127,7 @@ def _chunks(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _envelope(kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{new_id()}", "object": kind, "created": int(time.time()), "model": MODEL}
+    return {"id": f"chatcmpl-{uuid4()}", "object": kind, "created": int(time.time()), "model": MODEL}
 
 
 def _error(message: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ FAILURE_KEPT_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
 
-class Remembered:
+class CachedModelList:
     """The list that `ask` brings: asked for once, however many want it, and again when it has become old."""
 
     def __init__(self, ask: Callable[[], Awaitable[Sequence[str]]]) -> None:

@@ -4,10 +4,7 @@ The openai package brings such a transport too. This one keeps no cookies, and g
 httpx2's reading of it, passes each piece through four generators, which stay with every open stream.
 """
 
-import math
-import time
 from collections.abc import AsyncIterator
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
 from urllib.request import getproxies
@@ -15,6 +12,8 @@ from urllib.request import getproxies
 import aiohttp
 import httpx2
 from openai import APITimeoutError, DefaultAioHttpClient
+
+from app.retry_after import parse_retry_after
 
 MAX_RETRY_WAIT_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 60.0
@@ -59,7 +58,7 @@ class HttpClient(DefaultAioHttpClient):
             response = await self._sent(request, kwargs)
         except httpx2.ReadTimeout as error:
             raise APITimeoutError(request=request) from error
-        if (retry_after(response) or 0) > MAX_RETRY_WAIT_SECONDS:
+        if (parse_retry_after(response.headers.get("Retry-After")) or 0) > MAX_RETRY_WAIT_SECONDS:
             response.headers["x-should-retry"] = "false"
         return response
 
@@ -135,16 +134,3 @@ class Body(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._answer.release()
-
-
-def retry_after(response: httpx2.Response) -> float | None:
-    """The seconds of `Retry-After`, which holds them or a date; None when it holds neither."""
-    value = response.headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.auth.service import KeyService
-from app.kit.http import service
+from app.edge.services import service
 from tests.support.client import Client
 from tests.support.server import Server
 

@@ -7,7 +7,7 @@ from quart import Response
 
 from app.auth.keytext import new_key_text
 from app.auth.scopes import Scope
-from app.kit.operation import PUBLIC, operation_of
+from app.edge.operation import PUBLIC, operation_of
 from tests.conftest import StartServer
 from tests.support.client import Client
 from tests.support.logs import logging_to

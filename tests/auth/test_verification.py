@@ -1,24 +1,26 @@
 """What checking a key costs: no look-up for a mistyped one, none for one that was just seen, and never a write."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from shutil import copy
+from typing import TypeVar
 
 import pytest
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import Connection, delete, select, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.auth.keytext import ALPHABET, is_well_formed, new_key_text
 from app.auth.models import ApiKeyRow
 from app.auth.service import ANONYMOUS, CACHE_SECONDS, LAST_USED_EVERY, KeyService
+from app.crypto import SecretBox
+from app.database.engine import Database, sqlite_url
 from app.errors import Unauthorized
-from app.kit.crypto import SecretBox
-from app.kit.db import Database, sqlite_url
 from tests.support.client import Client
 from tests.support.server import Server
+
+T = TypeVar("T")
 
 
 class CountingDatabase(Database):
@@ -27,17 +29,13 @@ class CountingDatabase(Database):
     reads = 0
     writes = 0
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, act: Callable[[Connection], T]) -> T:
         self.reads += 1
-        async with super().read() as connection:
-            yield connection
+        return await super().read(act)
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, act: Callable[[Connection], T]) -> T:
         self.writes += 1
-        async with super().write() as connection:
-            yield connection
+        return await super().write(act)
 
 
 @pytest.fixture
@@ -90,8 +88,7 @@ async def test_a_remembered_key_is_looked_up_again_after_a_while(
 ) -> None:
     made, key = await lone_keys.create(name="test", scopes=["chat"])
     await lone_keys.verify(key)
-    async with database.write() as connection:
-        await connection.execute(text("DELETE FROM api_keys"))  # behind the service's back
+    await database.write(lambda connection: connection.execute(delete(ApiKeyRow)))  # behind the service's back
     assert (await lone_keys.verify(key)).key_id == made.id
     later = time.monotonic() + CACHE_SECONDS + 1
     monkeypatch.setattr("app.auth.service.time.monotonic", lambda: later)
@@ -152,8 +149,8 @@ async def test_when_a_key_was_last_used_is_shown(admin: Client, keys: KeyService
 
 async def test_only_a_keyed_hash_is_stored(lone_keys: KeyService, database: CountingDatabase) -> None:
     made, key = await lone_keys.create(name="test", scopes=["chat"])
-    async with database.read() as connection:
-        row = (await connection.execute(select(ApiKeyRow).where(ApiKeyRow.id == made.id))).one()
+    query = select(ApiKeyRow).where(ApiKeyRow.id == made.id)
+    row = await database.read(lambda connection: connection.execute(query).one())
     assert row.digest == SecretBox(b"m" * 32).digest(key) != SecretBox(b"n" * 32).digest(key)
     stored = b"\n".join(path.read_bytes() for path in Path(database.url.partition("///")[2]).parent.iterdir())
     assert key.encode() not in stored

@@ -16,8 +16,8 @@ import pytest
 
 from app import backup
 from app.backup import BackupError, back_up, finish_restore, restore
-from app.kit.db import sqlite_url
-from app.kit.migrations import head, problems
+from app.database.engine import sqlite_url
+from app.database.migrations import head, problems
 from tests.conftest import StartServer
 from tests.knowledge.conftest import Library
 from tests.support.client import Client, text_of

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from chaos.plan import Plan
 from chaos.storm import weather
 from chaos.writers import write
 
 
+@pytest.mark.xdist_group("timing")
 async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path: Path) -> None:
     plan = Plan(seed=20261121, seconds=20, kills=2, cuts=25, clients=10, sessions=5)
     storm = await weather(plan, tmp_path, lambda _: None)

@@ -88,6 +88,7 @@ async def test_what_cannot_be_written_is_503_and_what_was_there_is_intact(
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.xdist_group("timing")
 async def test_a_reply_waits_for_the_disk(process: ServerProcess, http: httpx2.AsyncClient, model: ModelServer) -> None:
     gate = asyncio.Event()
     model.script(reply(numbered(40), gate=gate, hold_after=5))

@@ -11,6 +11,7 @@ from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import numbered, reply
 from tests.support.client import Client, text_of
+from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -95,10 +96,9 @@ async def test_keys_survive_a_restart_and_end_after_a_day(start_server: StartSer
     async with start_server() as server, Client(server, text) as client:
         assert (await send(client, "k1")).content == first.content
         assert len(model.requests) == 1
-        async with server.core.database.write() as connection:
-            await connection.exec_driver_sql(
-                "UPDATE idempotency_keys SET created_at = datetime(created_at, '-24 hours')"
-            )
+        await execute(
+            server.core.database, "UPDATE idempotency_keys SET created_at = datetime(created_at, '-24 hours')"
+        )
         assert (await send(client, "k1")).content != first.content
     assert len(model.requests) == 2
 
@@ -126,7 +126,7 @@ async def test_an_upload_that_is_broken_off_takes_its_claim_along(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Broken off when the row was just committed: neither the row nor the claim stays, and a retry stores the file."""
-    from app.kit.idempotency import record as real
+    from app.idempotency import record as real
 
     def record_and_be_cancelled(*arguments: Any) -> None:
         real(*arguments)
@@ -160,17 +160,16 @@ async def test_a_bot_message_whose_answer_a_crash_swallowed_is_not_added_again(c
     body = {"umo": "webchat:FriendMessage:s1", "message": "News"}
     headers = {"Idempotency-Key": "m1"}
     first = await client.request("POST", "/api/v1/im/message", json=body, headers=headers)
-    async with server.core.database.write() as connection:
-        await connection.exec_driver_sql("DELETE FROM idempotency_keys")
+    await execute(server.core.database, "DELETE FROM idempotency_keys")
     second = await client.request("POST", "/api/v1/im/message", json=body, headers=headers)
     assert first.json()["data"] == second.json()["data"]
     assert len(await client.history("s1", "s1")) == 1
 
 
 def test_claims_are_kept_for_a_day() -> None:
-    from app.kit.idempotency import KEPT
+    from app.idempotency import RETENTION
 
-    assert timedelta(hours=24) == KEPT
+    assert timedelta(hours=24) == RETENTION
 
 
 async def test_a_repeat_is_text_for_text_the_reply(client: Client) -> None:

@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from app.chat.events import Event, ReasoningDelta, Stretch, TextDelta
-from app.chat.log import MAX_PIECE_EVENTS, RunLog
+from app.chat.runs.events import Event, EventBatch, ReasoningDelta, TextDelta
+from app.chat.runs.log import MAX_PIECE_EVENTS, RunLog
 
 HIDDEN = ReasoningDelta("not shown to this kind")
 
@@ -100,7 +100,7 @@ class LogMachine(RuleBasedStateMachine):
         assert list(self.log.events) == self.events
         assert self.log.last_number == len(self.events)
         half = len(self.events) // 2
-        assert self.log.since(half) == Stretch(half + 1, self.events[half:])
+        assert self.log.since(half) == EventBatch(half + 1, self.events[half:])
 
     def teardown(self) -> None:
         if not self.log.closed:

@@ -65,8 +65,8 @@ async def test_a_full_queue_is_429_at_once(client: Client, model: ModelServer) -
 
 
 async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client: Client) -> None:
-    from app.chat.engine import RunEngine
-    from app.kit.http import service_of
+    from app.chat.runs.engine import RunEngine
+    from app.edge.services import service_of
 
     await asyncio.gather(*(client.chat("Hi", session_id=f"s{n}") for n in range(20)))
     engine = service_of(server.app, RunEngine)

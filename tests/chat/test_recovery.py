@@ -89,6 +89,7 @@ async def websocket_resume(process: ServerProcess, run_id: str, after: int) -> l
     return frames
 
 
+@pytest.mark.xdist_group("timing")
 async def test_kill_9_in_mid_reply_loses_the_last_second_at_most(
     process: ServerProcess, client: Client, model: ModelServer
 ) -> None:
@@ -232,6 +233,7 @@ async def test_a_run_that_outlasts_the_drain_is_kept_and_its_readers_are_told(
         assert (await client.history("s1"))[1]["parts"][0]["text"] == "t0 t1 t2 "
 
 
+@pytest.mark.xdist_group("timing")
 async def test_a_second_sigterm_ends_at_once(process: ServerProcess, client: Client, model: ModelServer) -> None:
     model.script(answers.hang_after(3))
     async with client.chatting("Hi", session_id="s1") as events:

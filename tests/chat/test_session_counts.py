@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.kit import migrations
-from app.kit.db import sqlite_url
+from app.database import migrations
+from app.database.engine import sqlite_url
 from tests.support.client import Client
 
 COUNTED = "SELECT creator, platform_id, COUNT(*) FROM sessions GROUP BY creator, platform_id ORDER BY 1, 2"

@@ -13,7 +13,7 @@ def page(name: str) -> str:
 
 
 def section(text: str, heading: str) -> str:
-    """What stands below a heading, up to the next one of its rank or above."""
+    """The text below a heading, up to the next heading of its rank or above."""
     (start,) = re.finditer(rf"^(#+) {re.escape(heading)}$", prose(text), re.MULTILINE)
     rest = text[start.end() :]
     end = re.search(rf"^#{{1,{len(start[1])}}} ", prose(rest), re.MULTILINE)
@@ -25,11 +25,16 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def prose(text: str) -> str:
-    """The text with its code blocks blanked out, all else in its place: a `#` in code is no heading."""
-    return re.sub(r"^```.*?^```$", lambda found: re.sub(r"[^\n]", " ", found[0]), text, flags=re.DOTALL | re.MULTILINE)
+    """The text with its code blocks blanked out in place, since a `#` in code is not a heading."""
+    return re.sub(r"^```.*?^```$", lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL | re.MULTILINE)
+
+
+def headings(text: str) -> list[tuple[int, str]]:
+    """The rank and the title of each heading, in order."""
+    return [(len(match[1]), match[2]) for match in _HEADING.finditer(prose(text))]
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that the headings make."""
-    titles = [found[2].lower() for found in _HEADING.finditer(prose(text))]
+    """The anchors of the headings."""
+    titles = [title.lower() for _, title in headings(text)]
     return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-"""The examples of the pages do what the pages say, on a server that was started as a stranger starts it."""
+"""The examples in the pages work, on a server that was started as the README says."""
 
 import asyncio
 import json
@@ -18,24 +18,37 @@ from typing import Any
 
 import msgspec
 import pytest
+from quart import Quart
 
+import app.profiles.routes as profile_routes
+import tests.chat.test_profiles as profile_tests
+from app.bootstrap import EVENT_SCHEMAS
+from app.bots.adapters.base import Adapter, Target
 from app.chat.parts import Text
-from app.chat.schemas import CHAT_EVENT
-from app.configs.models import ProfileFile
-from app.errors import BadRequest
-from app.im.adapters.base import Adapter, Target
+from app.doors.open_api.schemas import CHAT_EVENT
+from app.edge.openapi import build_document
+from app.edge.operation import Param
+from app.errors import BadRequest, NotFound
+from app.profiles.models import ProfileFile
 from app.settings import Settings
 from tests.docs.pages import ROOT, blocks, page, section
+from tests.support.client import Client
 from tests.support.model_server import ModelServer
+from tests.support.server import Server
+from tests.support.spec import SpecValidator
 
 PALAVER = [sys.executable, "-c", "from app.cli import main; main()"]
 README = page("README.md")
+TOUR = page("docs/tour.md")
+MODELS = page("docs/models.md")
+KEYS = page("docs/keys.md")
+CONTRIBUTING = page("CONTRIBUTING.md")
 BOTS = page("docs/bots.md")
 
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A server on a new data folder, in a folder of the stranger's own; `printed` is what the start printed."""
+    """A newcomer's server in a folder of its own; `printed` is the output of the start."""
 
     folder: Path
     printed: str
@@ -51,28 +64,28 @@ class Stranger:
         return str(key)
 
     def run(self, *command: str, **environment: str) -> str:
-        """What the command prints; it must succeed."""
+        """Run a command that must succeed, and return its output."""
         variables = _environment(PALAVER_URL=self.url, PALAVER_KEY=self.key, **environment)
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=60, check=False
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
     def shell(self, script: str, **environment: str) -> str:
-        # What the reader fills in is in the environment already.
+        # The values that the reader fills in are in the environment already.
         script = re.sub(r"^export PALAVER_\w+=.*$", "", script, flags=re.MULTILINE)
         return self.run("bash", "-euc", script, **environment)
 
 
 def _environment(**more: str) -> dict[str, str]:
-    known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**known, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "NO_PROXY": "*", **more}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "NO_PROXY": "*", **more}
 
 
 @contextmanager
 def started(folder: Path, **environment: str) -> Iterator[Stranger]:
-    """A server on a new data folder that has printed all it prints, of which the last is the curl line."""
+    """Start a server on a new data folder, and read its output up to the curl line, which is the last."""
     process = subprocess.Popen(
         [*PALAVER, "serve", "--port", "0"],
         cwd=folder,
@@ -102,10 +115,10 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
 
 
 def test_the_start_prints_what_the_readme_shows(stranger: Stranger) -> None:
-    shown = stranger.printed.replace(stranger.key, "plv_...").replace(stranger.url, "http://127.0.0.1:6185")
-    shown = shown.replace(str(stranger.folder), "/home/you/palaver")
-    (wanted,) = blocks(section(README, "Start"), "text")
-    assert shown == wanted
+    output = stranger.printed.replace(stranger.key, "plv_...").replace(stranger.url, "http://127.0.0.1:6185")
+    output = output.replace(str(stranger.folder), "/home/you/palaver")
+    (example,) = blocks(section(README, "Start"), "text")
+    assert output == example
 
 
 def test_the_printed_curl_line_answers(stranger: Stranger) -> None:
@@ -115,9 +128,29 @@ def test_the_printed_curl_line_answers(stranger: Stranger) -> None:
     assert "OPENAI_API_KEY" in events[-3]["data"]
 
 
+def test_the_five_minutes_in_curl_run(stranger: Stranger) -> None:
+    minutes = section(README, "Five minutes").partition("### A key")[0]
+    output = stranger.shell("\n".join(blocks(minutes, "sh")))
+    assert '"status":"error"' not in output
+    assert len([event for event in _events(output) if event["type"] == "end"]) == 2
+    for expected in ('"filename":"plants.txt","type":"file"', '"display_name":"What grows in the shade?"'):
+        assert expected in output, expected
+
+
+def test_the_python_program_of_the_five_minutes_prints_the_reply(stranger: Stranger) -> None:
+    (program,) = blocks(section(README, "Chat with Python"), "python")
+    output = stranger.run(sys.executable, "-c", program)
+    assert output == _reply_of(stranger, "python") + "\n"
+
+
+def test_the_openai_program_of_the_five_minutes_prints_the_reply(stranger: Stranger) -> None:
+    (program,) = blocks(section(README, "OpenAI's client"), "python")
+    output = stranger.run(sys.executable, "-c", program)
+    assert output.startswith("You said: “Hello from OpenAI's client”")
+
+
 def test_the_tour_in_curl_runs(stranger: Stranger) -> None:
-    tour = section(README, "curl")
-    output = stranger.shell("\n".join(blocks(tour, "sh")))
+    output = stranger.shell("\n".join(blocks(section(TOUR, "curl"), "sh")))
     assert '"status":"error"' not in output
     ends = [event for event in _events(output) if event["type"] == "end"]
     assert len(ends) == 3  # the first question's, the replay's, the one about the file
@@ -135,17 +168,18 @@ def test_the_tour_in_curl_runs(stranger: Stranger) -> None:
         assert expected in output, expected
 
 
-def test_the_events_that_are_shown_are_real_ones() -> None:
+@pytest.mark.parametrize(("text", "heading"), [(README, "Chat with curl"), (TOUR, "curl")], ids=["README", "tour"])
+def test_the_example_events_have_the_members_of_real_ones(text: str, heading: str) -> None:
     shapes = {shape["properties"]["type"]["const"]: shape for shape in CHAT_EVENT["oneOf"]}
-    (shown,) = blocks(section(README, "curl"), "text")
-    for event in _events(shown):
+    (example,) = blocks(section(text, heading), "text")
+    for event in _events(example):
         assert set(event) == set(shapes[event["type"]]["properties"])
 
 
 def test_the_python_program_leaves_resumes_and_has_the_whole_reply(stranger: Stranger) -> None:
-    (program,) = blocks(section(README, "Python"), "python")
+    (program,) = blocks(section(TOUR, "Python"), "python")
     output = stranger.run(sys.executable, "-c", program)
-    assert _said(stranger, "python") in output
+    assert _reply_of(stranger, "python") in output
     assert output.endswith("user complete\n" + output.splitlines()[-1] + "\n")
     assert output.splitlines()[-1].endswith("assistant complete")
 
@@ -157,39 +191,42 @@ def test_the_javascript_program_has_the_whole_reply(stranger: Stranger) -> None:
     version = stranger.run(node, "--version")
     if int(version.removeprefix("v").partition(".")[0]) < 20:
         pytest.skip(f"node is {version}")
-    (program,) = blocks(section(README, "JavaScript"), "js")
+    (program,) = blocks(section(TOUR, "JavaScript"), "js")
     (stranger.folder / "chat.mjs").write_text(program)
     output = stranger.run(node, "chat.mjs")
-    assert _said(stranger, "js") in output
+    assert _reply_of(stranger, "js") in output
     assert re.search(r"\nsaved as message \d+\n$", output)
 
 
 def test_the_commands_for_keys_run(stranger: Stranger) -> None:
-    (script,) = blocks(section(README, "Keys"), "sh")
+    (script,) = blocks(section(KEYS, "Managing keys"), "sh")
     create, create_bound, listing, rotate, revoke, delete = (
         line.removeprefix(".venv/bin/palaver ").split() for line in script.splitlines()
     )
     another = blocks(section(README, "Start"), "sh")[-1].removeprefix(".venv/bin/palaver ").split()
+    (for_alice,) = blocks(section(README, "A key"), "sh")
+    assert for_alice.removeprefix(".venv/bin/palaver ").split() == create_bound
     key = stranger.run(*PALAVER, *create).splitlines()[-1]
     for words in (create_bound, another):
         assert stranger.run(*PALAVER, *words).startswith("plv_")
     (row,) = [line for line in stranger.run(*PALAVER, *listing).splitlines() if " shop " in line]
     key_id = row.split()[0]
 
-    def on_it(words: list[str]) -> str:
+    def run_on_key(words: list[str]) -> str:
         return stranger.run(*PALAVER, *(key_id if word == "KEY_ID" else word for word in words))
 
-    rotated = on_it(rotate).splitlines()[-1]
+    rotated = run_on_key(rotate).splitlines()[-1]
     for text in (key, rotated):
         assert '"status":"ok"' in stranger.run("curl", "-s", *_get(stranger, "/api/v1/chat/sessions?username=a", text))
-    on_it(revoke)
+    run_on_key(revoke)
     answer = stranger.run("curl", "-s", *_get(stranger, "/api/v1/chat/sessions?username=a", rotated))
     assert json.loads(answer)["code"] == "invalid_api_key"
-    on_it(delete)
+    run_on_key(delete)
 
 
-async def test_the_variables_bring_in_a_model_server(model: ModelServer, tmp_path: Path) -> None:
+async def test_the_variables_configure_a_model_server(model: ModelServer, tmp_path: Path) -> None:
     lines = blocks(section(README, "A real model"), "sh")[0].splitlines()
+    assert lines == blocks(section(MODELS, "A real model"), "sh")[0].splitlines()
     (ollama,) = [line for line in lines if line.endswith("# Ollama")]
     variables = dict(word.split("=", 1) for word in ollama.partition(" make run")[0].split())
     variables["OPENAI_BASE_URL"] = model.base_url
@@ -203,31 +240,31 @@ async def test_the_variables_bring_in_a_model_server(model: ModelServer, tmp_pat
     assert model.requests[0].body["model"] == variables["PALAVER_OPENAI_MODEL"]
 
 
-def test_the_files_that_are_shown_can_be_used() -> None:
-    (settings,) = blocks(section(README, "A real model"), "toml")
-    assert [each.id for each in Settings(**tomllib.loads(settings)).providers] == ["local", "openai"]
-    (profile,) = blocks(section(README, "Profiles"), "toml")
+def test_the_example_files_are_valid() -> None:
+    (settings,) = blocks(section(MODELS, "A real model"), "toml")
+    assert [provider.id for provider in Settings(**tomllib.loads(settings)).providers] == ["local", "openai"]
+    (profile,) = blocks(section(MODELS, "Profiles"), "toml")
     assert msgspec.convert(tomllib.loads(profile), ProfileFile).to_profile("gardener").history_messages == 20
 
 
-def test_the_webhook_receiver_takes_what_the_bot_sends(stranger: Stranger) -> None:
+def test_the_webhook_receiver_accepts_the_messages_of_the_bot(stranger: Stranger) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     create, send = blocks(section(BOTS, "webhook"), "sh")
     admin = stranger.run(*PALAVER, "keys", "create", "--name", "admin", "--scope", "admin").splitlines()[-1]
-    made = stranger.shell(create.replace("127.0.0.1:9000", address), PALAVER_ADMIN_KEY=admin)
-    secret = json.loads(made)["data"]["generated_secrets"]["secret"]
+    answer = stranger.shell(create.replace("127.0.0.1:9000", address), PALAVER_ADMIN_KEY=admin)
+    secret = json.loads(answer)["data"]["generated_secrets"]["secret"]
 
     (program,) = blocks(section(BOTS, "webhook"), "python")
     program = program.replace('("127.0.0.1", 9000)', str(("127.0.0.1", int(address.partition(":")[2]))))
     with _receiver(program, secret) as receiver:
-        answer = json.loads(stranger.shell(send))
+        sending = json.loads(stranger.shell(send))
         assert receiver.stdout is not None
         assert "hostas" in receiver.stdout.readline()
-    assert answer["data"] == {"message_id": "m-1", "umo": "support:GroupMessage:room:7"}
+    assert sending["data"] == {"message_id": "m-1", "umo": "support:GroupMessage:room:7"}
 
 
-async def test_the_adapter_that_is_shown_works(tmp_path: Path) -> None:
+async def test_the_example_adapter_works(tmp_path: Path) -> None:
     names: dict[str, Any] = {"__name__": "line_file"}
     (program,) = blocks(section(BOTS, "Writing an adapter"), "python")
     exec(compile(program, "docs/bots.md", "exec"), names)
@@ -244,13 +281,28 @@ async def test_the_adapter_that_is_shown_works(tmp_path: Path) -> None:
         factory.build("diary", msgspec.convert({"path": "lines"}, factory.config_type))
 
 
+async def test_the_example_route_passes_its_example_tests(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spec_with_the_route(app: Quart) -> SpecValidator:
+        return SpecValidator(build_document(app, EVENT_SCHEMAS))
+
+    monkeypatch.setattr("tests.support.client.spec_of", spec_with_the_route)
+    example_tests, view = blocks(section(CONTRIBUTING, "Add a route"), "python")
+    module = {**vars(profile_routes), "blueprint": server.app, "Param": Param, "NotFound": NotFound}
+    exec(compile(view, "CONTRIBUTING.md", "exec"), module)
+    module = dict(vars(profile_tests))
+    exec(compile(example_tests, "CONTRIBUTING.md", "exec"), module)
+    async with Client(server, await server.new_key()) as client:
+        await module["test_one_profile_can_be_read"](server, client)
+        await module["test_an_unknown_profile_is_not_found"](client)
+
+
 @contextmanager
 def _receiver(program: str, secret: str) -> Iterator["subprocess.Popen[str]"]:
-    announced = program.replace("HTTPServer((", "hook = HTTPServer((").replace(
+    program = program.replace("HTTPServer((", "hook = HTTPServer((").replace(
         ".serve_forever()", "\nprint('listening', flush=True)\nhook.serve_forever()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", announced],
+        [sys.executable, "-c", program],
         env=_environment(WEBHOOK_SECRET=secret),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -269,8 +321,8 @@ def _events(output: str) -> list[Mapping[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in output.splitlines() if line.startswith("data: ")]
 
 
-def _said(stranger: Stranger, session_id: str) -> str:
-    """The reply in the history of a session of one question."""
+def _reply_of(stranger: Stranger, session_id: str) -> str:
+    """The newest reply in a session's history."""
     path = f"/api/v1/chat/sessions/{session_id}/messages?username=alice"
     newest = json.loads(stranger.run("curl", "-s", *_get(stranger, path, stranger.key)))["data"]["messages"][0]
     return str(newest["parts"][0]["text"])

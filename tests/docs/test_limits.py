@@ -1,32 +1,32 @@
-"""The numbers that the pages tell are the code's."""
+"""The numbers in the pages are those of the code."""
 
 import re
 
 import pytest
 
 from app.auth.service import CACHE_SECONDS
+from app.bots.adapters.webhook import RetryPolicy
+from app.chat.fields import MAX_NAME_CHARS
 from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES
-from app.chat.requests import MAX_NAME_CHARS
 from app.chat.store import EVENTS_KEPT, LEASE
-from app.chat.ws import STREAMS_PER_SOCKET
+from app.database.engine import BUSY_TIMEOUT_SECONDS
+from app.doors.open_api.websocket import STREAMS_PER_SOCKET
+from app.edge.bodies import MAX_JSON_DEPTH
+from app.edge.sse import HEARTBEAT_SECONDS
 from app.files.extraction.models import DocumentLimits
 from app.files.multipart import IDLE_SECONDS
-from app.im.adapters.webhook import RetryPolicy
-from app.kit.db import BUSY_TIMEOUT_SECONDS
-from app.kit.http import MAX_JSON_DEPTH
-from app.kit.sse import HEARTBEAT_SECONDS
-from app.servers.models import KEEP_ALIVE_SECONDS
+from app.server.options import KEEP_ALIVE_SECONDS
 from app.settings import Settings
-from tests.docs.pages import page, section
+from tests.docs.pages import page
 
 MIB = 1024**2
 
 
 def test_the_limits_with_a_variable_are_its_default() -> None:
-    table = section(page("README.md"), "Limits")
-    told = re.findall(r"(\d[\d,]*) ?(MiB|\w*) \(`PALAVER_(\w+)`\)", table)
-    assert len(told) == table.count("`PALAVER_") > 0
-    for number, unit, variable in told:
+    table = page("docs/limits.md")
+    limits = re.findall(r"(\d[\d,]*) ?(MiB|\w*) \(`PALAVER_(\w+)`\)", table)
+    assert len(limits) == table.count("`PALAVER_") > 0
+    for number, unit, variable in limits:
         value = float(number.replace(",", "")) * (MIB if unit == "MiB" else 1)
         assert value == Settings.model_fields[variable.lower()].default, variable
 
@@ -34,17 +34,20 @@ def test_the_limits_with_a_variable_are_its_default() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("README.md", f"nested {MAX_JSON_DEPTH} levels deep"),
-        ("README.md", f"{IDLE_SECONDS:.0f} seconds of silence"),
-        ("README.md", f"{MAX_NAME_CHARS} characters, no control characters"),
-        ("README.md", f"Replies streaming on one WebSocket | {STREAMS_PER_SOCKET} |"),
-        ("README.md", f"The newest {IMAGES_SHOWN} of what it is shown, {MAX_IMAGE_BYTES // MIB} MiB each"),
-        ("README.md", f"The first {DocumentLimits().max_text_chars:,} characters"),
-        ("README.md", f"A comment line after {HEARTBEAT_SECONDS:.0f} seconds"),
-        ("README.md", f"connections are kept for {KEEP_ALIVE_SECONDS:.0f} seconds"),
-        ("README.md", f"a run's events for {EVENTS_KEPT.total_seconds() / 3600:.0f} hours"),
+        ("docs/limits.md", f"nested {MAX_JSON_DEPTH} levels deep"),
+        ("docs/limits.md", f"{IDLE_SECONDS:.0f} seconds of silence"),
+        ("docs/limits.md", f"{MAX_NAME_CHARS} characters, no control characters"),
+        ("docs/limits.md", f"Replies streaming on one WebSocket | {STREAMS_PER_SOCKET} |"),
+        ("docs/limits.md", f"The newest {IMAGES_SHOWN} of the conversation, {MAX_IMAGE_BYTES // MIB} MiB each"),
+        ("docs/limits.md", f"The first {DocumentLimits().max_text_chars:,} characters"),
+        ("docs/limits.md", f"A comment line after {HEARTBEAT_SECONDS:.0f} seconds"),
+        ("docs/deployment.md", f"connections are kept for {KEEP_ALIVE_SECONDS:.0f} seconds"),
+        ("docs/limits.md", f"a run's events for {EVENTS_KEPT.total_seconds() / 3600:.0f} hours"),
         ("ARCHITECTURE.md", f"a lease of {LEASE.total_seconds():.0f} seconds"),
-        ("docs/decisions/0002-one-writer-for-sqlite.md", f"busy timeout of {BUSY_TIMEOUT_SECONDS} seconds"),
+        (
+            "docs/decisions/0101-use-cases-are-functions-of-a-connection.md",
+            f"busy timeout of {BUSY_TIMEOUT_SECONDS} seconds",
+        ),
         ("docs/decisions/0005-checking-a-key.md", f"remembered for {CACHE_SECONDS:.0f} seconds"),
     ],
 )
@@ -52,7 +55,7 @@ def test_the_numbers_are_those_of_the_code(name: str, sentence: str) -> None:
     assert sentence in " ".join(page(name).split())
 
 
-def test_the_webhook_is_tried_as_often_as_told() -> None:
+def test_the_webhook_is_retried_as_documented() -> None:
     policy = RetryPolicy()
     assert (policy.tries, policy.total) == (3, 10.0)
     assert "three times in all and within ten seconds" in page("docs/bots.md")

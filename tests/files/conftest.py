@@ -14,10 +14,10 @@ from sqlalchemy import select
 
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
+from app.database.engine import Database
+from app.edge.services import service
 from app.files.models import AttachmentRow
 from app.files.service import FileService
-from app.kit.db import Database
-from app.kit.http import service
 from tests.conftest import StartServer
 from tests.support.client import Client
 
@@ -73,8 +73,7 @@ class Served:
         return await self.client.get("/api/v1/file", params={"attachment_id": attachment_id}, headers=headers)
 
     async def rows(self) -> list[Any]:
-        async with self.database.read() as connection:
-            return list(await connection.execute(select(AttachmentRow)))
+        return await self.database.read(lambda connection: list(connection.execute(select(AttachmentRow))))
 
     def stored(self) -> list[Path]:
         """Everything in the storage folder, folders and staged files too."""

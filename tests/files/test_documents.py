@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import select
 
 from app.auth.models import Principal
+from app.database.engine import Database, sqlite_url
 from app.errors import Unavailable
-from app.files.documents import DocumentService
+from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import DocumentLimits, ExtractedText, Reason
 from app.files.extraction.reader import DocumentReader
 from app.files.models import Attachment, AttachmentTextRow
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.files.storage import open_storage
-from app.kit.db import Database, sqlite_url
-from app.kit.idempotency import Idempotency
+from app.idempotency import Idempotency
 
 CORPUS = Path(__file__).parent.parent / "data" / "documents"
 DOCUMENTS = sorted(file.with_suffix("").name for file in CORPUS.glob("*.expected"))
@@ -90,7 +90,7 @@ async def test_blocks_of_any_size_make_the_same_document(reader: DocumentReader)
 
 def test_the_server_imports_no_parser() -> None:
     code = (
-        "import sys, app.bootstrap, app.files.documents, app.files.images\n"
+        "import sys, app.bootstrap, app.files.extracted_text, app.files.images\n"
         "parsers = {'pypdf', 'docx', 'openpyxl', 'pptx', 'lxml', 'bs4', 'markdownify', 'PIL', 'charset_normalizer'}\n"
         "print(sorted(parsers & set(sys.modules)))"
     )
@@ -125,7 +125,7 @@ class Kept:
             self.database, open_storage(folder / "attachments"), Idempotency(self.database), 10 * 1024**2
         )
         self.reader = CountingReader(limits, workers=1)
-        self.documents = DocumentService(self.database, self.files, self.reader)
+        self.documents = ExtractedTextService(self.database, self.files, self.reader)
 
     async def __aenter__(self) -> "Kept":
         return self
@@ -141,8 +141,7 @@ class Kept:
         return await self.files.save(name, chunks(), OWNER)
 
     async def rows(self) -> list[Any]:
-        async with self.database.read() as connection:
-            return list(await connection.execute(select(AttachmentTextRow)))
+        return await self.database.read(lambda connection: list(connection.execute(select(AttachmentTextRow))))
 
 
 @pytest.fixture
@@ -199,7 +198,7 @@ async def test_an_attachment_that_is_deleted_meanwhile_leaves_no_text(kept: Kept
             await kept.files.delete(attachment.id, None)
             return text
 
-    documents = DocumentService(kept.database, kept.files, DeletingReader(workers=1))
+    documents = ExtractedTextService(kept.database, kept.files, DeletingReader(workers=1))
     assert (await documents.text_of(attachment)).text == "hello"
     assert await kept.rows() == []
     await documents.close()

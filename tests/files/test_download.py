@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from werkzeug.http import http_date, parse_options_header
 
+from app.files.storage import open_storage
 from tests.files.conftest import Served
 
 CONTENT = b"0123456789" * 10
@@ -311,7 +312,8 @@ async def test_read_gives_at_most_the_limit(served: Served, attachment: Any, tmp
 
 
 async def test_storage_check_fails_when_the_folder_is_gone(served: Served) -> None:
-    await served.files.check()
+    storage = open_storage(served.folder)
+    await storage.check()
     served.folder.rmdir()
     with pytest.raises(Exception, match="storage is not available"):
-        await served.files.check()
+        await storage.check()

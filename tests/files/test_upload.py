@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
+from app.database.engine import Database, DatabaseUnavailable
 from app.errors import Unavailable
-from app.files.multipart import MAX_PARTS
-from app.kit.db import Database, DatabaseUnavailable
+from app.files.forms import MAX_PARTS
+from app.files.storage import open_storage
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
+
+T = TypeVar("T")
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
 FORM = "multipart/form-data; boundary=b"
@@ -238,6 +241,7 @@ async def test_slow_upload_is_not_cut_off_by_the_body_timeout(served: Served) ->
     assert status == 200
 
 
+@pytest.mark.xdist_group("timing")
 async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.files.max_upload_bytes = 10**9
     may_go_on = asyncio.Event()
@@ -298,13 +302,12 @@ class StuckAfterCommit(Database):
         super().__init__(url)
         self.committed = asyncio.Event()
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        async with super().write() as connection:
-            yield connection
+    async def write(self, act: Callable[[Connection], T]) -> T:
+        result = await super().write(act)
         if not self.committed.is_set():
             self.committed.set()
             await asyncio.Event().wait()
+        return result
 
 
 async def test_request_cancelled_after_the_commit_leaves_neither_row_nor_object(
@@ -333,10 +336,10 @@ async def test_sweep_removes_what_killed_uploads_left_and_nothing_else(served: S
     leftover = served.folder / "ab" / "cd" / "abcd0123#1"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
-    assert await served.files.sweep() == 1
+    assert await open_storage(served.folder).sweep() == 1
     assert served.stored() == kept
     assert (await served.content(data["attachment_id"])).content == b"kept"
-    assert await served.files.sweep() == 0
+    assert await open_storage(served.folder).sweep() == 0
 
 
 async def test_upload_needs_the_scope_file(served: Served) -> None:

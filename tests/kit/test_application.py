@@ -1,16 +1,14 @@
 """What is left of Quart: hooks and views of either kind, any host, no sessions."""
 
 import threading
-import uuid
 from collections.abc import Iterable
 
 import pytest
 from quart import session
 from werkzeug.exceptions import BadRequest
 
-from app.kit.application import Application
-from app.kit.headers import ReceivedHeaders
-from app.kit.ids import new_id
+from app.edge.application import Application
+from app.edge.headers import ReceivedHeaders
 
 
 async def test_functions_that_are_not_coroutines_run_in_threads_each_time() -> None:
@@ -62,14 +60,6 @@ async def test_there_are_no_sessions() -> None:
     response = await app.test_client().get("/", headers={"Cookie": "session=abc"})
     assert await response.get_json() == []
     assert "Set-Cookie" not in response.headers
-
-
-def test_ids_are_random_uuids() -> None:
-    ids = [new_id() for _ in range(1000)]
-
-    assert len(set(ids)) == 1000
-    assert all(str(uuid.UUID(each)) == each for each in ids)
-    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {(4, uuid.RFC_4122)}
 
 
 HEADERS = [("Remote-Addr", "127.0.0.1"), ("Accept", "a/b"), ("Accept", "c/d"), ("X-Number", "12"), ("X-Empty", "")]

@@ -8,7 +8,7 @@ import pytest
 from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, HTTPScope
 from quart import Quart, Response, request
 
-from app.kit.body import install_bounded_bodies
+from app.edge.backpressure import install_bounded_bodies
 
 END: Any = {"type": "http.request", "body": b"", "more_body": False}
 LEFT: Any = {"type": "http.disconnect"}

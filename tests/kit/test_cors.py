@@ -6,9 +6,12 @@ import pytest
 from quart import Quart, websocket
 from quart.testing.connections import WebsocketDisconnectError
 
-from app.kit.cors import install_cors
-from app.kit.http import install_errors, ok, provide
-from app.kit.observability import Metrics, install_observability
+from app.edge.cors import install_cors
+from app.edge.errors import install_errors
+from app.edge.request_log import install_observability
+from app.edge.responses import ok
+from app.edge.services import provide
+from app.telemetry.metrics import Metrics
 
 FRIEND = "https://chat.example.com"
 

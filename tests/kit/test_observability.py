@@ -14,12 +14,16 @@ import structlog
 from quart import Quart, websocket
 from quart.testing import QuartClient
 
+from app.edge.errors import install_errors
+from app.edge.request_log import install_observability
+from app.edge.responses import ok
+from app.edge.services import provide
+from app.edge.sse import frame, stream_response
 from app.errors import Conflict
-from app.kit.http import install_errors, ok, provide
-from app.kit.linefields import add_line_fields, begin_line_fields
-from app.kit.lines import KEY_FORMS, PlainConsole, Redaction
-from app.kit.observability import Metrics, configure_logging, install_observability
-from app.kit.sse import frame, stream_response
+from app.telemetry.context import add_line_fields, begin_line_fields
+from app.telemetry.lines import KEY_FORMS, PlainConsole, Redaction
+from app.telemetry.logs import configure_logging
+from app.telemetry.metrics import Metrics
 from tests.support.logs import logging_to, parsed
 
 KEY = "plv_0123456789abcdefghijABCDEFGHIJ01abcdef"
@@ -159,7 +163,7 @@ async def test_the_line_of_a_request_looks_as_any_other(
     await app.test_client().get(f"/fine/{quote(name, safe='%')}", headers={"X-Request-ID": request_id})
     line = lines.getvalue().splitlines()[-1]
     begin_line_fields(request_id=request_id)
-    structlog.get_logger("app.kit.observability").info(
+    structlog.get_logger("app.telemetry.observability").info(
         "request",
         method="GET",
         path=f"/fine/{name.replace('%25', '%')}",

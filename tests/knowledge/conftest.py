@@ -91,5 +91,5 @@ def stored(data_dir: Path) -> list[Path]:
 
 
 async def rows(server: Server, table: str) -> int:
-    async with server.core.database.read() as connection:
-        return int((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
+    query = text(f"SELECT count(*) FROM {table}")
+    return int(await server.core.database.read(lambda connection: connection.execute(query).scalar_one()))

@@ -13,10 +13,10 @@ import httpx2
 import pytest
 from sqlalchemy import delete, update
 
+from app.database.engine import Database, DatabaseUnavailable, sqlite_url
 from app.files.models import AttachmentRow
-from app.kit.db import Database, DatabaseUnavailable, sqlite_url
 from app.knowledge.models import DocumentRow
-from app.knowledge.store import Held, IndexStore
+from app.knowledge.store import IndexStore, Lease
 from tests.conftest import StartServer
 from tests.knowledge.conftest import ROOT, Library, rows, stored
 from tests.support.answers import Answer, raw, status
@@ -113,10 +113,10 @@ async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(
     collection_id = (await library.create())["collection_id"]
     add_passages = IndexStore.add_passages
 
-    async def deleting(store: IndexStore, held: Held, *args: Any, **options: Any) -> None:
-        await add_passages(store, held, *args, **options)
-        if held.document.title == "doomed":
-            await library.call("DELETE", f"/collections/{collection_id}/documents/{held.document.id}")
+    async def deleting(store: IndexStore, lease: Lease, *args: Any, **options: Any) -> None:
+        await add_passages(store, lease, *args, **options)
+        if lease.document.title == "doomed":
+            await library.call("DELETE", f"/collections/{collection_id}/documents/{lease.document.id}")
 
     monkeypatch.setattr(IndexStore, "add_passages", deleting)
     await library.add(collection_id, LONG, title="doomed")
@@ -207,9 +207,7 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
 async def change(data_dir: Path, *statements: Any) -> None:
     """Execute statements while no server is running."""
     database = Database(sqlite_url(data_dir / "palaver.db"))
-    async with database.write() as connection:
-        for statement in statements:
-            await connection.execute(statement)
+    await database.write(lambda connection: [connection.execute(statement) for statement in statements])
     await database.close()
 
 

@@ -8,13 +8,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 import app.auth.models
+import app.bots.models
 import app.chat.models
 import app.files.models
-import app.im.models
-import app.kit.idempotency
+import app.idempotency
 import app.knowledge.models  # noqa: F401 - imported so that their tables are in the metadata
-from app.kit import migrations
-from app.kit.db import Base, sqlite_url
+from app.database import migrations
+from app.database.engine import sqlite_url
+from app.database.tables import Base
 
 
 def test_migrations_and_models_agree(tmp_path: Path) -> None:

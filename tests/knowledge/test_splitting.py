@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.knowledge.models import Draft
+from app.knowledge.models import PassageItem
 from app.knowledge.splitting import split
 
 SIZE = 200
@@ -72,7 +72,7 @@ def test_pages_and_sheets_are_places() -> None:
 
 def test_nothing_in_a_fence_is_a_heading() -> None:
     drafts = split("# Setup\n\n```sh\n# a comment\nmake\n\nmake test\n```\n\nDone.")
-    assert drafts == [Draft(0, "Setup", "```sh\n# a comment\nmake\n\nmake test\n```\n\nDone.")]
+    assert drafts == [PassageItem(0, "Setup", "```sh\n# a comment\nmake\n\nmake test\n```\n\nDone.")]
 
 
 def test_block_that_fits_is_not_torn() -> None:

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.edge.services import service
 from app.errors import BadRequest
-from app.kit.http import service
 from app.knowledge.service import KnowledgeService
 from tests.knowledge.conftest import Library
 from tests.support.server import Server

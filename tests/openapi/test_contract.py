@@ -10,9 +10,9 @@ from quart import Quart
 
 from app.auth.scopes import Scope
 from app.bootstrap import EVENT_SCHEMAS, create_app
-from app.kit.operation import PUBLIC
-from app.kit.routes import routes
-from app.openapi import build_document
+from app.edge.openapi import build_document
+from app.edge.operation import PUBLIC
+from app.edge.routes import routes
 from app.settings import load_settings
 from tests.support.spec import SpecValidator
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from quart import Blueprint, Quart
 
-from app.kit.operation import PUBLIC, Answer, Body, Param, operation
-from app.openapi import build_document, render
+from app.edge.openapi import build_document, render
+from app.edge.operation import PUBLIC, Answer, Body, Param, operation
 from tests.support.spec import SpecError, SpecValidator
 
 

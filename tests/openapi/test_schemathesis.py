@@ -7,7 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
-from app.kit.routes import routes
+from app.edge.routes import routes
 from app.settings import ApiKeySettings
 from tests.support.server import make_settings, running
 

@@ -10,13 +10,18 @@ from quart import Quart
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app import __version__, ops
+from app import __version__
 from app.auth.guards import AuthPolicy, install_guard
-from app.kit.db import Database, DatabaseUnavailable, sqlite_url
-from app.kit.http import install_errors, provide
-from app.kit.observability import Metrics, install_observability
-from app.openapi import build_document
-from app.ops import OpsPolicy, Publisher, ReadyChecks, database_check
+from app.database.engine import Database, DatabaseUnavailable, sqlite_url
+from app.edge.errors import install_errors
+from app.edge.openapi import build_document
+from app.edge.request_log import install_observability
+from app.edge.services import provide
+from app.ops import documentation, health
+from app.ops.health import OpsPolicy
+from app.ops.publishing import Publisher
+from app.ops.readiness import ReadyChecks, database_check
+from app.telemetry.metrics import Metrics
 from tests.support.spec import SpecValidator
 
 
@@ -39,7 +44,8 @@ def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None)
     install_observability(app)
     install_errors(app, [])
     install_guard(app)
-    app.register_blueprint(ops.blueprint)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(documentation.blueprint)
     provide(app, Publisher(app))
     return app
 

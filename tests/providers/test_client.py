@@ -253,10 +253,10 @@ async def test_a_fault_is_an_error_with_a_safe_message_and_the_next_request_work
     assert (after.text, after.error) == ("You said: again", None)
 
 
-async def test_a_server_that_is_not_there_is_an_error(make_provider: MakeProvider, unused_tcp_port: int) -> None:
-    reply = await collect(make_provider(base_url=f"http://127.0.0.1:{unused_tcp_port}/v1"), asking())
+async def test_a_server_that_is_not_there_is_an_error(make_provider: MakeProvider, closed_port: int) -> None:
+    reply = await collect(make_provider(base_url=f"http://127.0.0.1:{closed_port}/v1"), asking())
     assert reply.failure.message == "The model server could not be reached"
-    assert str(unused_tcp_port) not in reply.failure.message
+    assert str(closed_port) not in reply.failure.message
 
 
 async def test_a_key_that_no_header_can_hold_is_an_error(make_provider: MakeProvider) -> None:

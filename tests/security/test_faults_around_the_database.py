@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.auth.scopes import Scope
-from app.kit import db
+from app.database import engine
 from tests.support.client import Client
 from tests.support.logs import logging_to
 from tests.support.server import Server
@@ -21,11 +21,12 @@ WRITERS = 6
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(db, "BUSY_TIMEOUT_SECONDS", BUSY_SECONDS)
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", BUSY_SECONDS)
     with logging_to(io.StringIO()):
         yield
 
 
+@pytest.mark.xdist_group("timing")
 async def test_writers_answer_in_a_bounded_time_while_another_process_holds_the_database(
     client: Client, data_dir: Path
 ) -> None:

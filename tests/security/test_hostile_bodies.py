@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from app.kit.http import MAX_JSON_DEPTH
+from app.edge.bodies import MAX_JSON_DEPTH
 from tests.support.client import Client
 from tests.support.server import Server
 

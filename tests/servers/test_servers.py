@@ -116,12 +116,13 @@ async def test_a_socket_talks_and_bounds_its_frames(server: Server) -> None:
             assert socket.close_code == 1009
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("name", SERVERS)
 async def test_a_connection_is_closed_when_nothing_comes_for_long(
     name: str, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before its first request, and after one, which begins the time anew."""
-    monkeypatch.setattr(f"app.servers.{name}.KEEP_ALIVE_SECONDS", 1)
+    monkeypatch.setattr(f"app.server.{name}.KEEP_ALIVE_SECONDS", 1)
     async with start_server(server=name) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         nothing, silent = await asyncio.open_connection("127.0.0.1", server.port)
@@ -136,6 +137,7 @@ async def test_a_connection_is_closed_when_nothing_comes_for_long(
         silent.close()
 
 
+@pytest.mark.xdist_group("timing")
 @pytest.mark.parametrize("name", SERVERS)
 async def test_idle_connections_do_not_hold_up_the_end(name: str, start_server: StartServer) -> None:
     loop = asyncio.get_running_loop()
@@ -176,9 +178,9 @@ async def test_a_signal_lets_replies_come_to_their_end(name: str, tmp_path: Path
 @pytest.mark.parametrize("name", SERVERS)
 async def test_a_start_that_fails_is_one_line(name: str, tmp_path: Path) -> None:
     code = (
-        "import app.chat.engine as e\n"
+        "import app.chat.runs.upkeep as u\n"
         "async def recover(self): raise OSError('no luck')\n"
-        "e.RunEngine.recover = recover\n"
+        "u.RunUpkeep.recover = recover\n"
         "from app.cli import main; main()"
     )
     outcome, said = await _serve(code, tmp_path / "data", PALAVER_SERVER=name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from app.kit.observability import configure_logging
+from app.telemetry.logs import configure_logging
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """`palaver serve` as a process of its own, so that it can be killed."""
 
 import asyncio
+import contextlib
 import os
+import random
 import re
 import signal
 import socket
@@ -18,8 +20,14 @@ STOP_SECONDS = 60
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that no process listens on, and that no system gives to a connection or to who asks for any port.
+
+    It is used later, and again after a restart: one of the system's choice may be another test's by then.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def plain_environment() -> dict[str, str]:

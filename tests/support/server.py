@@ -13,9 +13,9 @@ from quart import Quart
 
 from app.bootstrap import create_app
 from app.core import Core, database_url_of, open_core
-from app.kit import migrations
-from app.server import serve_of
-from app.servers.models import ServerOptions
+from app.database import migrations
+from app.server.options import ServerOptions
+from app.server.run import serve_of
 from app.settings import Settings
 
 

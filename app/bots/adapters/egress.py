@@ -1,0 +1,69 @@
+"""The addresses that webhooks may call: those of the public internet, unless the operator admits all.
+
+The check stands where the socket is made, after every look-up, so that neither a literal address, nor a name that
+changes its answer between check and use, nor several addresses behind one name can go round it.
+"""
+
+import ipaddress
+import socket
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+# Python 3.11 calls these global: they are not, or may lead into the network of the host.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2002::/16")
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class AddressRefusedError(OSError):
+    """An address outside the public internet."""
+
+    def __init__(self) -> None:
+        super().__init__("address refused")  # one text for all, so that several refusals are reported as one
+
+
+def is_public(address: str) -> bool:
+    """Check for the address of a host on the public internet."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        elif ip in _NAT64:
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        elif ip.is_site_local:
+            return False
+    if ip.is_multicast or ip.is_reserved or not ip.is_global:
+        return False
+    return not any(ip.version == network.version and ip in network for network in _NOT_PUBLIC)
+
+
+def is_literal(host: str) -> bool:
+    """Tell an address from a name in the host of a URL."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def connector(*, allow_private: bool, resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
+    """Make a connection pool, for public addresses only unless `allow_private`.
+
+    A refusal arrives as a ClientConnectorError whose `os_error` is AddressRefusedError.
+    """
+    return aiohttp.TCPConnector(
+        limit=20, resolver=resolver, use_dns_cache=False, socket_factory=None if allow_private else _public_socket
+    )
+
+
+def _public_socket(address_info: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol, _, address = address_info
+    if family not in (socket.AF_INET, socket.AF_INET6) or not is_public(address[0]):
+        raise AddressRefusedError
+    return socket.socket(family=family, type=kind, proto=protocol)

@@ -1,0 +1,89 @@
+"""The built-in adapter: Palaver's own chat sessions."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.bots.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
+from app.bots.umo import invalid_umo
+from app.chat.fields import MAX_NAME_CHARS
+from app.chat.parts import Part
+from app.errors import Forbidden
+
+PLATFORM_ID = "webchat"
+LONG_FORM = "webchat!"
+
+
+class SavedBotMessage(Protocol):
+    """A message in a session."""
+
+    @property
+    def id(self) -> int: ...
+
+
+class BotMessageSink(Protocol):
+    """The part of `app.chat.service.ChatService` that adds a bot's messages to chat sessions."""
+
+    async def add_bot_message(
+        self,
+        session_id: str,
+        parts: Sequence[Part],
+        *,
+        creator_if_new: str,
+        username: str | None = None,
+        dedupe_key: str | None = None,
+    ) -> SavedBotMessage:
+        """Add a message of role assistant, once for a `dedupe_key`; an unknown session is created for `creator_if_new`.
+
+        With `username`, the session must be that user's. Raises Forbidden `session_id belongs to another username`, and
+        BadRequest for a quotation of what is not in the session.
+        """
+
+
+class WebchatAdapter:
+    """Adds messages to chat sessions, named by their id or, in AstrBot's longer form, `webchat!<user>!<session_id>`."""
+
+    def __init__(self, sink: BotMessageSink) -> None:
+        self._sink = sink
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
+        user, session_id = _split(target)
+        if user is not None and target.username not in (None, user):
+            raise Forbidden("The API key is bound to another username", code="username_not_allowed")
+        owner = user or target.username
+        saved = await self._sink.add_bot_message(
+            session_id,
+            [part.media if isinstance(part, Attached) else part for part in parts],
+            creator_if_new=owner or session_id,
+            username=owner,
+            dedupe_key=message_key,
+        )
+        return Sent(str(saved.id))
+
+    async def close(self) -> None:
+        pass
+
+
+def _split(target: Target) -> tuple[str | None, str]:
+    """Split the target into the user, if the long form names one, and the session id."""
+    if not target.session_id.startswith(LONG_FORM):
+        return None, _name(target.session_id)
+    rest = target.session_id.removeprefix(LONG_FORM)
+    # Both names may contain `!`: the first one ends the user, as in AstrBot, unless the user is known beforehand.
+    if target.username is not None and rest.startswith(f"{target.username}!"):
+        user, session_id = target.username, rest.removeprefix(f"{target.username}!")
+    else:
+        user, _, session_id = rest.partition("!")
+    return _name(user), _name(session_id)
+
+
+def _name(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise invalid_umo("a webchat session is session_id or webchat!user!session_id")
+    if len(text) > MAX_NAME_CHARS:
+        raise invalid_umo(f"a webchat session or user has at most {MAX_NAME_CHARS} characters")
+    return text

@@ -1,0 +1,1 @@
+"""Runs: one reply each, made in a task of its own."""

@@ -1,0 +1,89 @@
+"""Sessions, messages and runs, as values."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+WEBCHAT = "webchat"
+"""The platform of sessions that begin in the Open API."""
+API = "api"
+"""The platform of sessions that begin in the doors that speak OpenAI's API."""
+KEYS_PREFIX = "v1:"
+"""The prefix of session ids that belong to an API key: no other client can make one in its name."""
+
+
+class MessageRole(StrEnum):
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class MessageStatus(StrEnum):
+    """`PENDING` reserves the place of a reply that is being made; it is never shown."""
+
+    PENDING = "pending"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+
+
+OPEN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING)
+
+
+class Session(msgspec.Struct, frozen=True, gc=False):
+    id: str
+    platform_id: str
+    creator: str
+    display_name: str | None
+    is_group: int
+    config_id: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message as it is shown; `parts` are JSON objects (app.chat.parts), `refs` those of app.chat.runs.events.Ref."""
+
+    id: int
+    session_id: str
+    run_id: str | None
+    role: MessageRole
+    status: MessageStatus
+    parts: Sequence[Mapping[str, Any]]
+    reasoning: str
+    token_usage: Mapping[str, int] | None
+    created_at: datetime
+    refs: Sequence[Mapping[str, Any]] | None = None
+
+
+class Run(msgspec.Struct, frozen=True, gc=False):
+    """The making of one reply. Without a session it has no messages either."""
+
+    id: str
+    session_id: str | None
+    username: str
+    key_id: str
+    status: RunStatus
+    streaming: bool
+    message_id: str
+    config_id: str
+    provider_id: str
+    model: str
+    created_at: datetime
+    user_message_id: int | None = None
+    reply_message_id: int | None = None
+    error_code: str | None = None
+    error: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""Completions in OpenAI's form, shared by its doors."""

@@ -1,0 +1,159 @@
+"""A run's events as OpenAI's chunks and completions: the model server's own members, under one id."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta
+from app.chat.runs.log import RunLog
+from app.chat.runs.reply import refs_in
+from app.chat.values import Run
+from app.edge import sse
+
+DONE = sse.frame(b"[DONE]")
+
+Members = dict[str, msgspec.Raw]
+"""A chunk's or a completion's members, undecoded."""
+
+_json = msgspec.json.Encoder()
+_members = msgspec.json.Decoder(Members)
+_NULL = msgspec.Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """A door's variant of OpenAI's chunks and completions.
+
+    `defaults` are the members that clients count on and some model servers leave out. `failure` is the event that takes
+    the place of `[DONE]` when the reply fails. With `choices_required`, chunks without choices are dropped (requested
+    usage excepted), and the failure is a chunk as well.
+    """
+
+    name: str
+    defaults: Callable[[Run], Mapping[str, Any]]
+    failure: Callable[[Failed], Mapping[str, Any]]
+    choices_required: bool = False
+
+    def encoding(self, *, wants_usage: bool) -> str:
+        """The name of the encoding, for RunLog.follow."""
+        return f"{self.name}+usage" if wants_usage else self.name
+
+
+class ChunkEncoder:
+    """Encode one run's events as a stream of chunks, with usage on request only.
+
+    Readers of the same log share encoded pieces, so the bytes of an event depend on the log alone.
+    """
+
+    __slots__ = ("_defaults", "_dialect", "_envelope", "_log", "_refs_bearer", "_run", "_wants_usage")
+
+    def __init__(self, run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool) -> None:
+        self._run = run
+        self._log = log
+        self._dialect = dialect
+        self._wants_usage = wants_usage
+        self._defaults = _raw({"object": "chat.completion.chunk", **dialect.defaults(run)})
+        self._envelope: Members | None = None
+        self._refs_bearer: Chunk | None = None
+
+    def __call__(self, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+        return b"".join([self._frame(event) for event in events])
+
+    def _frame(self, event: Event) -> bytes:
+        match event:
+            case Chunk():
+                return self._chunk_frame(event)
+            case TextDelta():
+                choice = _choice({"role": "assistant", "content": event.text}, None)
+                members = {**self._defaults, **choice, **self._shared_members(), **_refs(self._log)}
+            case Completed():
+                return DONE
+            case Failed():
+                members = dict(self._dialect.failure(event))
+                if self._dialect.choices_required:
+                    members |= {**self._defaults, **_choice({}, "error"), **self._shared_members()}
+            case _:
+                return b""
+        return sse.frame(_json.encode(members))
+
+    def _chunk_frame(self, chunk: Chunk) -> bytes:
+        members: dict[str, Any] | None = self._visible_members(chunk)
+        if members is None:
+            return b""
+        members |= _missing(members, self._defaults)
+        members |= self._shared_members()
+        if chunk is self._refs_bearer:
+            members |= _refs(self._log)
+        return sse.frame(_json.encode(members))
+
+    def _shared_members(self) -> Members:
+        if self._envelope is None:
+            self._envelope = _envelope(self._run, self._log)
+            if refs_in(self._log.events):  # the first visible chunk bears the refs
+                visible = (chunk for chunk in _chunks(self._log) if self._visible_members(chunk) is not None)
+                self._refs_bearer = next(visible, None)
+        return self._envelope
+
+    def _visible_members(self, chunk: Chunk) -> Members | None:
+        """The chunk's members, without unrequested usage; None for a chunk that is dropped."""
+        members = _members.decode(chunk.data)
+        has_usage = members.get("usage", _NULL) != _NULL
+        if not self._wants_usage:
+            members.pop("usage", None)
+        if not has_usage and not self._dialect.choices_required:
+            return members
+        return members if _has_choices(members) or (has_usage and self._wants_usage) else None
+
+
+def encode_completion(run: Run, log: RunLog, dialect: Dialect) -> bytes:
+    """The whole completion of a completed run."""
+    defaults = _raw({"object": "chat.completion", **dialect.defaults(run)})
+    for chunk in _chunks(log):
+        members = _members.decode(chunk.data)
+        return _json.encode({**members, **_missing(members, defaults), **_envelope(run, log), **_refs(log)})
+    text = next((event.text for event in log.events if isinstance(event, Completed)), "")
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return _json.encode({**defaults, "choices": [choice], **_envelope(run, log), **_refs(log)})
+
+
+def completion_id(run: Run) -> str:
+    return f"chatcmpl-{run.id}"
+
+
+def _envelope(run: Run, log: RunLog) -> Members:
+    """The id and the time of creation, shared by all chunks of a reply."""
+    created = b"%d" % int(run.created_at.timestamp())
+    if (chunk := next(_chunks(log), None)) is not None:
+        value = bytes(_members.decode(chunk.data).get("created", _NULL))
+        created = value if value.isdigit() else created
+    return {"id": msgspec.Raw(_json.encode(completion_id(run))), "created": msgspec.Raw(created)}
+
+
+def _chunks(log: RunLog) -> Iterator[Chunk]:
+    return (event for event in log.events if isinstance(event, Chunk))
+
+
+def _refs(log: RunLog) -> dict[str, Any]:
+    """The passages of the knowledge base behind the reply, in a member of Palaver's own; empty without any."""
+    refs = refs_in(log.events)
+    return {"refs": [msgspec.structs.asdict(ref) for ref in refs]} if refs else {}
+
+
+def _missing(members: Members, defaults: Members) -> Members:
+    """The defaults for members left out by the model server, or null."""
+    return {name: value for name, value in defaults.items() if members.get(name, _NULL) == _NULL}
+
+
+def _raw(members: Mapping[str, Any]) -> Members:
+    return {name: msgspec.Raw(_json.encode(value)) for name, value in members.items()}
+
+
+def _has_choices(members: Members) -> bool:
+    choices = bytes(members.get("choices", _NULL))
+    return choices.translate(None, b" \t\r\n") not in (b"[]", b"null")
+
+
+def _choice(delta: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}

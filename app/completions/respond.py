@@ -1,0 +1,46 @@
+"""Answer a request for a completion: with a stream of chunks, or with the whole completion."""
+
+from quart import Response
+
+from app.auth.guards import caller, key_watch
+from app.chat.runs.events import Chunk, Completed, Failed, TextDelta
+from app.chat.streams import guarded_stream
+from app.completions.chunks import ChunkEncoder, Dialect, encode_completion
+from app.completions.errors import CompletionFailed
+from app.completions.service import CompletionService
+from app.completions.values import CompletionRequest
+from app.edge import sse
+from app.edge.services import service
+from app.idempotency import Claim
+from app.limits import StreamLimit
+from app.telemetry.metrics import Metrics
+
+FIRST_WAIT_SECONDS = 15.0
+"""How long a stream waits for its first token before it answers: until then a failure has a status of its own."""
+RUN_ID_HEADER = "x-palaver-run-id"
+RUN_ID = {RUN_ID_HEADER: "The run that makes the reply, for `/api/v1/chat/runs/{run_id}`."}
+"""The header, for the published document."""
+
+
+async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim | None) -> Response:
+    """Answer the present request. Raises what CompletionService.complete raises, and CompletionFailed."""
+    slot = service(StreamLimit).take(caller().key_id) if completion.stream else None
+    accepted = await service(CompletionService).complete(caller(), completion, claim)
+    run, log = accepted.run, accepted.log
+    headers = {RUN_ID_HEADER: run.id}
+    if slot is None:
+        event = await log.first((Completed, Failed))
+    else:
+        event = await log.first((Chunk, TextDelta, Completed, Failed), FIRST_WAIT_SECONDS)
+    if isinstance(event, Failed):
+        raise CompletionFailed(event, headers)
+    if slot is None:
+        body = encode_completion(run, log, dialect)
+        return Response(body, headers=headers, content_type="application/json")
+    frames = log.follow(
+        dialect.encoding(wants_usage=completion.wants_usage),
+        ChunkEncoder(run, log, dialect, wants_usage=completion.wants_usage),
+        heartbeat=sse.HEARTBEAT,
+        heartbeat_seconds=sse.HEARTBEAT_SECONDS,
+    )
+    return sse.stream_response(guarded_stream(frames, key_watch(), service(Metrics), slot), headers)

@@ -1,1 +1,0 @@
-"""Profiles: how a bot answers, in files a person can edit."""

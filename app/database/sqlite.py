@@ -1,0 +1,253 @@
+"""SQLite: transactions in threads, and one commit for all writers that wait together.
+
+A transaction that awaits each of its statements pays a thread's call for each of them, some 100 us; a whole one in one
+call pays once. SQLite admits one writer at a time and answers the others with `database is locked`, so that writers
+queue here, in the order they came. Another process is waited for with SQLite's busy timeout. Readers never wait: WAL
+gives each a snapshot.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.database.tables import ENGINE_OPTIONS
+
+CHECKPOINT_COMMITS = 100
+MAX_WAL_PAGES = 8000
+"""A commit that finds SQLite's log longer (32 MB) writes it into the database itself, and waits for the disk."""
+
+T = TypeVar("T")
+_Act = Callable[[Connection], Any]
+_Outcome = tuple[Any, BaseException | None]
+
+
+class SQLite:
+    """Transactions on the SQLite database at `url`: `readers` threads that read, and one that writes."""
+
+    def __init__(self, url: str, *, readers: int, busy_seconds: float) -> None:
+        self._reader = _ThreadConnection(_engine(url, busy_seconds, writes=False))
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
+        self._writer = _Writer(_ThreadConnection(_engine(url, busy_seconds, writes=True)))
+        self._upkeep = create_async_engine(url, poolclass=NullPool)
+        self._checkpoint: asyncio.Task[None] | None = None
+
+    async def read(self, act: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, act)
+
+    async def write(self, act: Callable[[Connection], T]) -> T:
+        result: T = await self._writer.submit(act)
+        if self._writer.commits >= CHECKPOINT_COMMITS:
+            self._writer.commits = 0
+            self._checkpoint = asyncio.create_task(self._write_log_back())
+        return result
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._readers.shutdown)
+        self._reader.close_all()
+        if self._checkpoint is not None:
+            await self._checkpoint
+        await self._upkeep.dispose()
+
+    def _read(self, act: Callable[[Connection], T]) -> T:
+        connection = self._reader.get()
+        try:
+            with _snapshot(_driver(connection)):
+                return act(connection)
+        except sqlite3.Error:  # of BEGIN or ROLLBACK
+            self._reader.drop()
+            raise
+        except StopIteration as error:  # which no future can hold
+            raise RuntimeError("a transaction raised StopIteration") from error
+
+    async def _write_log_back(self) -> None:
+        """Write SQLite's log into the database, as far as that waits for nobody.
+
+        Now and then, beside the writer: in a commit it would cost one in some dozens of them 10 ms.
+        """
+        with suppress(DBAPIError):  # the next one is tried again, and a commit does it in the end
+            async with self._upkeep.connect() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """A function that waits for the writer, and the future of its result."""
+
+    act: _Act
+    future: asyncio.Future[Any]
+
+    def resolve(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return  # cancelled meanwhile
+        if error is None:
+            self.future.set_result(result)
+        elif isinstance(error, StopIteration):  # which no future can hold
+            self.future.set_exception(RuntimeError("a transaction raised StopIteration"))
+        else:
+            self.future.set_exception(error)
+
+
+class _Writer:
+    """The thread that writes: it takes all that waits into one commit, in the order in which it came.
+
+    Each function is in a savepoint of its own, so that one that raises is rolled back alone. Results are delivered
+    after the commit; when that fails, it fails for all.
+    """
+
+    def __init__(self, connection: "_ThreadConnection") -> None:
+        self.commits = 0
+        self._connection = connection
+        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, act: _Act) -> asyncio.Future[Any]:
+        """Queue a function; the future of its result. Cancelled, it is done whole or not at all."""
+        request = _Request(act, asyncio.get_running_loop().create_future())
+        self._requests.put(request)
+        return request.future
+
+    def close(self) -> None:
+        """Wait for what is queued, and end the thread."""
+        self._requests.put(None)
+        self._thread.join()
+        self._connection.close_all()
+
+    def _run(self) -> None:
+        while (request := self._requests.get()) is not None:
+            batch = [request]
+            with suppress(Empty):
+                while (following := self._requests.get_nowait()) is not None:
+                    batch.append(following)
+                self._requests.put(None)  # the end comes after this batch
+            batch = [each for each in batch if not each.future.cancelled()]
+            if batch:
+                self._commit(batch)
+            del request, batch  # they are not kept while the next one is waited for
+
+    def _commit(self, batch: Sequence[_Request]) -> None:
+        outcomes = self._outcomes(batch)
+
+        def deliver() -> None:
+            self.commits += 1
+            for request, (result, error) in zip(batch, outcomes, strict=True):
+                request.resolve(result, error)
+
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            batch[0].future.get_loop().call_soon_threadsafe(deliver)
+
+    def _outcomes(self, batch: Sequence[_Request]) -> list[_Outcome]:
+        try:
+            connection = self._connection.get()
+            driver = _driver(connection)
+            driver.execute("BEGIN IMMEDIATE")
+            if len(batch) == 1:
+                outcomes = [_attempt(connection, batch[0].act)]
+                failed = outcomes[0][1] is not None
+            else:
+                outcomes = [_attempt_apart(connection, request.act) for request in batch]
+                failed = False
+            driver.execute("ROLLBACK" if failed else "COMMIT")
+        except BaseException as error:  # noqa: BLE001 - delivered to all who wait
+            self._connection.drop()
+            return [(None, error)] * len(batch)
+        return outcomes
+
+
+class _ThreadConnection:
+    """A connection of its own for each thread that asks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._local = threading.local()
+        self._connections: list[Connection] = []
+
+    def get(self) -> Connection:
+        """Return this thread's connection."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._engine.connect()
+            self._connections.append(connection)
+        return connection
+
+    def drop(self) -> None:
+        """Close this thread's connection, with its transaction; the next one is new."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            self._local.connection = None
+            self._connections.remove(connection)
+            connection.invalidate()
+            connection.close()
+
+    def close_all(self) -> None:
+        """Close the connections of all threads, which have ended."""
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+
+def _attempt(connection: Connection, act: _Act) -> _Outcome:
+    try:
+        return act(connection), None
+    except BaseException as error:
+        if not _driver(connection).in_transaction:  # SQLite has given up the whole of it, as it does for a full disk
+            raise OperationalError("BEGIN", None, sqlite3.OperationalError("the transaction was given up")) from error
+        return None, error
+
+
+def _attempt_apart(connection: Connection, act: _Act) -> _Outcome:
+    """Run `act` in a savepoint: when it raises, only what it did is undone."""
+    driver = _driver(connection)
+    driver.execute("SAVEPOINT one")
+    result, error = _attempt(connection, act)
+    if error is not None:
+        driver.execute("ROLLBACK TO one")
+    driver.execute("RELEASE one")
+    return result, error
+
+
+@contextmanager
+def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
+    driver.execute("BEGIN")
+    try:
+        yield
+    finally:
+        driver.execute("ROLLBACK")
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    """Return the driver's connection, for BEGIN and COMMIT: SQLAlchemy's own cost as much as a statement."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _engine(url: str, busy_seconds: float, *, writes: bool) -> Engine:
+    engine = create_engine(
+        make_url(url).set(drivername="sqlite"),
+        **ENGINE_OPTIONS,
+        connect_args={"timeout": busy_seconds, "check_same_thread": False},  # closed from another thread
+        poolclass=NullPool,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(driver: sqlite3.Connection, _record: object) -> None:
+        # The driver's own implicit BEGIN would come too late and without IMMEDIATE.
+        driver.isolation_level = None
+        driver.execute("PRAGMA journal_mode=WAL")
+        driver.execute("PRAGMA synchronous=NORMAL")
+        driver.execute("PRAGMA foreign_keys=ON")
+        driver.execute(f"PRAGMA wal_autocheckpoint={MAX_WAL_PAGES}" if writes else "PRAGMA query_only=ON")
+
+    return engine

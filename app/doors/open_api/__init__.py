@@ -1,0 +1,1 @@
+"""`/api/v1/chat`: AstrBot's Open API."""

@@ -1,0 +1,135 @@
+"""`/api/v1/chat` and the runs it makes."""
+
+import re
+
+from quart import Blueprint, Response, request
+
+from app.auth.guards import caller, key_watch
+from app.auth.scopes import Scope
+from app.chat.parts import PartLimits
+from app.chat.runs.log import RunLog
+from app.chat.service import ChatService
+from app.chat.streams import guarded_stream
+from app.chat.values import Run
+from app.doors.open_api import examples
+from app.doors.open_api.encoding import sse_encoder
+from app.doors.open_api.requests import parse_send
+from app.doors.open_api.schemas import ChatRun, StoppedRuns
+from app.edge import sse
+from app.edge.bodies import json_object
+from app.edge.operation import IDEMPOTENCY_KEY, Param, operation
+from app.edge.responses import ok
+from app.edge.services import service
+from app.errors import BadRequest
+from app.idempotency import claim_of
+from app.limits import Slot, StreamLimit
+from app.telemetry.metrics import Metrics
+
+blueprint = Blueprint("chat", __name__)
+
+RETRY = b"retry: 2000\n\n"
+"""Milliseconds after which an EventSource reconnects."""
+MAX_AFTER = 10**18 - 1
+AFTER = [
+    Param(
+        "after", "The id of the last event that was received.", {"type": "integer", "minimum": 0, "maximum": MAX_AFTER}
+    ),
+    Param("Last-Event-ID", "The same, as EventSource sends it.", {"type": "string"}, where="header"),
+]
+
+
+@blueprint.post("/api/v1/chat")
+@operation(
+    "sendChatMessage",
+    "Send chat message (SSE)",
+    scope=Scope.CHAT,
+    description=(
+        "Stores the message and answers with the reply's events. The reply is made by a run that goes on when the "
+        "caller leaves: its events can be read again with `GET /api/v1/chat/runs/{run_id}/stream`. Messages of one "
+        "session are answered one after another, in the order they came, unless `on_busy` says otherwise. Left out, "
+        "session_id is made."
+    ),
+    params=[IDEMPOTENCY_KEY],
+    body=examples.SEND_BODY,
+    answers={200: examples.EVENTS},
+    errors=examples.SEND_ERRORS,
+)
+async def send() -> Response:
+    body = await json_object()
+    slot = _stream_slot()
+    claim = claim_of(caller().key_id, "chat", request.headers.get("Idempotency-Key"), body)
+    accepted = await service(ChatService).send(caller(), parse_send(body, service(PartLimits)), claim)
+    return _stream(accepted.run, accepted.log, 0, slot)
+
+
+@blueprint.get("/api/v1/chat/runs/<run_id>")
+@operation(
+    "getRun",
+    "Get a run",
+    scope=Scope.CHAT,
+    description="How far the making of a reply has come.",
+    answers={200: examples.RUN},
+    errors=examples.RUN_ERRORS,
+)
+async def get_run(run_id: str) -> Response:
+    chat = service(ChatService)
+    run = await chat.get_run(caller(), run_id)
+    status, started_at = chat.progress_of(run)
+    return ok(ChatRun.of(run, status, started_at))
+
+
+@blueprint.get("/api/v1/chat/runs/<run_id>/stream")
+@operation(
+    "streamRun",
+    "Read a run's events (SSE)",
+    scope=Scope.CHAT,
+    description=(
+        "Replays the run's events from beyond the one that `Last-Event-ID` or `after` names, then follows it until "
+        "it is over. Runs that are over are replayed too."
+    ),
+    params=AFTER,
+    answers={200: examples.EVENTS},
+    errors=examples.STREAM_ERRORS,
+)
+async def stream_run(run_id: str) -> Response:
+    after = _after(request.args.get("after"), request.headers.get("Last-Event-ID"))
+    chat = service(ChatService)
+    run = await chat.get_run(caller(), run_id)
+    slot = _stream_slot()
+    return _stream(run, await chat.run_log(run, after), after, slot)
+
+
+@blueprint.post("/api/v1/chat/runs/<run_id>/stop")
+@operation(
+    "stopRun",
+    "Stop a run",
+    scope=Scope.CHAT,
+    description="Ends the run now; what it said so far is kept as a partial message.",
+    answers={200: examples.stopped("What was stopped: nothing, when the run was over")},
+    errors=examples.RUN_ERRORS,
+)
+async def stop_run(run_id: str) -> Response:
+    run_ids = [run_id] if await service(ChatService).stop_run(caller(), run_id) else []
+    return ok(StoppedRuns(run_ids, len(run_ids)))
+
+
+def _stream_slot() -> Slot:
+    """A slot among the open streams. Raises TooManyRequests."""
+    return service(StreamLimit).take(caller().key_id)
+
+
+def _stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:
+    frames = log.follow(
+        "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
+    )
+    return sse.stream_response(guarded_stream(frames, key_watch(), service(Metrics), slot, prefix=RETRY))
+
+
+def _after(query: str | None, header: str | None) -> int:
+    """The number in `?after=`, or in `Last-Event-ID`. Raises BadRequest for the first."""
+    text = query if query is not None else header
+    if text and re.fullmatch(r"[0-9]{1,18}", text):
+        return int(text)
+    if query is not None:
+        raise BadRequest("after must be an event id", code="invalid_after")
+    return 0

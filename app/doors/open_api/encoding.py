@@ -1,0 +1,128 @@
+"""Encode a run's events for the Open API: as Server-Sent Events, and as a WebSocket's messages."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from app.chat.runs.events import (
+    Chunk,
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    MessageSaved,
+    ReasoningDelta,
+    Refs,
+    Started,
+    Stats,
+    TextDelta,
+    ToolCall,
+    UserMessageSaved,
+)
+from app.chat.runs.log import Encode
+from app.chat.values import Run
+from app.edge import sse
+
+Payload = Mapping[str, Any]
+
+_json = msgspec.json.Encoder()
+
+
+def sse_encoder(run: Run) -> Encode:
+    """Encode events as Server-Sent Events, each with its number as the `id`."""
+    return partial(_encode, run, lambda number, payload: sse.frame(_json.encode(payload), number))
+
+
+def websocket_encoder(run: Run) -> Encode:
+    """Encode events as lines of JSON, each with its session, its run and, to resume from, its number `seq`."""
+    source = {"session_id": run.session_id, "run_id": run.id}
+    return partial(_encode, run, lambda number, payload: _json.encode({**payload, **source, "seq": number}) + b"\n")
+
+
+def _encode(run: Run, wrap: Callable[[int, Payload], bytes], numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    numbered = zip(numbers, events, strict=True)
+    return b"".join(
+        [wrap(number, payload) for number, event in numbered if (payload := _payload(run, event)) is not None]
+    )
+
+
+def _payload(run: Run, event: Event) -> Payload | None:
+    """The event's JSON; None for events of other doors."""
+    match event:
+        case TextDelta() | ReasoningDelta() | Chunk():
+            text, chain_type = _text_of(event)
+            return _plain(run, text, chain_type, streaming=True) if run.streaming and text else None
+        case Refs():
+            refs = [msgspec.structs.asdict(ref) for ref in event.refs]
+            return {"type": "refs", "data": refs, "message_id": run.message_id}
+        case Started():
+            return {
+                "type": "session_id",
+                "data": None,
+                "session_id": event.session_id,
+                "run_id": event.run_id,
+                "message_id": event.message_id,
+            }
+        case UserMessageSaved():
+            return {"type": "user_message_saved", "data": {"id": event.id, "created_at": event.created_at}}
+        case MessageSaved():
+            return {"type": "message_saved", "data": {"id": event.id, "created_at": event.created_at}}
+        case Stats():
+            return {"type": "agent_stats", "data": _stats(event)}
+        case Completed():
+            if not run.streaming:
+                return _plain(run, event.text, None, streaming=False)
+            return {
+                "type": "complete",
+                "data": event.text,
+                "reasoning": event.reasoning,
+                "streaming": True,
+                "message_id": run.message_id,
+            }
+        case ToolCall():
+            call = {"id": event.id, "name": event.name, "args": _arguments(event.arguments), "ts": event.ts}
+            return _plain(run, _json.encode(call).decode(), "tool_call", streaming=False)
+        case Failed():
+            return {"type": "error", "code": event.code, "data": event.message, "message_id": run.message_id}
+        case Ended():
+            return {"type": "end", "data": "", "streaming": False, "message_id": run.message_id}
+
+
+def _plain(run: Run, text: str, chain_type: str | None, *, streaming: bool) -> Payload:
+    return {
+        "type": "plain",
+        "data": text,
+        "streaming": streaming,
+        "chain_type": chain_type,
+        "message_id": run.message_id,
+    }
+
+
+def _text_of(event: TextDelta | ReasoningDelta | Chunk) -> tuple[str, str | None]:
+    """The text, and its `chain_type`."""
+    if isinstance(event, Chunk):
+        return (event.text, None) if event.text else (event.reasoning, "reasoning")
+    return event.text, "reasoning" if isinstance(event, ReasoningDelta) else None
+
+
+def _stats(event: Stats) -> dict[str, Any]:
+    return {
+        "token_usage": {
+            "input_other": event.input_other,
+            "input_cached": event.input_cached,
+            "output": event.output,
+        },
+        "start_time": event.start_time,
+        "end_time": event.end_time,
+        "time_to_first_token": event.first_token,
+    }
+
+
+def _arguments(text: str) -> Any:
+    """A call's arguments, or their text if it is not JSON."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text

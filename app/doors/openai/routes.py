@@ -1,0 +1,115 @@
+"""`/v1/chat/completions`, `/v1/models` and `/v1/embeddings`."""
+
+from functools import partial
+from typing import Any
+
+from quart import Blueprint, Response, request
+
+from app.auth.guards import caller
+from app.auth.scopes import Scope
+from app.completions.catalog import ModelCatalog
+from app.completions.claims import claim_by_header
+from app.completions.content import MAX_FILE_BYTES
+from app.completions.errors import ERRORS, InvalidRequest
+from app.completions.requests import MAX_NAME_CHARS, parse_completion
+from app.completions.respond import respond
+from app.completions.service import CompletionService
+from app.completions.values import CompletionLimits, SessionPolicy
+from app.doors.openai import examples
+from app.doors.openai.dialect import OPENAI
+from app.doors.openai.forms import body_from_form
+from app.doors.openai.schemas import OpenAIModelList
+from app.edge.bodies import json_object
+from app.edge.operation import IDEMPOTENCY_KEY, Param, operation
+from app.edge.responses import json_response
+from app.edge.services import service
+from app.errors import PayloadTooLarge
+from app.files.forms import FormLimits, read_form
+
+blueprint = Blueprint("openai", __name__)
+openai_operation = partial(operation, tag="OpenAI-compatible", error_shape=ERRORS)
+
+SESSION_KEY = Param(
+    "x-session-key", "The session to go on with.", {"type": "string", "maxLength": MAX_NAME_CHARS}, "header"
+)
+MODEL = Param("model", "The name.", {"type": "string", "minLength": 1}, where="path")
+
+
+@blueprint.post("/v1/chat/completions")
+@openai_operation(
+    "createChatCompletion",
+    "Create a chat completion",
+    scope=Scope.CHAT,
+    description=(
+        "OpenAI's operation, over Palaver's runs. `session_id`, the header `x-session-key` or `thread_id` names a "
+        "session that Palaver remembers; a request that names none and has one user message goes on with the key's "
+        "default session, and one that brings its own history is stateless. `docs/openai.md` tells it all."
+    ),
+    params=[IDEMPOTENCY_KEY, SESSION_KEY],
+    body=examples.COMPLETION_BODY,
+    answers={200: examples.COMPLETION_ANSWER},
+    errors=examples.COMPLETION_ERRORS,
+)
+async def create_completion() -> Response:
+    body = await _body()
+    session_key = request.headers.get("x-session-key")
+    completion = parse_completion(body, session_key, service(SessionPolicy))
+    return await respond(completion, OPENAI, await claim_by_header("openai", [session_key, body]))
+
+
+@blueprint.get("/v1/models")
+@openai_operation(
+    "listModels",
+    "List the models",
+    scope=Scope.CHAT,
+    description="The names that a request's `model` may have: profiles, roles (`role:<name>`), and providers' models.",
+    answers={200: examples.MODELS_ANSWER},
+)
+async def list_models() -> Response:
+    return json_response(OpenAIModelList(await service(ModelCatalog).entries(caller())))
+
+
+@blueprint.get("/v1/models/<path:model>")
+@openai_operation(
+    "retrieveModel",
+    "Get a model",
+    scope=Scope.CHAT,
+    description="One of the names; it may hold slashes.",
+    params=[MODEL],
+    answers={200: examples.MODEL_ANSWER},
+    errors=examples.MODEL_ERRORS,
+)
+async def retrieve_model(model: str) -> Response:
+    return json_response(await service(ModelCatalog).find(caller(), model))
+
+
+@blueprint.post("/v1/embeddings")
+@openai_operation(
+    "createEmbeddings",
+    "Create embeddings",
+    scope=Scope.CHAT,
+    description="Passed on to the model's provider, and its answer back, as they are.",
+    body=examples.EMBEDDINGS_BODY,
+    answers={200: examples.EMBEDDINGS_ANSWER},
+    errors=examples.EMBEDDINGS_ERRORS,
+)
+async def create_embeddings() -> Response:
+    body = await json_object(service(CompletionLimits).body_bytes)
+    model = body.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise InvalidRequest("you must provide a model parameter", "model")
+    if "input" not in body:
+        raise InvalidRequest("Missing key: input", "input", code="missing_key")
+    embeddings = await service(CompletionService).embed(caller(), model.strip(), body)
+    return Response(embeddings, content_type="application/json")
+
+
+async def _body() -> dict[str, Any]:
+    """The request's JSON, or the equivalent JSON of its form."""
+    limit = service(CompletionLimits).body_bytes
+    content_type = request.headers.get("Content-Type", "")
+    if not content_type.lower().startswith(examples.FORM_TYPE):
+        return await json_object(limit)
+    if (request.content_length or 0) > limit:
+        raise PayloadTooLarge(f"The request body is larger than {limit} bytes")
+    return body_from_form(await read_form(content_type, request.body, FormLimits(limit, MAX_FILE_BYTES)))

@@ -1,0 +1,1 @@
+"""Second Me's door: a chat with OpenAI's requests and answers, and roles."""

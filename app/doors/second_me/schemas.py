@@ -1,0 +1,94 @@
+"""Shapes of Second Me's chat, for the published document: OpenAI's, with Second Me's own fields."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN, OPTIONAL_NAME_PATTERN
+from app.chat.schemas import MessageRef
+from app.completions.requests import MAX_MESSAGES
+from app.completions.schemas import COMPLETION, MESSAGE
+
+_FLAG = {"type": ["boolean", "null"], "description": "Puts passages of the knowledge base before the model."}
+_ROLE_ID = {
+    "type": ["string", "null"],
+    "maxLength": MAX_NAME_CHARS,
+    "pattern": OPTIONAL_NAME_PATTERN,
+    "description": "The uuid, or the name, of the role that answers.",
+}
+_COLLECTION = {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": NAME_PATTERN}
+METADATA: Mapping[str, Any] = {
+    "type": ["object", "null"],
+    "properties": {
+        "enable_l0_retrieval": _FLAG,
+        "role_id": _ROLE_ID,
+        "collections": {
+            "type": ["array", "null"],
+            "maxItems": MAX_COLLECTIONS,
+            "items": _COLLECTION,
+            "description": "Ids or names of the collections to look in; Palaver's own.",
+        },
+    },
+}
+CHAT_REQUEST: Mapping[str, Any] = {
+    "type": "object",
+    "description": "OpenAI's request; fields that are not told here reach the model server as they are. The fields "
+    "from `message` on are those of earlier clients.",
+    "anyOf": [
+        {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+        {
+            "required": ["message"],
+            "properties": {"message": {"type": "string", "pattern": r"\S"}, "messages": {"type": "null"}},
+        },
+    ],
+    "properties": {
+        "messages": {"type": ["array", "null"], "minItems": 1, "maxItems": MAX_MESSAGES, "items": MESSAGE},
+        "metadata": METADATA,
+        "stream": {"type": ["boolean", "null"], "default": True},
+        "model": {"type": ["string", "null"], "description": "As on /v1; a name that is not known is the default."},
+        "temperature": {"type": ["number", "null"], "default": 0.1},
+        "max_tokens": {
+            "type": ["integer", "null"],
+            "default": 2000,
+            "description": "No default where `max_completion_tokens` is given.",
+        },
+        "message": {"type": ["string", "null"], "description": "The message; not with `messages`."},
+        "history": {
+            "type": ["array", "null"],
+            "description": "What was said before `message`.",
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {"role": {"type": "string", "minLength": 1}, "content": {"type": "string"}},
+            },
+        },
+        "system_prompt": {"type": ["string", "null"], "description": "A system message, unless there is one."},
+        "role_id": _ROLE_ID,
+        "enable_l0_retrieval": _FLAG,
+        "enable_l1_retrieval": {"description": "Not read."},
+    },
+}
+CHAT_COMPLETION: Mapping[str, Any] = {
+    **COMPLETION,
+    "required": [*COMPLETION["required"], "system_fingerprint"],
+    "properties": {**COMPLETION["properties"], "system_fingerprint": {"type": "string"}},
+}
+
+
+class Kernel2Chunk(msgspec.Struct):
+    """The JSON in a `data:` line: OpenAI's chunk. One with `success` false ends a reply that failed; the last of all
+    others is `[DONE]`."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, Any] | None = None
+    refs: list[MessageRef] | None = None
+    success: bool | None = None
+    message: str | None = None
+    code: int | None = None
+    error: dict[str, Any] | None = None

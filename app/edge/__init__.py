@@ -1,0 +1,1 @@
+"""HTTP as all doors share it: requests, answers, errors, routes and their document."""

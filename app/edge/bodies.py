@@ -1,0 +1,92 @@
+"""JSON request bodies: bounded in size and depth, and an object each."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import msgspec
+from quart import request
+from werkzeug.exceptions import RequestEntityTooLarge as BodyTooLarge
+
+from app.edge.services import service
+from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+
+MAX_JSON_DEPTH = 32
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """The largest JSON body that is read."""
+
+    bytes: int = 4 * 1024**2
+
+
+async def json_object(limit: int | None = None) -> dict[str, Any]:
+    """The request's body, which must be one JSON object of at most `limit` bytes (None: the setting's).
+
+    Raises UnsupportedMediaType, PayloadTooLarge, and BadRequest for anything that is not such an object.
+    """
+    if not request.is_json:
+        raise UnsupportedMediaType("Content-Type must be application/json")
+    return parse_json_object(await _body(limit))
+
+
+async def optional_json_object(limit: int | None = None) -> dict[str, Any]:
+    """As `json_object`, and empty for a request without a body, which needs no content type then."""
+    body = await _body(limit)
+    if not body:
+        return {}
+    if not request.is_json:
+        raise UnsupportedMediaType("Content-Type must be application/json")
+    return parse_json_object(body)
+
+
+async def _body(limit: int | None) -> bytes:
+    limit = limit or service(BodyLimit).bytes
+    request.max_content_length = limit
+    if (request.content_length or 0) > limit:
+        raise PayloadTooLarge(f"The request body is larger than {limit} bytes")
+    try:
+        return cast(bytes, await request.get_data(cache=False))
+    except BodyTooLarge:
+        raise PayloadTooLarge(f"The request body is larger than {limit} bytes") from None
+
+
+def parse_json_object(text: bytes | str) -> dict[str, Any]:
+    """One JSON object, nested no deeper than MAX_JSON_DEPTH. Raises BadRequest."""
+    data = text.encode() if isinstance(text, str) else text
+    if _depth_exceeds(data, MAX_JSON_DEPTH):
+        raise BadRequest(f"The JSON is nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json")
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequest("The body is not valid JSON", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The body must be a JSON object", code="invalid_json")
+    return value
+
+
+def convert(value: Any, shape: type[T]) -> T:
+    """`value` as `shape`, a msgspec type, strictly. Raises BadRequest naming the field that does not fit."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise BadRequest(str(error), code="invalid_request") from None
+
+
+def _depth_exceeds(data: bytes, limit: int) -> bool:
+    # Nearly every body has fewer brackets than the limit, and is not looked at twice.
+    if data.count(b"{") + data.count(b"[") <= limit:
+        return False
+    brackets = _STRING.sub(b"", data).translate(_AS_SQUARE, _NO_BRACKETS)
+    # Each round takes the innermost level away; what is left after `limit` rounds is deeper, or not closed.
+    for _ in range(limit):
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return False
+    return True

@@ -1,0 +1,27 @@
+"""Pages of a listing, by number and size."""
+
+import re
+from collections.abc import Mapping
+
+from app.database.tables import MAX_INTEGER
+from app.errors import BadRequest
+
+_INTEGER = re.compile(r"\s*([+-]?)0*(\d+)\s*", re.ASCII)
+
+
+def page_of(args: Mapping[str, str]) -> tuple[int, int]:
+    """`page` (1 or more) and `page_size` (1 to 100) of a listing's query. Raises BadRequest."""
+    page, size = _integer(args.get("page", "1")), _integer(args.get("page_size", "20"))
+    size = min(max(size, 1), 100)
+    # A page beyond what the database can count to is an empty page, not a fault.
+    return min(max(page, 1), MAX_INTEGER // size), size
+
+
+def _integer(text: str) -> int:
+    """However many digits it has, which Python's own `int` would not take. Raises BadRequest."""
+    found = _INTEGER.fullmatch(text)
+    if found is None:
+        raise BadRequest("page and page_size must be integers", code="invalid_page")
+    sign, digits = found.groups()
+    number = MAX_INTEGER if len(digits) > 19 else int(digits)
+    return -number if sign == "-" else number

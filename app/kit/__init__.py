@@ -1,1 +1,0 @@
-"""What every slice needs and none owns: free of the domain."""

@@ -1,1 +1,0 @@
-"""`/v1`: the door that speaks OpenAI's API."""

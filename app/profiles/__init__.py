@@ -1,0 +1,1 @@
+"""Profiles: the settings by which a bot answers, in files that people edit."""

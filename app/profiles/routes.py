@@ -1,0 +1,56 @@
+"""`GET /api/v1/configs`."""
+
+import msgspec
+from quart import Blueprint, Response
+
+from app.auth.scopes import Scope
+from app.edge.operation import Answer, operation
+from app.edge.responses import ok
+from app.edge.services import service
+from app.profiles.service import DEFAULT_ID, ProfileService
+
+blueprint = Blueprint("configs", __name__)
+
+
+class ChatConfigFile(msgspec.Struct):
+    """A profile; `path` is relative to the profiles' folder, `problem` says why its last edit is not in force."""
+
+    id: str
+    name: str
+    path: str
+    is_default: bool
+    problem: str | None = None
+
+
+class ChatConfigList(msgspec.Struct):
+    configs: list[ChatConfigFile]
+
+
+@blueprint.get("/api/v1/configs")
+@operation(
+    "listConfigs",
+    "List available chat config files",
+    scope=Scope.CONFIG,
+    description="The profiles that `config_id` or `config_name` of a chat request can choose.",
+    answers={
+        200: Answer(
+            "The profiles, the default first",
+            ChatConfigList,
+            envelope="ApiResponseChatConfigList",
+            example={"configs": [{"id": "default", "name": "default", "path": "default.toml", "is_default": True}]},
+        )
+    },
+)
+async def list_configs() -> Response:
+    configs = [
+        ChatConfigFile(
+            id=entry.profile.id,
+            name=entry.profile.name,
+            path=entry.file,
+            is_default=entry.profile.id == DEFAULT_ID,
+            problem=entry.problem,
+        )
+        for entry in service(ProfileService).entries()
+        if entry.profile is not None
+    ]
+    return ok(ChatConfigList(configs))

@@ -1,0 +1,193 @@
+"""Profiles, read from files that a person may edit at any time.
+
+Each use of a profile makes one `stat` of its file, and reads it again when it has changed: an edit counts from the next
+message on, with no watcher that could miss it. A file that cannot be used keeps its last good version.
+"""
+
+import os
+import time
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from app.errors import BadRequest
+from app.profiles.models import Profile, ProfileFile
+
+DEFAULT_ID = "default"
+SUFFIX = ".toml"
+SURELY_OLD_NS = 2_000_000_000
+DEFAULT_FILE = """\
+# The default profile: how the bot answers when a session chose no other.
+# Edits count from the next message on. Copy this file to make another profile: its id is the file's name.
+
+name = "default"
+system_prompt = "You are a helpful assistant."
+
+# provider = "openai_chat_completion"   # a provider's id; the first one if unset
+# model = "gpt-4.1-mini"                # the provider's default model if unset
+# timeout_seconds = 120                 # silence after which a reply counts as lost
+# max_retries = 2                       # further tries of a provider before the first token
+# fallbacks = ["backup"]                # providers that are asked when the first one fails before its first token
+
+# role = "guide"                        # a role's id or name; its system prompt takes over
+
+[parameters]                            # sent to the model server as they are
+# temperature = 0.7
+# max_tokens = 2000
+
+[history]                               # how much of the conversation the model is shown
+max_messages = 50
+max_tokens = 16000                      # approximate
+
+[knowledge]
+# search = true                         # search the knowledge base for each message
+# collections = ["handbook"]            # ids or names; all that the user may see if unset
+# passages = 5                          # how many the model is shown at most
+# embedding_model = "text-embedding-3-small"   # of this provider's; for collections that are made with this profile
+"""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    stamp: tuple[int, int, int]
+    profile: Profile | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileEntry:
+    """One file of the folder; `profile` is its last good version, `problem` what is wrong with it now."""
+
+    file: str
+    profile: Profile | None
+    problem: str | None
+
+
+class ProfileService:
+    """The profiles in `folder`; `default.toml` is written when the folder has none."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = str(folder)
+        self._loaded: dict[str, _Loaded] = {}
+        self._listing: tuple[int | None, Sequence[str]] = (None, ())
+        folder.mkdir(parents=True, exist_ok=True)
+        default = folder / f"{DEFAULT_ID}{SUFFIX}"
+        if not default.exists():
+            default.write_text(DEFAULT_FILE, encoding="utf-8")
+
+    def get(self, profile_id: str) -> Profile:
+        """Raises BadRequest `config_id not found: X`."""
+        profile = self.find(profile_id)
+        if profile is None:
+            raise BadRequest(f"config_id not found: {profile_id}", code="config_not_found")
+        return profile
+
+    def find(self, profile_id: str) -> Profile | None:
+        if not _is_id(profile_id):
+            return None
+        return _usable(profile_id, self._refresh(profile_id))
+
+    def get_by_name(self, name: str) -> Profile:
+        """Raises BadRequest for a name that no profile has, or more than one."""
+        profiles = [entry.profile for entry in self.entries() if entry.profile and entry.profile.name == name]
+        if not profiles:
+            raise BadRequest(f"config_name not found: {name}", code="config_not_found")
+        if len(profiles) > 1:
+            raise BadRequest(f"config_name is ambiguous, please use config_id: {name}", code="config_name_ambiguous")
+        return profiles[0]
+
+    def entries(self) -> list[ProfileEntry]:
+        """List every file of the folder, the default first, then by name."""
+        ids = self._ids()
+        for deleted_id in self._loaded.keys() - set(ids):
+            self._loaded.pop(deleted_id, None)  # messages are accepted in a thread, which looks profiles up too
+        entries = []
+        for profile_id in ids:
+            loaded = self._refresh(profile_id)
+            entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, loaded), loaded.problem))
+        return entries
+
+    def _ids(self) -> Sequence[str]:
+        """List the ids of the files. The folder's own time changes when a file comes or goes."""
+        try:
+            changed_at = os.stat(self._path).st_mtime_ns  # noqa: PTH116  # with each request: a third of a path's time
+            listed_at, ids = self._listing
+            if changed_at != listed_at:
+                ids = _ids_of(os.listdir(self._path))  # noqa: PTH208
+                # The clock of files is coarse: what came right behind a listing may bear the same time.
+                self._listing = (changed_at if time.time_ns() - changed_at > SURELY_OLD_NS else None, ids)
+        except OSError:
+            return _ids_of(())
+        return ids
+
+    def _refresh(self, profile_id: str) -> _Loaded:
+        """Read the file again if it has changed since it was last read."""
+        cached = self._loaded.get(profile_id)
+        try:
+            status = os.stat(f"{self._path}{os.sep}{profile_id}{SUFFIX}")  # noqa: PTH116
+        except OSError:
+            self._loaded.pop(profile_id, None)
+            return _Loaded((0, 0, 0), None, None)
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if cached is not None and cached.stamp == stamp:
+            return cached
+        path = self._folder / f"{profile_id}{SUFFIX}"
+        last_good = cached.profile if cached is not None else None
+        try:
+            loaded = _Loaded(stamp, _read(path, profile_id), None)
+        except ValueError as error:
+            problem = f"{path.name}: {error}"
+            log.warning("profile_broken", problem=problem, kept_last_good=last_good is not None)
+            loaded = _Loaded(stamp, last_good, problem)
+        self._loaded[profile_id] = loaded
+        return loaded
+
+
+def _ids_of(names: Iterable[str]) -> Sequence[str]:
+    """The ids among the names of files, the default first."""
+    stems = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+    ids = {stem for stem in stems if _is_id(stem)} | {DEFAULT_ID}
+    return sorted(ids, key=lambda id: (id != DEFAULT_ID, id))
+
+
+def _usable(profile_id: str, loaded: _Loaded) -> Profile | None:
+    if loaded.profile is None and profile_id == DEFAULT_ID:
+        return Profile(id=DEFAULT_ID, name=DEFAULT_ID)  # its file is gone or broken: the bot still answers
+    return loaded.profile
+
+
+def _read(path: Path, profile_id: str) -> Profile:
+    """Raises ValueError for a file that cannot be used, with the line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8") from None
+    except OSError as error:
+        raise ValueError(error.strerror or "the file cannot be read") from None
+    try:
+        return msgspec.convert(document, ProfileFile).to_profile(profile_id)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{error}{_line_of(text, str(error))}") from None
+
+
+def _line_of(text: str, problem: str) -> str:
+    """Find the line of the key that a validation message names: `(at line N)`, or nothing."""
+    key = problem.rsplit(".", 1)[-1].strip("`") if "`$" in problem else problem.split("`")[1] if "`" in problem else ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if key and line.partition("=")[0].strip() == key:
+            return f" (at line {number})"
+    return ""
+
+
+def _is_id(text: str) -> bool:
+    return (
+        0 < len(text) <= 100 and all(character.isalnum() or character in "-_." for character in text) and text[0] != "."
+    )

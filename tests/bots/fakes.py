@@ -1,0 +1,46 @@
+"""Stand-ins for what messages lead to: a platform, and the names of the internet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from app.bots.adapters.base import Capabilities, OutgoingPart, Sent, Target
+
+
+@dataclass(slots=True)
+class RecordingAdapter:
+    """A platform that takes everything within its capabilities, and remembers it."""
+
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    sent: list[tuple[Target, tuple[OutgoingPart, ...]]] = field(default_factory=list)
+    times_closed: int = 0
+
+    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
+        self.sent.append((target, tuple(parts)))
+        return Sent(None)
+
+    async def close(self) -> None:
+        self.times_closed += 1
+
+
+class FixedResolver(AbstractResolver):
+    """Names lead to the addresses that the test says."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        self.asked.append(host)
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=_family(address), proto=0, flags=0)
+            for address in self.addresses
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def _family(address: str) -> int:
+    return 10 if ":" in address else 2
