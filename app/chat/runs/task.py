@@ -22,7 +22,8 @@ from app.chat.runs.queue import Ticket
 from app.chat.runs.reply import Reply, RunResult, completed, cut_short, failure_of
 from app.chat.values import RunStatus
 from app.clock import utc_now
-from app.database.engine import Database, DatabaseUnavailable
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 from app.errors import AppError
 from app.limits import LeanEvent, Slot
 from app.providers.models import REQUEST_REFUSED, UpstreamError
