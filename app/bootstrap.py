@@ -43,7 +43,7 @@ from app.edge.application import Application
 from app.edge.bodies import BodyLimit
 from app.edge.cors import install_cors
 from app.edge.errors import install_errors, open_api_error
-from app.edge.request_log import install_observability
+from app.edge.request_log import install_request_log
 from app.edge.services import provide
 from app.files import routes as file_routes
 from app.files.extracted_text import ExtractedTextService
@@ -193,7 +193,6 @@ def create_app(settings: Settings | None = None) -> Quart:
     prepare_data_dir(settings)
     core = open_core(settings)
     app = Application("app")
-    app.config["RESPONSE_TIMEOUT"] = None
 
     metrics = Metrics()
     storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
@@ -271,7 +270,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     )
     for each in services:
         provide(app, each)
-    install_observability(app)
+    install_request_log(app, metrics)
     install_cors(app, settings.cors_origins)
     install_errors(app, [("/api/kernel2", kernel2_error), ("/v1", openai_error), ("/", open_api_error)])
     install_guard(app)

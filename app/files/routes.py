@@ -1,16 +1,15 @@
 """`/api/v1/file` and `/api/v1/files`: attachments over HTTP."""
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
-from quart import Blueprint, Quart, Response, request
+from quart import Blueprint, Response, request
 from werkzeug.http import http_date, quote_etag
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
 from app.clock import iso
-from app.edge.backpressure import install_bounded_bodies
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 from app.edge.responses import ok
 from app.edge.services import service
@@ -22,8 +21,6 @@ from app.files.ranges import Representation, select
 from app.files.service import FileService
 
 blueprint = Blueprint("files", __name__)
-# An upload is read at the storage's pace, which needs bodies that hold their sender back.
-blueprint.record_once(lambda state: install_bounded_bodies(cast(Quart, state.app)))
 
 # What browsers show without running anything in it. All else is handed over as a download.
 SHOWN_INLINE: Final = frozenset(

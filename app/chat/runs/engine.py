@@ -6,7 +6,6 @@ runs, what the log has gained is checkpointed at an interval, for all runs in on
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 import stamina
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from app.chat.runs.events import Ended, Event, EventBatch, Failed, ToolCall
 from app.chat.runs.jobs import Job, Target
@@ -29,10 +29,8 @@ from app.chat.values import OPEN_STATUSES, MessageStatus, Run, RunStatus
 from app.clock import utc_now
 from app.database.engine import DatabaseUnavailable
 from app.errors import AppError, Unavailable
-from app.limits import LeanEvent
+from app.lean_event import LeanEvent
 from app.providers.models import REQUEST_REFUSED, UpstreamError
-from app.telemetry.context import add_line_fields
-from app.telemetry.logs import log_fixed
 
 CHECKPOINT_SECONDS = 0.5
 LEASE_RENEWAL_SECONDS = 5.0
@@ -176,7 +174,7 @@ class RunEngine:
 
     async def _make(self, active: _Active) -> None:
         run = active.job.run
-        add_line_fields(run_id=run.id)
+        bind_contextvars(run_id=run.id)
         try:
             outcome, tail = await self._outcome(active)
             await self._finish(active, outcome, tail)
@@ -299,7 +297,7 @@ class RunEngine:
         said: dict[str, str | int] = {"status": outcome.status.value, "chars": len(outcome.text)}
         if outcome.error_code is not None:
             said["error_code"] = outcome.error_code
-        log_fixed(logging.INFO, __name__, "run_ended", said)
+        log.info("run_ended", **said)
 
     async def _ended_as(self, run: Run, outcome: RunResult) -> bool:
         """Whether an earlier try stored the outcome after all, though the database said it had not."""
