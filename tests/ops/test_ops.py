@@ -16,7 +16,7 @@ from app.database.engine import open_database, sqlite_url
 from app.database.errors import DatabaseUnavailable
 from app.edge.errors import install_errors
 from app.edge.openapi import build_document
-from app.edge.request_log import install_observability
+from app.edge.request_log import install_request_log
 from app.edge.services import provide
 from app.ops import documentation, health
 from app.ops.health import OpsPolicy
@@ -40,9 +40,10 @@ async def hangs() -> None:
 
 def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None) -> Quart:
     app = Quart("tests", static_folder=None)
-    for each in (Metrics(), AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
+    metrics = Metrics()
+    for each in (metrics, AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
         provide(app, each)
-    install_observability(app)
+    install_request_log(app, metrics)
     install_errors(app, [])
     install_guard(app)
     app.register_blueprint(health.blueprint)
