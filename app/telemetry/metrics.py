@@ -1,5 +1,6 @@
-"""Palaver's numbers, in Prometheus's form."""
+"""Palaver's metrics, in Prometheus's form."""
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -8,7 +9,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 
 
 class Metrics:
-    """Palaver's numbers in Prometheus's form, in a registry of their own. Each call costs about a microsecond."""
+    """Palaver's metrics, in a registry of their own. Each call costs about a microsecond."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -21,15 +22,17 @@ class Metrics:
             "route",
         )
         self._runs = self._counter("runs", "Replies that ended, by the state they ended in.", "state")
-        self._runs_active = self._gauge("runs_active", "Replies being made now.")
-        self._queue_length = self._gauge("run_queue_length", "Replies waiting for their session's turn.")
+        self._gauges = {
+            "runs_active": self._gauge("runs_active", "Replies being made now."),
+            "run_queue_length": self._gauge("run_queue_length", "Replies waiting for their session's turn."),
+            "open_streams": self._gauge("open_streams", "Streams and WebSockets that follow a reply now."),
+        }
         self._tokens = self._counter("tokens", "Tokens, as the model servers count them.", "kind")
         self._first_token = self._histogram(
             "time_to_first_token_seconds",
             "Seconds from a run's start to its first token.",
             (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120),
         )
-        self._open_streams = self._gauge("open_streams", "Streams and WebSockets that follow a reply now.")
         self._deliveries = self._counter("webhook_deliveries", "Webhook deliveries, by how they ended.", "outcome")
         self._documents = self._counter("knowledge_documents", "Documents indexed, by their last state.", "state")
         self._passages = self._counter("knowledge_passages", "Passages of documents that became ready.")
@@ -39,8 +42,8 @@ class Metrics:
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
-        """An HTTP request was answered. `route` is the rule, never the path: paths are without number."""
-        # So are the methods that a client can make up.
+        """Count an HTTP request. `route` is the rule, never the path: the number of paths has no bound."""
+        # Nor has that of the methods that a client can make up.
         method = method if method in _METHODS else "other"
         children = self._request_children.get((method, route, status))
         if children is None:
@@ -49,12 +52,12 @@ class Metrics:
         children[0].inc()
         children[1].observe(seconds)
 
-    def run_started(self) -> None:
-        self._runs_active.inc()
+    def watch(self, name: Literal["runs_active", "run_queue_length", "open_streams"], count: Callable[[], int]) -> None:
+        """Read a gauge from `count`, whenever the metrics are asked for."""
+        self._gauges[name].set_function(count)
 
     def run_finished(self, state: str, *, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
-        """A run that had started ended in `state` (completed, failed, stopped, interrupted)."""
-        self._runs_active.dec()
+        """Count a run that ended in `state` (completed, failed, stopped, interrupted)."""
         self._runs.labels(state).inc()
         self._prompt_tokens.inc(prompt_tokens)
         self._completion_tokens.inc(completion_tokens)
@@ -62,25 +65,16 @@ class Metrics:
     def first_token(self, seconds: float) -> None:
         self._first_token.observe(seconds)
 
-    def stream_opened(self) -> None:
-        self._open_streams.inc()
-
-    def stream_closed(self) -> None:
-        self._open_streams.dec()
-
-    def queue_length(self, length: int) -> None:
-        self._queue_length.set(length)
-
     def webhook_delivery(self, outcome: Literal["delivered", "retried", "failed"]) -> None:
         self._deliveries.labels(outcome).inc()
 
     def document_indexed(self, state: Literal["ready", "failed"], passages: int) -> None:
-        """A document of so many passages has been indexed, or could not be."""
+        """Count a document, and its passages when it is ready."""
         self._documents.labels(state).inc()
         self._passages.inc(passages)
 
     def render(self) -> bytes:
-        """All numbers in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, about: str, *labels: str) -> Counter:

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import __version__
 from app.auth.guards import AuthPolicy, install_guard
+from app.auth.service import KeyService
+from app.crypto import SecretBox
 from app.database.engine import open_database, sqlite_url
 from app.database.errors import DatabaseUnavailable
 from app.edge.errors import install_errors
@@ -45,7 +47,8 @@ def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None)
         provide(app, each)
     install_request_log(app, metrics)
     install_errors(app, [])
-    install_guard(app)
+    keys = KeyService(open_database("sqlite+aiosqlite://"), SecretBox(b"m" * 32), Path("unused"))
+    install_guard(app, AuthPolicy(), keys)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(documentation.blueprint)
     provide(app, Publisher(app))

@@ -5,14 +5,11 @@ from app.telemetry.metrics import Metrics
 
 def test_runs_are_counted_by_how_they_end() -> None:
     metrics = Metrics()
-    metrics.run_started()
-    metrics.run_started()
     metrics.first_token(0.2)
     metrics.run_finished("completed", prompt_tokens=10, completion_tokens=3)
-    metrics.stream_opened()
-    metrics.stream_opened()
-    metrics.stream_closed()
-    metrics.queue_length(4)
+    metrics.watch("runs_active", lambda: 1)
+    metrics.watch("open_streams", lambda: 1)
+    metrics.watch("run_queue_length", lambda: 4)
     metrics.webhook_delivery("failed")
 
     text = metrics.render().decode()
