@@ -5,7 +5,7 @@ from typing import Any
 
 from app.edge.operation import ErrorShape
 from app.errors import AppError
-from app.providers.models import Refusal
+from app.providers.models import ErrorObject
 
 
 def kernel2_error(error: AppError, request_id: str) -> Mapping[str, Any]:
@@ -16,7 +16,7 @@ def kernel2_error(error: AppError, request_id: str) -> Mapping[str, Any]:
 def _message(error: AppError) -> str:
     """The error, in the model server's own words where it refused the request, and the field at fault."""
     refusal = getattr(error, "refusal", None)
-    if isinstance(refusal, Refusal):
+    if isinstance(refusal, ErrorObject):
         return refusal.message
     param = getattr(error, "param", None)
     return error.message if param is None or param in error.message else f"{error.message} ({param})"
