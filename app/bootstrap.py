@@ -37,7 +37,7 @@ from app.edge.application import Application
 from app.edge.bodies import BodyLimit
 from app.edge.cors import install_cors
 from app.edge.errors import install_errors, open_api_error
-from app.edge.request_log import install_observability
+from app.edge.request_log import install_request_log
 from app.edge.services import provide
 from app.files import routes as file_routes
 from app.files.extracted_text import ExtractedTextService
@@ -49,7 +49,6 @@ from app.idempotency import Idempotency
 from app.knowledge import collection_routes, document_routes
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentService
-from app.knowledge.index import PassageIndex
 from app.knowledge.indexer import Indexer
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.removal import Remover
@@ -104,14 +103,13 @@ def open_knowledge(
     metrics: Metrics,
 ) -> Knowledge:
     reader = DocumentReader(knowledge_limits(settings), workers=1)
-    passages = PassageIndex()
     embedder = Embedder(providers)
     size = settings.knowledge_passage_chars
     indexer = Indexer(
-        IndexStore(core.database, passages, sole_owner=core.is_embedded),
+        IndexStore(core.database, sole_owner=core.is_embedded),
         files,
         reader,
-        PassageMaker(passages, size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
+        PassageMaker(size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
         embedder,
         metrics,
     )
@@ -229,6 +227,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     )
     app = open_app(
         settings,
+        metrics,
         [
             metrics,
             core.keys,
@@ -276,13 +275,12 @@ def create_app(settings: Settings | None = None) -> Quart:
     return app
 
 
-def open_app(settings: Settings, services: Sequence[object]) -> Quart:
+def open_app(settings: Settings, metrics: Metrics, services: Sequence[object]) -> Quart:
     """Make the Quart application: its services, hooks and routes."""
     app = Application("app")
-    app.config["RESPONSE_TIMEOUT"] = None
     for each in services:
         provide(app, each)
-    install_observability(app)
+    install_request_log(app, metrics)
     install_cors(app, settings.cors_origins)
     install_errors(app, [("/api/kernel2", kernel2_error), ("/v1", openai_error), ("/", open_api_error)])
     install_guard(app)

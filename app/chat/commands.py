@@ -1,6 +1,5 @@
-"""Commands to the chat service, and the names that they may hold."""
+"""Commands to the chat service."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,17 +9,9 @@ import msgspec
 
 from app.chat.parts import Part
 from app.chat.values import WEBCHAT
-from app.errors import BadRequest
-
-MAX_NAME_CHARS = 255
-MAX_COLLECTIONS = 50
-NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-"""The pattern of usernames and ids in the schemas: something visible, and no control characters."""
 
 INSTRUCTIONS = ("system", "developer")
 """The roles of messages that instruct the model, in OpenAI's API."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class OnBusy(StrEnum):
@@ -75,11 +66,3 @@ class SendMessage(msgspec.Struct, frozen=True):
     stateless: bool = False
     role: str | None = None
     knowledge: RetrievalOptions | None = None
-
-
-def check_name(field: str, value: str) -> None:
-    """Raises BadRequest for a name or id that is too long or holds control characters."""
-    if len(value) > MAX_NAME_CHARS:
-        raise BadRequest(f"{field} has more than {MAX_NAME_CHARS} characters", code=f"invalid_{field}")
-    if _CONTROL.search(value):
-        raise BadRequest(f"{field} contains control characters", code=f"invalid_{field}")

@@ -1,1 +1,1 @@
-"""Completions in OpenAI's form, for the doors that speak it."""
+"""Completions in OpenAI's form, shared by its doors."""

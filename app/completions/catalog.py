@@ -1,4 +1,4 @@
-"""Which model a name means: a profile, a model of a provider, or `<provider>/<model>`."""
+"""The meaning of model names: a profile, a provider's model, or `<provider>/<model>`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
 
 ROLE_PREFIX = "role:"
-"""How a `model` begins that names a role."""
+"""The prefix of a role's name in `model`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ModelCatalog:
         self._roles = roles
 
     async def known_name(self, name: str | None) -> str | None:
-        """The name, or None for an unknown one, which means the default in some doors."""
+        """The name, or None for an unknown one: the default, in some doors."""
         return name if name is not None and await self._find(name) is not None else None
 
     async def choose(self, name: str | None) -> ModelChoice:

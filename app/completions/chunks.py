@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta, refs_in
+from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta
 from app.chat.runs.log import RunLog
+from app.chat.runs.reply import refs_in
 from app.chat.values import Run
 from app.edge import sse
 
@@ -41,7 +42,7 @@ class Dialect:
 
 
 class ChunkEncoder:
-    """Encode one run's events as a stream of chunks, with usage only for clients that requested it.
+    """Encode one run's events as a stream of chunks, with usage on request only.
 
     Readers of the same log share encoded pieces, so the bytes of an event depend on the log alone.
     """
@@ -96,7 +97,7 @@ class ChunkEncoder:
         return self._envelope
 
     def _visible_members(self, chunk: Chunk) -> Members | None:
-        """The chunk's members, without usage that was not requested; None when the client does not see the chunk."""
+        """The chunk's members, without unrequested usage; None for a chunk that is dropped."""
         members = _members.decode(chunk.data)
         has_usage = members.get("usage", _NULL) != _NULL
         if not self._wants_usage:
@@ -107,7 +108,7 @@ class ChunkEncoder:
 
 
 def encode_completion(run: Run, log: RunLog, dialect: Dialect) -> bytes:
-    """The whole completion of a run that was completed."""
+    """The whole completion of a completed run."""
     defaults = _raw({"object": "chat.completion", **dialect.defaults(run)})
     for chunk in _chunks(log):
         members = _members.decode(chunk.data)
@@ -122,7 +123,7 @@ def completion_id(run: Run) -> str:
 
 
 def _envelope(run: Run, log: RunLog) -> Members:
-    """The id and the time of creation, which all chunks of a reply share."""
+    """The id and the time of creation, shared by all chunks of a reply."""
     created = b"%d" % int(run.created_at.timestamp())
     if (chunk := next(_chunks(log), None)) is not None:
         value = bytes(_members.decode(chunk.data).get("created", _NULL))
@@ -135,13 +136,13 @@ def _chunks(log: RunLog) -> Iterator[Chunk]:
 
 
 def _refs(log: RunLog) -> dict[str, Any]:
-    """The knowledge base's passages that the model read, in a member of Palaver's own; empty without any."""
+    """The passages of the knowledge base behind the reply, in a member of Palaver's own; empty without any."""
     refs = refs_in(log.events)
     return {"refs": [msgspec.structs.asdict(ref) for ref in refs]} if refs else {}
 
 
 def _missing(members: Members, defaults: Members) -> Members:
-    """The defaults that the model server left out, or sent as null."""
+    """The defaults for members left out by the model server, or null."""
     return {name: value for name, value in defaults.items() if members.get(name, _NULL) == _NULL}
 
 

@@ -31,17 +31,18 @@ _TOO_LARGE = f"is larger than {MAX_FILE_BYTES} bytes"
 
 @dataclass(frozen=True, slots=True)
 class TurnContent:
-    """Messages as the model reads them, and the parts that a session stores of them."""
+    """Messages for the model, and their parts for the session's history."""
 
     messages: list[MessageParam] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
 
 class FileSink(Protocol):
-    """The destination of a request's files: nowhere, or the attachments."""
+    """The destination of a request's files: nowhere, or the attachments. `undo` deletes stored files."""
 
     async def add_image(self, filename: str, data: bytes) -> Part: ...
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]: ...
+    async def undo(self) -> None: ...
 
 
 class DiscardFiles:
@@ -56,9 +57,12 @@ class DiscardFiles:
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]:
         return await self._reader.read(data, filename), Text(f"[file: {filename}]")
 
+    async def undo(self) -> None:
+        """Nothing was stored."""
+
 
 class KeepAsAttachments:
-    """Store files as the principal's attachments; `discard` deletes them again."""
+    """Store files as the principal's attachments."""
 
     def __init__(self, files: FileService, documents: ExtractedTextService, principal: Principal) -> None:
         self._files = files
@@ -75,7 +79,7 @@ class KeepAsAttachments:
         text = await self._documents.text_of(attachment)
         return text, Media("file", attachment.id, attachment.filename)
 
-    async def discard(self) -> None:
+    async def undo(self) -> None:
         while self._attachments:
             await self._files.delete(self._attachments.pop().id, None)
 
@@ -111,7 +115,7 @@ class ContentReader:
         return turn
 
     async def _read_part(self, param: Any, path: str, sink: FileSink) -> tuple[Any, Part]:
-        """A content part as the model reads it, and as a session stores it; `path` says where in the request it is."""
+        """A content part for the model, and for the session's history; `path` is its location in the request."""
         if isinstance(param, FormUpload):
             return await self._read_file(param.filename, param.data, sink)
         if not isinstance(param, dict) or not isinstance(param.get("type"), str):
@@ -179,7 +183,7 @@ def _with_file_limit(images: ImageReader) -> ImageReader:
 
 
 def _stored_parts(message: MessageParam, content: str | list[Part]) -> list[Part]:
-    """The parts that a session stores of a message."""
+    """A message's parts for the session's history."""
     if isinstance(content, str):
         content = [Text(content)] if content.strip() else []
     call_id = message.get("tool_call_id")

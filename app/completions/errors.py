@@ -1,4 +1,4 @@
-"""Errors in OpenAI's envelope, for which its clients raise their own exceptions."""
+"""Errors in OpenAI's envelope, as its clients expect them."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded", 504: "timeout"}
 
 
 class InvalidRequest(AppError):
-    """A request that breaks a rule; `param` names the field."""
+    """An invalid request; `param` names the field."""
 
     status = 400
     code = "invalid_request"
@@ -36,7 +36,7 @@ class ModelNotFound(AppError):
 
 
 class CompletionFailed(AppError):
-    """The model server's failure; `refusal` is its own account of a request that it refused."""
+    """A failed reply; `refusal` is the model server's own account of a refused request."""
 
     def __init__(self, failure: Failed, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(failure.message, code=failure.code, headers=headers)
@@ -47,7 +47,7 @@ class CompletionFailed(AppError):
 
     @classmethod
     def from_upstream(cls, error: UpstreamError) -> "CompletionFailed":
-        """The failure of a call that had no run."""
+        """The failure of a call without a run."""
         return cls(Failed("upstream_error", error.message, error.gateway_status, error.retry_after, error.refusal))
 
 

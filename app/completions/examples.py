@@ -1,4 +1,4 @@
-"""Examples for the published document that all doors to completions share."""
+"""Examples for the published document, shared by the doors to completions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ UPSTREAM_ERRORS = {
 
 
 def chunk_example(delta: Mapping[str, Any], members: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A chunk; `members` are those that the door adds."""
+    """A chunk, with the door's own `members`."""
     return {
         "id": "chatcmpl-6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b",
         "object": "chat.completion.chunk",
@@ -25,7 +25,7 @@ def chunk_example(delta: Mapping[str, Any], members: Mapping[str, Any]) -> Mappi
 
 
 def completion_example(members: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A whole completion; `members` are those that the door adds."""
+    """A whole completion, with the door's own `members`."""
     message = {"role": "assistant", "content": "Hello!"}
     return {
         **chunk_example({}, members),

@@ -1,12 +1,11 @@
-"""Parse OpenAI's request for a completion: its conversation, the new messages, and what is passed on."""
+"""Parse OpenAI's request for a completion: its session, its new messages, and the model server's parameters."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from app.chat.commands import INSTRUCTIONS
-from app.chat.fields import parse_knowledge, parse_on_busy
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy
 from app.completions.catalog import ROLE_PREFIX
 from app.completions.errors import InvalidRequest, ModelNotFound
 from app.completions.values import CompletionRequest, MessageParam, SessionPolicy
@@ -16,7 +15,6 @@ MAX_NAME_CHARS = 200
 MAX_MESSAGES = 10_000
 OWN_FIELDS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge"})
 """The fields that are read here and not passed on."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def parse_completion(body: Mapping[str, Any], session_key: str | None, policy: SessionPolicy) -> CompletionRequest:
@@ -57,7 +55,7 @@ def parse_completion(body: Mapping[str, Any], session_key: str | None, policy: S
 
 
 def _in_conversation(request: CompletionRequest, policy: SessionPolicy) -> CompletionRequest:
-    """The request with its session, which the default one is for a single message, and what is new in it."""
+    """The request in its session, with the new messages only; a single message goes to the default session."""
     has_choices = request.params.get("n") not in (None, 1)
     if request.session is None:
         single = _is_single_message(request.messages) and request.params.get("store") is not False and not has_choices
@@ -97,7 +95,7 @@ def _messages(value: object) -> list[MessageParam]:
 
 
 def _session_name(body: Mapping[str, Any], session_key: str | None) -> str | None:
-    """The first of the three names that a session can have in a request; blank ones do not count."""
+    """The first of a session's three possible names in a request; blank ones do not count."""
     session_id, thread_id = body.get("session_id"), body.get("thread_id")
     if not isinstance(session_id, str | None):
         raise InvalidRequest("session_id must be a string", "session_id")
@@ -106,9 +104,14 @@ def _session_name(body: Mapping[str, Any], session_key: str | None) -> str | Non
     names = []
     for param, value in (("session_id", session_id), ("x-session-key", session_key), ("thread_id", thread_id)):
         name = "" if value is None else str(value).strip()
-        if len(name) > MAX_NAME_CHARS:
-            raise InvalidRequest(f"{param} has more than {MAX_NAME_CHARS} characters", param)
-        if _CONTROL.search(name):
-            raise InvalidRequest(f"{param} contains control characters", param)
+        check_param(param, name, MAX_NAME_CHARS)
         names.append(name)
     return next(filter(None, names), None)
+
+
+def check_param(param: str, name: str, max_chars: int) -> None:
+    """Raises InvalidRequest for a name that is too long or holds control characters."""
+    try:
+        check_name(param, name, max_chars)
+    except BadRequest as error:
+        raise InvalidRequest(error.message, param) from None

@@ -1,4 +1,4 @@
-"""Shapes of OpenAI's API, for the published document: the fields that Palaver reads or adds."""
+"""Shapes of OpenAI's API, for the published document; fields of the model server alone are left out."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 """Completions: a request in OpenAI's form as a message to the chat service."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from app.auth.models import Principal
 from app.chat.commands import INSTRUCTIONS, ModelTurn, SendMessage
@@ -9,15 +9,16 @@ from app.chat.prompt import with_defaults
 from app.chat.service import Accepted, ChatService
 from app.chat.values import API, KEYS_PREFIX
 from app.completions.catalog import ModelCatalog, ModelChoice
-from app.completions.content import ContentReader, DiscardFiles, KeepAsAttachments, TurnContent
+from app.completions.content import ContentReader, DiscardFiles, FileSink, KeepAsAttachments, TurnContent
 from app.completions.errors import CompletionFailed, InvalidRequest
-from app.completions.values import CompletionRequest
+from app.completions.values import CompletionRequest, MessageParam
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.reader import DocumentReader
 from app.files.images import ImageReader
 from app.files.service import FileService
 from app.idempotency import Claim
 from app.limits import ConcurrencyLimit
+from app.profiles.models import Profile
 from app.providers.models import UpstreamError
 from app.roles.service import RoleService
 
@@ -48,7 +49,7 @@ class CompletionService:
         self._roles = roles
 
     async def complete(self, principal: Principal, request: CompletionRequest, claim: Claim | None) -> Accepted:
-        """The run that answers the request; a repeat gets the run that the first one started.
+        """Start the run of a request; a repeat gets the first request's run.
 
         Raises what ChatService.send does, ModelNotFound, NotFound for an unknown role, InvalidRequest, and refusals of
         files. When it raises, nothing is left behind.
@@ -56,18 +57,18 @@ class CompletionService:
         if (repeat := await self._chat.find_first(principal, claim)) is not None:
             return repeat
         choice = await self._choose(principal, request)
-        if request.session is None:
-            content = await self._content.read(request.messages, DiscardFiles(self._reader))
-            return await self._chat.send(principal, _stateless(principal, request, choice, content), claim)
-        attachments = KeepAsAttachments(self._files, self._documents, principal)
+        sink: FileSink = DiscardFiles(self._reader)
+        if request.session is not None:
+            sink = KeepAsAttachments(self._files, self._documents, principal)
         accepted = None
         try:
-            content = await self._content.read(request.messages, attachments)
-            self._check_length(content.parts)
-            accepted = await self._chat.send(principal, _in_session(principal, request, choice, content), claim)
+            content = await self._content.read(request.messages, sink)
+            if request.session is not None:
+                self._check_length(content.parts)
+            accepted = await self._chat.send(principal, _message(principal, request, choice, content), claim)
         finally:
             if accepted is None or accepted.repeated:
-                await attachments.discard()
+                await sink.undo()
         return accepted
 
     async def _choose(self, principal: Principal, request: CompletionRequest) -> ModelChoice:
@@ -107,52 +108,42 @@ def creator_of(principal: Principal) -> str:
 
 
 def session_id_of(principal: Principal, name: str) -> str:
-    """The id of a session that a key names; each key has names of its own."""
+    """The id of a key's session; each key has names of its own."""
     return f"{KEYS_PREFIX}{principal.key_id}:{name}"
 
 
-def _in_session(
+def _message(
     principal: Principal, request: CompletionRequest, choice: ModelChoice, content: TurnContent
 ) -> SendMessage:
-    assert request.session is not None
+    name = request.session
     return SendMessage(
         username=creator_of(principal),
-        parts=tuple(content.parts),
-        session_id=session_id_of(principal, request.session),
+        parts=() if name is None else tuple(content.parts),
+        session_id=None if name is None else session_id_of(principal, name),
         provider_id=choice.provider_id,
         model=choice.model,
         config_id=choice.config_id,
         streaming=request.stream,
         on_busy=request.on_busy,
         platform_id=API,
-        turn=ModelTurn(content.messages, request.system, request.params),
+        turn=_turn(request, choice.profile, content.messages),
+        stateless=name is None,
         role=request.role,
         knowledge=request.knowledge,
     )
 
 
-def _stateless(
-    principal: Principal, request: CompletionRequest, choice: ModelChoice, content: TurnContent
-) -> SendMessage:
-    """The messages as they came; a profile that the request names adds what the request leaves open."""
-    turn = ModelTurn(content.messages, params=with_defaults(request.params, request.defaults))
-    if (profile := choice.profile) is not None:
-        has_instructions = any(message["role"] in INSTRUCTIONS for message in request.messages)
-        prompt = [{"role": "system", "content": profile.system_prompt}]
-        turn = replace(
-            turn,
-            system=prompt if profile.system_prompt and not has_instructions else (),
-            params=with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
-        )
-    return SendMessage(
-        username=creator_of(principal),
-        parts=(),
-        provider_id=choice.provider_id,
-        model=choice.model,
-        config_id=choice.config_id,
-        streaming=request.stream,
-        turn=turn,
-        stateless=True,
-        role=request.role,
-        knowledge=request.knowledge,
+def _turn(request: CompletionRequest, profile: Profile | None, messages: Sequence[MessageParam]) -> ModelTurn:
+    """The turn; without a session, the requested profile adds instructions and parameters of its own."""
+    if request.session is not None:
+        return ModelTurn(messages, request.system, request.params)
+    if profile is None:
+        return ModelTurn(messages, params=with_defaults(request.params, request.defaults))
+    has_instructions = any(message["role"] in INSTRUCTIONS for message in request.messages)
+    return ModelTurn(
+        messages,
+        [{"role": "system", "content": profile.system_prompt}]
+        if profile.system_prompt and not has_instructions
+        else (),
+        with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
     )

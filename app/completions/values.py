@@ -1,4 +1,4 @@
-"""A request for a completion, and how requests are taken, as values."""
+"""Requests for completions, and their limits and policy, as values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ MessageParam = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """How requests that name no session are taken; an empty `default_session` makes them stateless."""
+    """The session of requests without a session's name; they are stateless if `default_session` is empty."""
 
     default_session: str = "api:default"
     require_session_key: bool = False
@@ -47,6 +47,6 @@ class CompletionRequest:
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream is to end with the usage."""
+        """Whether a stream ends with the usage."""
         options = self.params.get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True

@@ -40,13 +40,13 @@ class Frequencies:
             self._passages_expire = now + _CACHE_SECONDS if is_large else 0.0
         return self._passages
 
-    def of_terms(self, connection: Connection, fulltext: FullText, terms: Sequence[str]) -> dict[str, int]:
+    def of_terms(self, fulltext: FullText, terms: Sequence[str]) -> dict[str, int]:
         """The number of passages with each of the terms."""
         now = time.monotonic()
         cached = {term: self._common_terms.get(term, (0, 0.0)) for term in terms}
         frequencies = {term: count for term, (count, expires) in cached.items() if expires > now}
         missing = [QueryTerm(term, is_prefix(term)) for term in terms if term not in frequencies]
-        counts = fulltext.frequencies(connection, missing, COMMON) if missing else []
+        counts = fulltext.frequencies(missing, COMMON) if missing else []
         for term, count in zip(missing, counts, strict=True):
             frequencies[term.text] = count
             if count >= COMMON:

@@ -12,12 +12,12 @@ import stamina
 import structlog
 
 from app.background import Background
-from app.database.engine import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable
 from app.errors import AppError, NotFound, Unavailable
 from app.files.extraction.models import ExtractedText
 from app.files.extraction.reader import DocumentReader
 from app.files.service import FileService
-from app.knowledge.index import Prepared
+from app.knowledge.index import IndexedPassage
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.store import IndexStore, Lease, LeaseLost
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
@@ -118,7 +118,7 @@ class Indexer:
         content = self._files.stream(attachment)
         return await self._reader.read(content, attachment.filename, attachment.media_type)
 
-    async def _embed(self, lease: Lease, passages: Sequence[Prepared]) -> list[bytes]:
+    async def _embed(self, lease: Lease, passages: Sequence[IndexedPassage]) -> list[bytes]:
         """A vector for each passage, if the collection has an embedding model."""
         provider, model = lease.embedding_provider, lease.embedding_model
         if provider is None or model is None:

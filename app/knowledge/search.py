@@ -1,5 +1,6 @@
 """The search for passages, by words and by vectors."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select
 from app.database.engine import Database
 from app.knowledge.frequencies import Frequencies
 from app.knowledge.fulltext import fulltext_for
-from app.knowledge.fulltext.base import FullText, PassageTerms, QueryTerm
+from app.knowledge.fulltext.base import FullText, PassageTerms, QueryTerm, Scope
 from app.knowledge.models import CollectionRow, DocumentRow, FoundPassage, PassageRow
 from app.knowledge.ranking import Match, fuse, rank, weight_of
 from app.knowledge.similarity import Neighbour, VectorIndex
@@ -26,7 +27,7 @@ _CANDIDATES: Final = 60
 _MAX_BM25_ROWS: Final = 2_000
 """BM25 costs 2 to 3 microseconds a row in SQLite, adding up weights less than one: hence these two bounds."""
 _MAX_WEIGHED_ROWS: Final = 8_000
-_SCOPED_BELOW: Final = 0.5
+_SMALL_SCOPE: Final = 0.5
 
 _MODELS = select(CollectionRow.id, CollectionRow.embedding_provider, CollectionRow.embedding_model).where(
     CollectionRow.id.in_(bindparam("ids", expanding=True))
@@ -114,18 +115,19 @@ class Searcher:
         neighbours: Sequence[Neighbour],
     ) -> list[Match]:
         """The passages with terms of the query, best first, and the neighbours, which may have none."""
-        fulltext = fulltext_for(connection.dialect.name)
+        fulltext = fulltext_for(connection)
         passages = self._frequencies.of_passages(connection, collection_ids)
         total = max(sum(passages.values()), 1)
         searched = sum(passages.get(id, 0) for id in collection_ids)
-        frequencies = self._frequencies.of_terms(connection, fulltext, texts)
+        frequencies = self._frequencies.of_terms(fulltext, texts)
         terms = [_weighted(text, frequencies[text], total) for text in texts]
-        plan = _plan(terms, frequencies, searched, scoped=searched < total * _SCOPED_BELOW)
-        candidates = _candidates(connection, fulltext, plan, collection_ids, max(_CANDIDATES, 3 * limit))
+        scope = Scope(collection_ids, is_small=searched < total * _SMALL_SCOPE)
+        plan = _plan(terms, frequencies, searched if scope.is_small else math.inf)
+        candidates = _candidates(fulltext, plan, scope, max(_CANDIDATES, 3 * limit))
         ids = {candidate.passage_id for candidate in candidates}
         missing = [neighbour.passage_id for neighbour in neighbours if neighbour.passage_id not in ids]
         if missing:
-            candidates += fulltext.with_ids(connection, missing, collection_ids)
+            candidates += fulltext.with_ids(missing, scope)
         return rank(terms, candidates)
 
 
@@ -138,40 +140,33 @@ class _Plan(NamedTuple):
     terms: Sequence[QueryTerm]
     common_terms: Sequence[QueryTerm]
     use_bm25: bool
-    scoped: bool
 
 
-def _plan(terms: Sequence[QueryTerm], frequencies: Mapping[str, int], searched: int, *, scoped: bool) -> _Plan:
+def _plan(terms: Sequence[QueryTerm], frequencies: Mapping[str, int], most_rows: float) -> _Plan:
+    """Choose the terms, each of which costs a row for each passage with it, `most_rows` at most."""
     present = sorted((term for term in terms if frequencies[term.text]), key=lambda term: frequencies[term.text])
     keywords = [term for term in present if not is_stopword(term.text)] or present
     affordable = []
-    rows = 0
+    rows = 0.0
     for term in keywords:
-        rows += min(frequencies[term.text], searched) if scoped else frequencies[term.text]
+        rows += min(frequencies[term.text], most_rows)
         if rows > _MAX_WEIGHED_ROWS:
             break
         affordable.append(term)
     use_bm25 = sum(frequencies[term.text] for term in keywords) <= _MAX_BM25_ROWS
-    return _Plan(affordable, [] if affordable else keywords, use_bm25, scoped)
+    return _Plan(affordable, [] if affordable else keywords, use_bm25)
 
 
-def _candidates(
-    connection: Connection, fulltext: FullText, plan: _Plan, collection_ids: Sequence[str], count: int
-) -> list[PassageTerms]:
+def _candidates(fulltext: FullText, plan: _Plan, scope: Scope, count: int) -> list[PassageTerms]:
     """The passages to be ranked, several times as many as will be returned."""
     for length in range(min(3, len(plan.common_terms)), 0, -1):
-        passages = fulltext.any_with_all(
-            connection, plan.common_terms[:length], collection_ids, scoped=plan.scoped, limit=3 * count
-        )
-        if passages:
+        if passages := fulltext.any_with_all(plan.common_terms[:length], scope, 3 * count):
             return passages
     passages = []
     limit, may_be_more = count, bool(plan.terms)
     # Other collections and documents that are not ready may have had the best places: look further down.
     while may_be_more and len(passages) < count // 2 and limit <= 100 * count:
-        passages, may_be_more = fulltext.best(
-            connection, plan.terms, collection_ids, scoped=plan.scoped, use_bm25=plan.use_bm25, limit=limit
-        )
+        passages, may_be_more = fulltext.best(plan.terms, scope, use_bm25=plan.use_bm25, limit=limit)
         limit *= 10
     return passages[: 3 * count]
 

@@ -108,7 +108,7 @@ class VectorIndex:
         )
         if vectors is not None:
             self._cache[collection_id] = vectors
-            while sum(each.size for each in self._cache.values()) > self._max_bytes:
+            while sum(entry.size for entry in self._cache.values()) > self._max_bytes:
                 self._cache.popitem(last=False)
         return vectors
 
@@ -146,7 +146,7 @@ def _extended(
         block = _block(rows, width)
         # Small blocks are joined, or thousands of small documents would be thousands of blocks.
         if blocks and len(blocks[-1].ids) + len(block.ids) <= _CHUNK:
-            block = _joined(blocks.pop(), block)
+            block = _joined([blocks.pop(), block])
         blocks.append(block)
         after = rows[-1][0]
     return _Vectors(version, count, width, tuple(blocks))
@@ -160,10 +160,11 @@ def _block(rows: Sequence[Row[int, bytes]], width: int) -> _Block:
     return _Block(np.array([id for id, _ in pairs], dtype=np.int64), numbers.reshape(len(pairs), width // 4))
 
 
-def _joined(left: _Block, right: _Block) -> _Block:
+def _joined(blocks: Sequence[_Block]) -> _Block:
     import numpy as np
 
-    return _Block(np.concatenate([left.ids, right.ids]), np.concatenate([left.vectors, right.vectors]))
+    ids = np.concatenate([block.ids for block in blocks])
+    return _Block(ids, np.concatenate([block.vectors for block in blocks]))
 
 
 def _nearest(blocks: Sequence[_Block], query: bytes, limit: int) -> list[Neighbour]:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, upd
 from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import value_of
-from app.knowledge.index import PassageIndex, Prepared
+from app.knowledge.index import IndexedPassage, insert_passages
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageRow
 
 LEASE = timedelta(minutes=10)
@@ -48,9 +48,8 @@ class Lease:
 class IndexStore:
     """The documents that wait for the indexer. `sole_owner` means that no other process works on them."""
 
-    def __init__(self, database: Database, passages: PassageIndex, *, sole_owner: bool) -> None:
+    def __init__(self, database: Database, *, sole_owner: bool) -> None:
         self._database = database
-        self._passages = passages
         self._sole_owner = sole_owner
 
     async def take_next(self) -> Lease | None:
@@ -81,13 +80,13 @@ class IndexStore:
             lease.token, deleted = await write_batch(self._database, write)
 
     async def add_passages(
-        self, lease: Lease, passages: Sequence[Prepared], vectors: Sequence[bytes], *, total: int
+        self, lease: Lease, passages: Sequence[IndexedPassage], vectors: Sequence[bytes], *, total: int
     ) -> None:
         """Write the next passages; `total` counts them all. Raises LeaseLost."""
 
         def write(connection: Connection) -> datetime:
             token = _renew(connection, lease, passage_count=total)
-            self._passages.add(connection, lease.document.id, lease.document.collection_id, passages, vectors)
+            insert_passages(connection, lease.document.id, lease.document.collection_id, passages, vectors)
             return token
 
         lease.token = await write_batch(self._database, write)

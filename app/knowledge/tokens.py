@@ -76,7 +76,7 @@ def terms_of(text: str) -> list[str]:
     terms: list[str] = []
     for piece in _pieces_of(text):
         if _UNSEGMENTED_CHARACTER.match(piece):
-            terms += [left + right for left, right in pairwise(piece)]
+            terms += [first + second for first, second in pairwise(piece)]
             terms.append(piece[-1])
         else:
             terms += _word_terms(piece)
@@ -88,7 +88,7 @@ def question_terms(text: str) -> list[str]:
     terms: dict[str, None] = {}
     for piece in _pieces_of(text):
         if len(piece) > 1 and _UNSEGMENTED_CHARACTER.match(piece):
-            terms.update((left + right, None) for left, right in pairwise(piece))
+            terms.update((first + second, None) for first, second in pairwise(piece))
         else:
             terms.update(dict.fromkeys(_word_terms(piece)))
     return list(terms)

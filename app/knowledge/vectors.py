@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.knowledge.index import Prepared
+from app.knowledge.models import PassageItem
 from app.providers.client import Provider
 from app.providers.models import UpstreamError
 from app.providers.service import ProviderRegistry
@@ -61,7 +61,7 @@ class Embedder:
         self._rest_seconds = rest_seconds
         self._resting_until: dict[tuple[str, str], float] = {}
 
-    async def of_passages(self, provider_id: str, model: str, passages: Sequence[Prepared]) -> list[bytes]:
+    async def of_passages(self, provider_id: str, model: str, passages: Sequence[PassageItem]) -> list[bytes]:
         """A vector for each passage, as stored: float32, little-endian, of length 1. Raises EmbeddingsFailed."""
         texts = [f"{passage.heading}\n{passage.text}" if passage.heading else passage.text for passage in passages]
         vectors: list[bytes] = []

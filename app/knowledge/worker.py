@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from app.knowledge.index import PassageIndex
+from app.knowledge.index import with_terms
 from app.knowledge.splitting import split
 from app.workers.process import serve
 
@@ -21,10 +21,10 @@ class PassageRequest(msgspec.Struct, frozen=True):
 def answer(head: bytes, text: bytes) -> Iterator[bytes]:
     """The passages in batches, and an empty message after the last one."""
     request = msgspec.msgpack.decode(head, type=PassageRequest)
-    index, encoder = PassageIndex(), msgspec.msgpack.Encoder()
+    encoder = msgspec.msgpack.Encoder()
     drafts = split(text.decode(), size=request.size, overlap=request.overlap)
     for start in range(0, len(drafts), request.batch_size):
-        yield encoder.encode(index.prepare(drafts[start : start + request.batch_size], request.title))
+        yield encoder.encode(with_terms(drafts[start : start + request.batch_size], request.title))
     yield b""
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from app.errors import Unavailable
 from app.knowledge import preparing
-from app.knowledge.index import PassageIndex
 from app.knowledge.preparing import PassageMaker
 
 TEXT = "\n\n".join(f"# Part {number}\n\n" + f"ferns of kind {number} like the shade. " * 20 for number in range(300))
@@ -17,7 +16,7 @@ TEXT = "\n\n".join(f"# Part {number}\n\n" + f"ferns of kind {number} like the sh
 
 @pytest.fixture
 async def maker() -> AsyncIterator[PassageMaker]:
-    maker = PassageMaker(PassageIndex(), size=800, overlap=100, batch_size=50)
+    maker = PassageMaker(size=800, overlap=100, batch_size=50)
     yield maker
     await maker.close()
     assert workers() == []

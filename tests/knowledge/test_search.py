@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import Connection, Executable, Row, Select, delete, func, insert, select, table, update
 
 from app.database import migrations
-from app.database.engine import Database, sqlite_url
-from app.knowledge.index import PassageIndex
+from app.database.engine import Database, open_database, sqlite_url
+from app.knowledge.index import insert_passages, with_terms
 from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, PassageItem, PassageRow, VectorRow
 from app.knowledge.search import Searcher
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
@@ -79,8 +79,8 @@ class Library:
         status: str = "ready",
         embedder: Embedder | None = None,
     ) -> str:
-        id, now, index = str(uuid4()), datetime.now(UTC), PassageIndex()
-        prepared = index.prepare([PassageItem(at, heading, passage) for at, passage in enumerate(passages)], title)
+        id, now = str(uuid4()), datetime.now(UTC)
+        prepared = with_terms([PassageItem(at, heading, passage) for at, passage in enumerate(passages)], title)
         vectors = await embedder.of_passages("p", "embedder", prepared) if embedder else []
         values = {"title": title, "media_type": "text/plain", "size": 1, "created_at": now, "updated_at": now}
         statement = insert(DocumentRow).values(
@@ -89,7 +89,7 @@ class Library:
 
         def write(connection: Connection) -> None:
             connection.execute(statement)
-            index.add(connection, id, collection_id, prepared, vectors)
+            insert_passages(connection, id, collection_id, prepared, vectors)
 
         await self.database.write(write)
         return id
@@ -116,7 +116,7 @@ async def library(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         else:
             url = await a_postgres_database(stack)
         await asyncio.to_thread(migrations.upgrade, url)
-        database = Database(url)
+        database = open_database(url)
         stack.push_async_callback(database.close)
         library = Library(database)
         await library.collection("c")
@@ -355,10 +355,10 @@ async def test_indexing_hears_of_failed_embeddings(
 ) -> None:
     model.script(answer)
     with pytest.raises(EmbeddingsFailed) as failure:
-        await embedder.of_passages("p", "embedder", PassageIndex().prepare([PassageItem(0, "", "text")]))
+        await embedder.of_passages("p", "embedder", with_terms([PassageItem(0, "", "text")]))
     assert failure.value.is_temporary is temporary
     with pytest.raises(EmbeddingsFailed, match="not configured"):
-        await embedder.of_passages("gone", "embedder", PassageIndex().prepare([PassageItem(0, "", "text")]))
+        await embedder.of_passages("gone", "embedder", with_terms([PassageItem(0, "", "text")]))
 
 
 async def test_vectors_are_stored_with_length_one(meanings: Library) -> None:

@@ -5,7 +5,7 @@ never numbered anew, and an event read twice is the same bytes twice. Stored, it
 its tag.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -138,39 +138,5 @@ class EventBatch:
     events: Sequence[Event]
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Event])
-
-
-def encode_events(events: Sequence[Event]) -> bytes:
-    return _encoder.encode(events)
-
-
-def decode_events(data: bytes) -> list[Event]:
-    return _decoder.decode(data)
-
-
-def reply_text(events: Sequence[Event]) -> tuple[str, str]:
-    """Return the text and the reasoning of the reply so far."""
-    texts: list[str] = []
-    reasonings: list[str] = []
-    for event in events:
-        if isinstance(event, Chunk):
-            texts.append(event.text)
-            if event.reasoning:
-                reasonings.append(event.reasoning)
-        elif isinstance(event, TextDelta):
-            texts.append(event.text)
-        elif isinstance(event, ReasoningDelta):
-            reasonings.append(event.text)
-    return "".join(texts), "".join(reasonings)
-
-
-def refs_in(events: Sequence[Event]) -> list[Ref]:
-    """Return the passages in the prompt, if any; their event comes before the reply's."""
-    for event in events:
-        if isinstance(event, Refs):
-            return event.refs
-        if isinstance(event, (TextDelta, ReasoningDelta, Chunk)):
-            break
-    return []
+encode_events: Callable[[Sequence[Event]], bytes] = msgspec.msgpack.Encoder().encode
+decode_events: Callable[[bytes], list[Event]] = msgspec.msgpack.Decoder(list[Event]).decode

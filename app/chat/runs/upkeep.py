@@ -9,11 +9,12 @@ import structlog
 from app.chat import store
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import EventBatch, Failed
-from app.chat.runs.results import cut_short
+from app.chat.runs.reply import cut_short
 from app.chat.runs.task import RunTask
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
-from app.database.engine import Database, DatabaseUnavailable
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 
 CHECKPOINT_SECONDS = 0.5
 LEASE_RENEWAL_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""What the published document says of the Open API's chat: bodies, answers and errors, with examples."""
+"""Bodies, answers and errors of the Open API's chat for the published document, with examples."""
 
 from typing import Any
 

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.chat.commands import SendMessage, check_name
-from app.chat.fields import parse_knowledge, parse_on_busy
+from app.chat.commands import SendMessage
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy
 from app.chat.parts import PartLimits, parse_parts
 from app.errors import BadRequest
 
 
 class MissingKey(BadRequest):
-    """A required field that is left out, or null."""
+    """A required field is left out, or null."""
 
     code = "missing_key"
 
@@ -58,7 +58,7 @@ def parse_username(value: object) -> str:
 
 
 def _name(body: Mapping[str, Any], field: str) -> str | None:
-    """The trimmed name, None where it is blank, null or left out. Raises BadRequest."""
+    """The trimmed name; None for a blank, null or missing one. Raises BadRequest."""
     value = body.get(field)
     if value is None:
         return None

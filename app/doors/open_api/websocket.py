@@ -36,7 +36,7 @@ PONG = '{"type":"pong"}'
 
 
 class Sockets:
-    """The open WebSockets, which a server that goes down has to close: it would wait for them forever."""
+    """Closes the open WebSockets when the server goes down, which would wait for them forever."""
 
     def __init__(self) -> None:
         self._going_down = asyncio.Event()

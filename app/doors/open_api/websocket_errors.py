@@ -1,4 +1,4 @@
-"""The error words of WebSocket clients, which stand for several codes of HTTP answers each."""
+"""Error words of the WebSocket, each for several codes of HTTP answers."""
 
 from collections.abc import Mapping, Sequence
 

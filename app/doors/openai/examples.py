@@ -1,4 +1,4 @@
-"""What the published document says of `/v1`: bodies, answers and errors, with examples."""
+"""Bodies, answers and errors of `/v1` for the published document, with examples."""
 
 from app.completions.examples import UPSTREAM_ERRORS, chunk_example, completion_example
 from app.completions.respond import RUN_ID

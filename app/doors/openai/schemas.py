@@ -1,17 +1,17 @@
-"""Shapes of `/v1`, for the published document: the fields that Palaver reads or adds."""
+"""Shapes of `/v1`, for the published document; fields of the model server alone are left out."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from app.chat.commands import MAX_COLLECTIONS, OnBusy
+from app.chat.commands import OnBusy
+from app.chat.fields import MAX_COLLECTIONS, OPTIONAL_NAME_PATTERN
 from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES, MAX_NAME_CHARS
 from app.completions.schemas import MESSAGE, OpenAIModel
 
-_NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-_NAME = {"type": ["string", "null"], "maxLength": MAX_NAME_CHARS, "pattern": _NAME_PATTERN}
+_NAME = {"type": ["string", "null"], "maxLength": MAX_NAME_CHARS, "pattern": OPTIONAL_NAME_PATTERN}
 _SESSION = {
     "session_id": {**_NAME, "description": "The session to go on with; the key's own."},
     "thread_id": {

@@ -12,7 +12,7 @@ from app.doors.second_me.errors import kernel2_error
 
 
 def _defaults(run: Run) -> Mapping[str, Any]:
-    """The members that Second Me's clients count on, with a fingerprint of the provider's model."""
+    """The model, and a fingerprint of the provider and the model."""
     fingerprint = hashlib.sha256(f"{run.provider_id}\0{run.model}".encode()).hexdigest()[:10]
     return {"model": run.model, "system_fingerprint": f"fp_{fingerprint}"}
 

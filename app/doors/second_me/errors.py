@@ -1,4 +1,4 @@
-"""Errors in Second Me's envelope, whose code is the HTTP status."""
+"""Errors in Second Me's envelope, with the HTTP status as code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ def kernel2_error(error: AppError, request_id: str) -> Mapping[str, Any]:
 
 
 def _message(error: AppError) -> str:
-    """The error, in the model server's own words where it refused the request, and the field at fault."""
+    """The error's text, with the field at fault; a refusal is in the model server's own words."""
     refusal = getattr(error, "refusal", None)
     if isinstance(refusal, ErrorObject):
         return refusal.message

@@ -1,4 +1,4 @@
-"""What the published document says of Second Me's chat: body, answer and errors, with examples."""
+"""Body, answer and errors of Second Me's chat for the published document, with examples."""
 
 from app.completions.examples import UPSTREAM_ERRORS, chunk_example, completion_example
 from app.completions.respond import RUN_ID

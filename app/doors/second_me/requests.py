@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.chat.commands import INSTRUCTIONS, MAX_COLLECTIONS, RetrievalOptions, check_name
+from app.chat.commands import INSTRUCTIONS, RetrievalOptions
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.completions.errors import InvalidRequest
-from app.completions.requests import OWN_FIELDS, parse_completion
+from app.completions.requests import OWN_FIELDS, check_param, parse_completion
 from app.completions.values import CompletionRequest, SessionPolicy
-from app.errors import BadRequest
 
 DEFAULTS: Mapping[str, Any] = {"temperature": 0.1, "max_tokens": 2000}
 SECOND_ME_FIELDS = frozenset(
@@ -68,12 +68,12 @@ def _history(body: Mapping[str, Any]) -> list[dict[str, str]]:
 def _role(fields: Mapping[str, Any], param: str) -> str | None:
     """A role's uuid or name, None for a blank one."""
     role = _member(fields, "role_id", str, param) or ""
-    _check_name(role, param)
+    check_param(param, role, MAX_NAME_CHARS)
     return role.strip() or None
 
 
 def _retrieval_options(body: Mapping[str, Any], metadata: Mapping[str, Any]) -> RetrievalOptions | None:
-    """The request's own options, None where it has none."""
+    """The request's own options, or None."""
     earlier_flag = _member(body, "enable_l0_retrieval", bool)
     flag = _member(metadata, "enable_l0_retrieval", bool, "metadata.enable_l0_retrieval")
     param = "metadata.collections"
@@ -83,19 +83,12 @@ def _retrieval_options(body: Mapping[str, Any], metadata: Mapping[str, Any]) -> 
     if len(names) > MAX_COLLECTIONS:
         raise InvalidRequest(f"There are more than {MAX_COLLECTIONS} collections", param)
     for name in names:
-        _check_name(name, param)
+        check_param(param, name, MAX_NAME_CHARS)
     collections = tuple(dict.fromkeys(name.strip() for name in names))
     on = earlier_flag if flag is None else flag
     if on is None and not collections:
         return None
     return RetrievalOptions(bool(collections) if on is None else on, collections)
-
-
-def _check_name(name: str, param: str) -> None:
-    try:
-        check_name(param, name)
-    except BadRequest as error:
-        raise InvalidRequest(error.message, param) from None
 
 
 def _check_numbers(body: Mapping[str, Any]) -> None:
@@ -108,7 +101,7 @@ def _check_numbers(body: Mapping[str, Any]) -> None:
 
 
 def _member(fields: Mapping[str, Any], name: str, kind: type, param: str | None = None) -> Any:
-    """The field, of this kind, or None where it is null or left out. Raises InvalidRequest."""
+    """The field's value of this kind; None for a null or missing one. Raises InvalidRequest."""
     value = fields.get(name)
     if value is not None and not isinstance(value, kind):
         raise InvalidRequest(f"{name} must be {_KINDS[kind]}", param or name)

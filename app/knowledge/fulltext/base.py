@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import Connection
-
 
 class PassageTerms(NamedTuple):
     """A passage's terms, joined by spaces; `heading` has those of its headings and of its document's title."""
@@ -23,45 +21,38 @@ class QueryTerm(NamedTuple):
     weight: float = 0.0
 
 
-class FullText(Protocol):
-    """A full-text index over Palaver's own terms. Every method is part of the caller's transaction."""
+class Scope(NamedTuple):
+    """The collections to search. `is_small` means that they hold a small part of all passages."""
 
-    def new_ids(self, connection: Connection, count: int) -> list[int]:
+    collection_ids: Sequence[str]
+    is_small: bool
+
+
+class FullText(Protocol):
+    """A full-text index over Palaver's own terms, within a transaction.
+
+    Its searches return passages of ready documents in the scope.
+    """
+
+    def new_ids(self, count: int) -> list[int]:
         """Reserve ids for passages."""
 
-    def add(self, connection: Connection, passages: Sequence[PassageTerms]) -> None:
+    def add(self, passages: Sequence[PassageTerms]) -> None:
         """Add the terms of passages. Deleting a passage deletes its terms."""
 
-    def frequencies(self, connection: Connection, terms: Sequence[QueryTerm], most: int) -> list[int]:
+    def frequencies(self, terms: Sequence[QueryTerm], most: int) -> list[int]:
         """The number of passages with each of the terms; an estimate from `most` upwards."""
 
     def best(
-        self,
-        connection: Connection,
-        terms: Sequence[QueryTerm],
-        collection_ids: Sequence[str],
-        *,
-        scoped: bool,
-        use_bm25: bool,
-        limit: int,
+        self, terms: Sequence[QueryTerm], scope: Scope, *, use_bm25: bool, limit: int
     ) -> tuple[list[PassageTerms], bool]:
-        """Up to `limit` passages with any of the terms, and whether there may be more.
+        """Passages with any of the terms, and whether a higher limit may give more.
 
-        They are ordered by BM25, or else by the sum of their terms' weights. Passages of other collections, and of
-        documents that are not ready, are dropped after the limit. With `scoped` the index skips other collections,
-        which is faster if the given ones hold a small part of all passages.
+        They are the best by BM25, or else by the sum of their terms' weights.
         """
 
-    def any_with_all(
-        self,
-        connection: Connection,
-        terms: Sequence[QueryTerm],
-        collection_ids: Sequence[str],
-        *,
-        scoped: bool,
-        limit: int,
-    ) -> list[PassageTerms]:
+    def any_with_all(self, terms: Sequence[QueryTerm], scope: Scope, limit: int) -> list[PassageTerms]:
         """Any passages with all of the terms, for queries of nothing but common words."""
 
-    def with_ids(self, connection: Connection, ids: Sequence[int], collection_ids: Sequence[str]) -> list[PassageTerms]:
-        """The passages with these ids that are ready and in the collections."""
+    def with_ids(self, ids: Sequence[int], scope: Scope) -> list[PassageTerms]:
+        """The passages with these ids."""

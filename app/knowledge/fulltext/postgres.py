@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, TextClause, text
 
-from app.knowledge.fulltext.base import PassageTerms, QueryTerm
+from app.knowledge.fulltext.base import PassageTerms, QueryTerm, Scope
 
 _MAX_POSITION: Final = 16_383
 _MAX_POSITIONS: Final = 255
@@ -47,63 +47,37 @@ _WITH_IDS: Final = text(f"{_READY} AND passages.id = ANY(CAST(:ids AS BIGINT[]))
 
 
 class PostgresFullText:
-    """FullText on a tsvector. The planner uses the collections by itself, so `scoped` changes nothing."""
+    """FullText on a tsvector. The planner decides where to begin, so that a small scope needs no query of its own."""
 
-    def new_ids(self, connection: Connection, count: int) -> list[int]:
-        return list(connection.execute(_NEW_IDS, {"count": count}).scalars())
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
-    def add(self, connection: Connection, passages: Sequence[PassageTerms]) -> None:
-        connection.execute(
-            _ADD,
-            [
-                {
-                    "passage_id": passage.passage_id,
-                    "heading": passage.heading,
-                    "body": passage.body,
-                    "terms": _tsvector(passage.heading, passage.body),
-                }
-                for passage in passages
-            ],
-        )
+    def new_ids(self, count: int) -> list[int]:
+        return list(self._connection.scalars(_NEW_IDS, {"count": count}))
 
-    def frequencies(self, connection: Connection, terms: Sequence[QueryTerm], most: int) -> list[int]:
+    def add(self, passages: Sequence[PassageTerms]) -> None:
+        rows = [{**passage._asdict(), "terms": _tsvector(passage.heading, passage.body)} for passage in passages]
+        self._connection.execute(_ADD, rows)
+
+    def frequencies(self, terms: Sequence[QueryTerm], most: int) -> list[int]:
         # There is no order to estimate from: count to the end, up to a bound that keeps the answer quick.
         parameters = {"queries": [_quoted(term) for term in terms], "most": most * 10}
-        return list(connection.execute(_FREQUENCIES, parameters).scalars())
+        return list(self._connection.scalars(_FREQUENCIES, parameters))
 
     def best(
-        self,
-        connection: Connection,
-        terms: Sequence[QueryTerm],
-        collection_ids: Sequence[str],
-        *,
-        scoped: bool,
-        use_bm25: bool,
-        limit: int,
+        self, terms: Sequence[QueryTerm], scope: Scope, *, use_bm25: bool, limit: int
     ) -> tuple[list[PassageTerms], bool]:
-        return _execute(connection, _BEST, " | ".join(map(_quoted, terms)), collection_ids, limit), False
+        return self._search(_BEST, scope, query=" | ".join(map(_quoted, terms)), limit=limit), False
 
-    def any_with_all(
-        self,
-        connection: Connection,
-        terms: Sequence[QueryTerm],
-        collection_ids: Sequence[str],
-        *,
-        scoped: bool,
-        limit: int,
-    ) -> list[PassageTerms]:
-        return _execute(connection, _ANY, " & ".join(map(_quoted, terms)), collection_ids, limit)
+    def any_with_all(self, terms: Sequence[QueryTerm], scope: Scope, limit: int) -> list[PassageTerms]:
+        return self._search(_ANY, scope, query=" & ".join(map(_quoted, terms)), limit=limit)
 
-    def with_ids(self, connection: Connection, ids: Sequence[int], collection_ids: Sequence[str]) -> list[PassageTerms]:
-        parameters = {"ids": list(ids), "collections": list(collection_ids)}
-        return [PassageTerms(*row) for row in connection.execute(_WITH_IDS, parameters)]
+    def with_ids(self, ids: Sequence[int], scope: Scope) -> list[PassageTerms]:
+        return self._search(_WITH_IDS, scope, ids=list(ids))
 
-
-def _execute(
-    connection: Connection, statement: TextClause, query: str, collection_ids: Sequence[str], limit: int
-) -> list[PassageTerms]:
-    parameters = {"query": query, "collections": list(collection_ids), "limit": limit}
-    return [PassageTerms(*row) for row in connection.execute(statement, parameters)]
+    def _search(self, statement: TextClause, scope: Scope, **parameters: object) -> list[PassageTerms]:
+        parameters["collections"] = list(scope.collection_ids)
+        return [PassageTerms(*row) for row in self._connection.execute(statement, parameters)]
 
 
 def _tsvector(heading: str, body: str) -> str:

@@ -4,13 +4,13 @@ Every query answers with one row of JSON. The driver releases the interpreter's 
 milliseconds to get it back while the event loop is busy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, TextClause, text
 
-from app.knowledge.fulltext.base import PassageTerms, QueryTerm
+from app.knowledge.fulltext.base import PassageTerms, QueryTerm, Scope
 
 _LAST_ID: Final = text("SELECT seq FROM sqlite_sequence WHERE name = 'knowledge_passages'")
 _ADD: Final = text(
@@ -76,20 +76,22 @@ _passages = msgspec.json.Decoder(tuple[int, list[PassageTerms]])
 
 
 class SqliteFullText:
-    """FullText on FTS5."""
+    """FullText on FTS5. The limit of a search counts before other collections and unready documents are dropped."""
 
-    def new_ids(self, connection: Connection, count: int) -> list[int]:
-        start = (connection.execute(_LAST_ID).scalar() or 0) + 1
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def new_ids(self, count: int) -> list[int]:
+        start = (self._connection.scalar(_LAST_ID) or 0) + 1
         return list(range(start, start + count))
 
-    def add(self, connection: Connection, passages: Sequence[PassageTerms]) -> None:
-        connection.execute(
-            _ADD, [{**passage._asdict(), "scope": _scope(passage.collection_id)} for passage in passages]
-        )
+    def add(self, passages: Sequence[PassageTerms]) -> None:
+        rows = [{**passage._asdict(), "scope": _scope_term(passage.collection_id)} for passage in passages]
+        self._connection.execute(_ADD, rows)
 
-    def frequencies(self, connection: Connection, terms: Sequence[QueryTerm], most: int) -> list[int]:
-        parameters = {"terms": _json([_within(_quoted(term)) for term in terms]), "most": most}
-        last_id, counts = _frequencies.decode(connection.execute(_FREQUENCIES, parameters).scalar_one())
+    def frequencies(self, terms: Sequence[QueryTerm], most: int) -> list[int]:
+        parameters = {"terms": _json([_quoted(term) for term in terms]), "most": most}
+        last_id, counts = _frequencies.decode(self._connection.execute(_FREQUENCIES, parameters).scalar_one())
         # The index yields passages by ascending id: how far the first `most` of them reach tells how many there are.
         return [
             count if count < most else int(count * (last_id or 0) / max(last_match or 0, 1))
@@ -97,46 +99,24 @@ class SqliteFullText:
         ]
 
     def best(
-        self,
-        connection: Connection,
-        terms: Sequence[QueryTerm],
-        collection_ids: Sequence[str],
-        *,
-        scoped: bool,
-        use_bm25: bool,
-        limit: int,
+        self, terms: Sequence[QueryTerm], scope: Scope, *, use_bm25: bool, limit: int
     ) -> tuple[list[PassageTerms], bool]:
-        scope = collection_ids if scoped else ()
         if use_bm25:
-            match = _within(" OR ".join(map(_quoted, terms)), scope)
-            return _execute(connection, _BEST_BY_BM25, match, collection_ids, limit)
-        match = _json([(_within(_quoted(term), scope), term.weight) for term in terms])
-        return _execute(connection, _BEST_BY_WEIGHT, match, collection_ids, limit)
+            return self._search(_BEST_BY_BM25, _within(scope, " OR ".join(map(_quoted, terms))), scope, limit)
+        match = _json([(_within(scope, _quoted(term)), term.weight) for term in terms])
+        return self._search(_BEST_BY_WEIGHT, match, scope, limit)
 
-    def any_with_all(
-        self,
-        connection: Connection,
-        terms: Sequence[QueryTerm],
-        collection_ids: Sequence[str],
-        *,
-        scoped: bool,
-        limit: int,
-    ) -> list[PassageTerms]:
-        scope = collection_ids if scoped else ()
-        match = " AND ".join(_within(_quoted(term), scope) for term in terms)
-        return _execute(connection, _ANY, match, collection_ids, limit)[0]
+    def any_with_all(self, terms: Sequence[QueryTerm], scope: Scope, limit: int) -> list[PassageTerms]:
+        return self._search(_ANY, _within(scope, " AND ".join(map(_quoted, terms))), scope, limit)[0]
 
-    def with_ids(self, connection: Connection, ids: Sequence[int], collection_ids: Sequence[str]) -> list[PassageTerms]:
-        return _execute(connection, _WITH_IDS, _json(list(ids)), collection_ids, len(ids))[0]
+    def with_ids(self, ids: Sequence[int], scope: Scope) -> list[PassageTerms]:
+        return self._search(_WITH_IDS, _json(list(ids)), scope, len(ids))[0]
 
-
-def _execute(
-    connection: Connection, statement: TextClause, match: str, collection_ids: Sequence[str], limit: int
-) -> tuple[list[PassageTerms], bool]:
-    """The passages, and whether the limit left some out."""
-    parameters = {"match": match, "collections": _json(list(collection_ids)), "limit": limit}
-    count, passages = _passages.decode(connection.execute(statement, parameters).scalar_one())
-    return passages, count == limit
+    def _search(self, statement: TextClause, match: str, scope: Scope, limit: int) -> tuple[list[PassageTerms], bool]:
+        """The passages, and whether the limit cut some off."""
+        parameters = {"match": match, "collections": _json(list(scope.collection_ids)), "limit": limit}
+        count, passages = _passages.decode(self._connection.execute(statement, parameters).scalar_one())
+        return passages, count == limit
 
 
 def _quoted(term: QueryTerm) -> str:
@@ -145,12 +125,13 @@ def _quoted(term: QueryTerm) -> str:
     return f"{string} *" if term.is_prefix else string
 
 
-def _within(expression: str, collection_ids: Iterable[str] = ()) -> str:
-    scopes = " OR ".join(f'"{_scope(id)}"' for id in collection_ids)
-    return f"(({scopes}) AND ({expression}))" if scopes else f"({expression})"
+def _within(scope: Scope, expression: str) -> str:
+    """The expression; in a small scope with its collections, so that the passages of others are never read."""
+    collections = " OR ".join(f'"{_scope_term(id)}"' for id in scope.collection_ids) if scope.is_small else ""
+    return f"(({collections}) AND ({expression}))" if collections else f"({expression})"
 
 
-def _scope(collection_id: str) -> str:
+def _scope_term(collection_id: str) -> str:
     """The term that stands for a collection; no term of a text has its first character (tokens.py)."""
     return "§" + "".join(character for character in collection_id if character.isalnum())
 

@@ -193,7 +193,7 @@ async def test_nanobots_curl(keyless: Server, model: ModelServer, tmp_path: Path
 
 @needs_curl
 async def test_nanobots_report_image_and_group(keyless: Server, model: ModelServer, tmp_path: Path) -> None:
-    report = Path(__file__).parents[1] / "data" / "documents" / "libreoffice-report.docx"
+    report = Path(__file__).parents[2] / "data" / "documents" / "libreoffice-report.docx"
     shutil.copy(report, tmp_path / "report.docx")
     await shell(CURL_REPORT.replace("http://127.0.0.1:8900", keyless.base_url), tmp_path)
     *_, (_, parts) = shown(model)
