@@ -36,7 +36,8 @@ def open_http_client() -> httpx2.AsyncClient:
 
 async def _forbid_long_waits(response: httpx2.Response) -> None:
     """Forbid the openai client a retry after a longer wait than a person has patience for."""
-    if (parse_retry_after(response.headers.get("Retry-After")) or 0) > MAX_RETRY_WAIT_SECONDS:
+    header = response.headers.get("Retry-After")
+    if header is not None and (parse_retry_after(header) or 0) > MAX_RETRY_WAIT_SECONDS:
         response.headers["x-should-retry"] = "false"
 
 

@@ -43,11 +43,11 @@ async def hangs() -> None:
 def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None) -> Quart:
     app = Quart("tests", static_folder=None)
     metrics = Metrics()
-    for each in (metrics, AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
+    keys = KeyService(open_database("sqlite+aiosqlite://"), SecretBox(b"m" * 32), Path("unused"))
+    for each in (metrics, keys, AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
         provide(app, each)
     install_request_log(app, metrics)
     install_errors(app, [])
-    keys = KeyService(open_database("sqlite+aiosqlite://"), SecretBox(b"m" * 32), Path("unused"))
     install_guard(app, AuthPolicy(), keys)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(documentation.blueprint)

@@ -58,7 +58,8 @@ async def send() -> Response:
     chat, limits, streams = service(ChatService), service(PartLimits), service(StreamLimit)
     body = await json_object()
     slot = streams.take(principal.key_id)
-    claim = claim_of(principal.key_id, "chat", request.headers.get("Idempotency-Key"), body)
+    key = request.headers.get("Idempotency-Key")
+    claim = None if key is None else claim_of(principal.key_id, "chat", key, body)
     accepted = await chat.send(principal, parse_send(body, limits), claim)
     return _stream(accepted.run, accepted.log, 0, slot)
 
