@@ -14,8 +14,6 @@ from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCall
 from quart import Request
 from quart.asgi import ASGIHTTPConnection
 
-from app.lean_event import LeanEvent
-
 BUFFERED_BYTES = 256 * 1024
 # How long an early answer waits for a sender that is still sending. What it sends is discarded.
 LINGER_SECONDS = 2.0
@@ -31,10 +29,10 @@ class BoundedBody:
         self._pieces: list[bytes] = []
         self._size = 0
         self._is_discarded = False
-        self._readable = LeanEvent()
-        self._has_room = LeanEvent()
+        self._readable = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._has_room.set()
-        self._complete = LeanEvent()
+        self._complete = asyncio.Event()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

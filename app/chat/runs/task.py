@@ -26,7 +26,6 @@ from app.clock import utc_now
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.errors import AppError
-from app.lean_event import LeanEvent
 from app.limits import Slot
 from app.providers.models import REQUEST_REFUSED, UpstreamError
 
@@ -64,7 +63,7 @@ class RunTask:
         self.stored = len(self.log.events)
         self.ending = False
         self.checkpoint: asyncio.Future[None] | None = None
-        self.over = LeanEvent()
+        self.over = asyncio.Event()
         self._plan: ReplyPlan | None = plan
         self._slot = slot
         self._tools = tools
