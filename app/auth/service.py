@@ -39,7 +39,7 @@ ANONYMOUS = Principal(key_id="anonymous", name="anonymous", scopes=SEED_SCOPES)
 
 @dataclass(frozen=True, slots=True)
 class _CachedKey:
-    """A key as it was looked up by one of its texts, which ends at `text_expires_at`."""
+    """A key with the end of the text by which it was looked up, if a rotation has set one."""
 
     key: ApiKey
     principal: Principal
