@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app.auth.models import Principal
-from app.database.engine import Database, sqlite_url
+from app.database.engine import open_database, sqlite_url
 from app.errors import Unavailable
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import DocumentLimits, ExtractedText, Reason
@@ -120,7 +120,7 @@ class Harness:
         path = folder / "palaver.db"
         if not path.exists():
             path.write_bytes(template.read_bytes())
-        self.database = Database(sqlite_url(path))
+        self.database = open_database(sqlite_url(path))
         self.files = FileService(
             self.database, open_storage(folder / "attachments"), Idempotency(self.database), 10 * 1024**2
         )

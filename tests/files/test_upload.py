@@ -9,7 +9,8 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
-from app.database.engine import Database, DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable
+from app.database.sqlite import SQLite
 from app.errors import Unavailable
 from app.files.forms import MAX_PARTS
 from app.files.storage import open_storage
@@ -297,7 +298,7 @@ async def test_failed_insert_removes_the_object(served: Served, monkeypatch: pyt
     assert served.stored() == []
 
 
-class StuckAfterCommit(Database):
+class StuckAfterCommit(SQLite):
     """Its first write is committed and then does not return."""
 
     def __init__(self, url: str) -> None:
