@@ -13,10 +13,11 @@ import httpx2
 import pytest
 from sqlalchemy import delete, update
 
+from app.clock import utc_now
 from app.database.engine import Database, DatabaseUnavailable, sqlite_url
 from app.files.models import AttachmentRow
 from app.knowledge.models import DocumentRow
-from app.knowledge.store import IndexStore, Lease
+from app.knowledge.store import LEASE, IndexStore, Lease
 from tests.conftest import StartServer
 from tests.knowledge.conftest import ROOT, Library, rows, stored
 from tests.support.answers import Answer, raw, status
@@ -139,10 +140,14 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
         deleted = await library.until(await library.add(collection_id, "to be deleted"))
         for document in added:
             await library.until(document)
-    # As a crash leaves them: in the middle, with passages of theirs written.
+    # As a crash leaves them, longer ago than a lease: in the middle, with passages of theirs written.
+    long_ago = utc_now() - 2 * LEASE
     await change(
         data_dir,
-        *(update(DocumentRow).where(DocumentRow.title == state).values(status=state) for state in states),
+        *(
+            update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=long_ago)
+            for state in states
+        ),
         update(DocumentRow).where(DocumentRow.id == gone["document_id"]).values(status="queued"),
         delete(AttachmentRow).where(AttachmentRow.id == gone["attachment_id"]),
         update(DocumentRow).where(DocumentRow.id == deleted["document_id"]).values(status="deleting"),
