@@ -1,12 +1,12 @@
 """Time as Palaver stores and shows it: UTC, ISO 8601, microseconds."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import methodcaller
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 
 def timestamp() -> str:
@@ -20,9 +20,8 @@ def _second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def iso(moment: datetime) -> str:
-    """`2026-11-21T01:20:58.571438+00:00`, always with six digits, so that text order is time order."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+iso: Callable[[datetime], str] = methodcaller("isoformat", timespec="microseconds")
+"""`2026-11-21T01:20:58.571438+00:00`, always with six digits, so that text order is time order."""
 
 
 def iso_or_none(moment: datetime | None) -> str | None:

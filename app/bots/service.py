@@ -28,7 +28,7 @@ from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.models import Bot
 from app.bots.running import RunningAdapters
 from app.bots.umo import Umo
-from app.chat.commands import NAME_PATTERN
+from app.chat.fields import NAME_PATTERN
 from app.chat.parts import ClientPart, Media, Reply, Text, attachment_ids, check_attachments
 from app.clock import utc_now
 from app.crypto import SecretBox

@@ -15,7 +15,7 @@ from app.chat.passages import question_of
 from app.chat.plan import ReplyPlan, Target
 from app.chat.runs.events import Event, Started, UserMessageSaved
 from app.chat.runs.queue import SessionQueue, Ticket
-from app.chat.values import MessageRole, MessageStatus, Run, RunStatus, Session
+from app.chat.values import MessageRole, MessageStatus, Run, RunStatus
 from app.clock import iso, utc_now
 from app.errors import BadRequest, Conflict
 from app.idempotency import Claim, record
@@ -41,9 +41,9 @@ class Planner:
             return self._profiles.get_by_name(command.config_name)
         return None
 
-    def profile_for(self, role: Role | None, session: Session | None) -> Profile:
-        """Return the role's profile, else the session's, else the default; one that was deleted is passed over."""
-        for profile_id in (role and role.config_id, session and session.config_id):
+    def profile_for(self, role: Role | None, config_id: str | None) -> Profile:
+        """Return the role's profile, else that of the id, else the default; one that was deleted is passed over."""
+        for profile_id in (role and role.config_id, config_id):
             if profile_id and (profile := self._profiles.find(profile_id)) is not None:
                 return profile
         return self._profiles.get(DEFAULT_ID)
@@ -91,7 +91,7 @@ def accept(
     session_id = None if command.stateless else ticket.key
     requested = planner.requested_profile(command)
     session = None if session_id is None else _open_session(connection, session_id, command, requested, now)
-    profile = requested or planner.profile_for(role, session)
+    profile = requested or planner.profile_for(role, session and session.config_id)
     targets = planner.targets(command, profile)
     if claim is not None:
         record(connection, claim, {"run_id": run_id})
@@ -138,7 +138,7 @@ def opening_events(run: Run) -> list[Event]:
 
 def _open_session(
     connection: Connection, session_id: str, command: SendMessage, requested: Profile | None, now: datetime
-) -> Session | None:
+) -> store.ContinuedSession | None:
     """Continue the user's session; None when the message begins it. Raises Forbidden, BadRequest."""
     session = None
     if command.session_id is not None:

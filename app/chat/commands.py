@@ -1,6 +1,5 @@
-"""Commands to the chat service, as values, and the rule for names."""
+"""Commands to the chat service."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,19 +9,9 @@ import msgspec
 
 from app.chat.parts import Part
 from app.chat.values import WEBCHAT
-from app.errors import BadRequest
-
-MAX_NAME_CHARS = 255
-MAX_COLLECTIONS = 50
-NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-"""Usernames and ids, for the schemas: a visible character, and no control characters."""
-OPTIONAL_NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""The same, blank ones included."""
 
 INSTRUCTIONS = ("system", "developer")
 """The roles of messages that instruct the model, in OpenAI's API."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class OnBusy(StrEnum):
@@ -77,11 +66,3 @@ class SendMessage(msgspec.Struct, frozen=True):
     stateless: bool = False
     role: str | None = None
     knowledge: RetrievalOptions | None = None
-
-
-def check_name(field: str, value: str, max_chars: int = MAX_NAME_CHARS) -> None:
-    """Raises BadRequest for a name or id that is too long or holds control characters."""
-    if len(value) > max_chars:
-        raise BadRequest(f"{field} has more than {max_chars} characters", code=f"invalid_{field}")
-    if _CONTROL.search(value):
-        raise BadRequest(f"{field} contains control characters", code=f"invalid_{field}")

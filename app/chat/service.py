@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from app.auth.models import Principal
 from app.chat import store
 from app.chat.accept import Planner, accept, opening_events
-from app.chat.commands import OnBusy, SendMessage, check_name
+from app.chat.commands import OnBusy, SendMessage
+from app.chat.fields import check_name
 from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
 from app.chat.prompt import SHOWN_BY_NAME
 from app.chat.runs.engine import RunEngine

@@ -1,13 +1,12 @@
 """Every statement on sessions, messages, runs and their events, as functions of a connection.
 
-What each message executes is built once, with named parameters: building a statement costs several times as much as
-executing it.
+What each message executes is prepared once, with named parameters.
 """
 
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import asdict
@@ -16,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_
 from app.chat.models import MessageRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
 from app.chat.parts import Media, Part, Text, from_stored, plain_text, to_stored
 from app.chat.runs.events import Event, EventBatch, decode_events, encode_events
-from app.chat.runs.results import RunResult
+from app.chat.runs.reply import RunResult
 from app.chat.values import (
     KEYS_PREFIX,
     OPEN_STATUSES,
@@ -28,6 +27,7 @@ from app.chat.values import (
     RunStatus,
     Session,
 )
+from app.database.prepared import Prepared
 from app.database.tables import MAX_INTEGER, insert_if_absent, value_of
 from app.errors import BadRequest, Forbidden, NotFound
 
@@ -47,10 +47,21 @@ _IS_OPEN = or_(*(RunRow.status == status.value for status in OPEN_STATUSES))
 # Sessions
 
 _SESSION = select(SessionRow).where(SessionRow.id == bindparam("session_id"))
-_TOUCH_SESSION = (
+_TOUCH_SESSION = Prepared(
     update(SessionRow).where(SessionRow.id == bindparam("session_id")).values(updated_at=bindparam("moment"))
 )
-_CONTINUE_SESSION = _TOUCH_SESSION.where(SessionRow.creator == bindparam("username")).returning(SessionRow)
+_CONTINUE_SESSION = Prepared(
+    update(SessionRow)
+    .where(SessionRow.id == bindparam("session_id"), SessionRow.creator == bindparam("username"))
+    .values(updated_at=bindparam("moment"))
+    .returning(SessionRow.config_id)
+)
+
+
+class ContinuedSession(NamedTuple):
+    """What a further message needs of its session."""
+
+    config_id: str | None
 
 
 def find_session(connection: Connection, session_id: str, username: str) -> Session | None:
@@ -71,16 +82,19 @@ def get_session(connection: Connection, session_id: str, username: str) -> Sessi
     return session
 
 
-def continue_session(connection: Connection, session_id: str, username: str, now: datetime) -> Session | None:
+def continue_session(connection: Connection, session_id: str, username: str, now: datetime) -> ContinuedSession | None:
     """Find the user's session for a new message, and lock it until the commit. Raises Forbidden."""
     values = {"session_id": session_id, "username": username, "moment": now}
-    row = connection.execute(_CONTINUE_SESSION, values).first()
-    return find_session(connection, session_id, username) if row is None else value_of(Session, row)
+    row = _CONTINUE_SESSION.first(connection, values)
+    if row is None:
+        find_session(connection, session_id, username)  # which may be someone else's
+        return None
+    return ContinuedSession(row.config_id)
 
 
 def touch_session(connection: Connection, session_id: str, now: datetime) -> bool:
     """Put the session first in its user's list; False when there is no such session."""
-    return connection.execute(_TOUCH_SESSION, {"session_id": session_id, "moment": now}).rowcount == 1
+    return _TOUCH_SESSION.change(connection, {"session_id": session_id, "moment": now}) == 1
 
 
 def add_session(
@@ -140,9 +154,12 @@ def _title(parts: Sequence[Part]) -> str | None:
 
 _MESSAGE_COLUMNS = (MessageRow.id, MessageRow.role, MessageRow.parts)
 _IS_SHOWN = MessageRow.status != MessageStatus.PENDING.value
-_ADD_MESSAGE = insert(MessageRow).returning(MessageRow.id)
+_ADD_MESSAGE = Prepared(
+    insert(MessageRow).returning(MessageRow.id),
+    ("session_id", "run_id", "role", "status", "parts", "reasoning", "dedupe_key", "created_at"),
+)
 # A user's message whose reply is still to come belongs to a later turn, for all but that turn's own run.
-_NEWEST_MESSAGES = (
+_NEWEST_MESSAGES = Prepared(
     select(*_MESSAGE_COLUMNS)
     .where(
         MessageRow.session_id == bindparam("session_id"),
@@ -157,7 +174,7 @@ _NEWEST_MESSAGES = (
     .limit(bindparam("limit"))
 )
 _MESSAGE = select(*_MESSAGE_COLUMNS).where(MessageRow.id == bindparam("message_id"))
-_STORE_REPLY = (
+_STORE_REPLY = Prepared(
     update(MessageRow)
     .where(MessageRow.id == bindparam("message_id"))
     .values(
@@ -190,7 +207,7 @@ def add_message(
         "dedupe_key": dedupe_key,
         "created_at": now,
     }
-    message_id: int = connection.execute(_ADD_MESSAGE, values).scalar_one()
+    message_id: int = _ADD_MESSAGE.first(connection, values).id
     return message_id
 
 
@@ -214,7 +231,7 @@ def conversation(connection: Connection, run: Run, limit: int) -> list[tuple[str
     A message that was sent ahead of others has a higher id than theirs, and is shown their replies all the same.
     """
     values = {"session_id": run.session_id, "user_message_id": run.user_message_id, "limit": limit}
-    rows = list(connection.execute(_NEWEST_MESSAGES, values))
+    rows = list(_NEWEST_MESSAGES.all(connection, values))
     if all(row.id != run.user_message_id for row in rows):  # many have been added since it was sent
         rows += connection.execute(_MESSAGE, {"message_id": run.user_message_id})
     rows.sort(key=lambda row: row.id != run.user_message_id)
@@ -246,21 +263,21 @@ def check_quotes(connection: Connection, session_id: str, message_ids: Sequence[
 
 # Runs
 
-_ADD_RUN = insert(RunRow)
-_START_RUN = (
+_ADD_RUN = Prepared(insert(RunRow), (*Run.__struct_fields__, "owner", "leased_until"))
+_START_RUN = Prepared(
     update(RunRow)
     .where(RunRow.id == bindparam("run_id"), RunRow.status == RunStatus.QUEUED.value)
     .values(status=RunStatus.RUNNING.value, started_at=bindparam("moment"))
 )
-_RENEW_LEASES = (
+_RENEW_LEASES = Prepared(
     update(RunRow).where(RunRow.owner == bindparam("holder"), _IS_OPEN).values(leased_until=bindparam("deadline"))
 )
-_END_RUN = (
+_END_RUN = Prepared(
     update(RunRow)
     .where(RunRow.id == bindparam("run_id"), _IS_OPEN)
     .values(_new_values("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at"))
 )
-_ADD_EVENTS = insert(RunEventsRow)
+_ADD_EVENTS = Prepared(insert(RunEventsRow), ("run_id", "first", "events", "created_at"))
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -273,7 +290,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 def add_run(connection: Connection, run: Run, owner: str, opening: Sequence[Event]) -> None:
     """Add a run, leased to `owner`, and the first events of its log."""
-    connection.execute(_ADD_RUN, {**asdict(run), "owner": owner, "leased_until": run.created_at + LEASE})
+    _ADD_RUN.change(connection, {**asdict(run), "owner": owner, "leased_until": run.created_at + LEASE})
     _add_events(connection, run.id, EventBatch(1, opening), run.created_at)
 
 
@@ -287,8 +304,8 @@ def checkpoint_runs(connection: Connection, owner: str, progress: Sequence[Progr
     for each in progress:
         _add_events(connection, each.run_id, each.events, now)
         if each.started_at is not None:
-            connection.execute(_START_RUN, {"run_id": each.run_id, "moment": each.started_at})
-    connection.execute(_RENEW_LEASES, {"holder": owner, "deadline": now + LEASE})
+            _START_RUN.change(connection, {"run_id": each.run_id, "moment": each.started_at})
+    _RENEW_LEASES.change(connection, {"holder": owner, "deadline": now + LEASE})
 
 
 def end_run(connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
@@ -306,7 +323,7 @@ def end_run(connection: Connection, run: Run, result: RunResult, events: EventBa
         "new_started_at": run.started_at,
         "new_finished_at": result.ended_at,
     }
-    if connection.execute(_END_RUN, values).rowcount == 0:
+    if _END_RUN.change(connection, values) == 0:
         return False
     _add_events(connection, run.id, events, result.ended_at)
     if run.session_id is not None:
@@ -357,10 +374,10 @@ def _store_reply(connection: Connection, run: Run, result: RunResult) -> None:
         "new_refs": [asdict(ref) for ref in result.refs] or None,
         "new_created_at": result.ended_at,
     }
-    connection.execute(_STORE_REPLY, values)
+    _STORE_REPLY.change(connection, values)
 
 
 def _add_events(connection: Connection, run_id: str, batch: EventBatch, now: datetime) -> None:
     if batch.events:
         events = encode_events(batch.events)
-        connection.execute(_ADD_EVENTS, {"run_id": run_id, "first": batch.first, "events": events, "created_at": now})
+        _ADD_EVENTS.change(connection, {"run_id": run_id, "first": batch.first, "events": events, "created_at": now})

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta, refs_in
+from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta
 from app.chat.runs.log import RunLog
+from app.chat.runs.reply import refs_in
 from app.chat.values import Run
 from app.edge import sse
 

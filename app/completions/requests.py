@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.chat.commands import INSTRUCTIONS, check_name
-from app.chat.fields import parse_knowledge, parse_on_busy
+from app.chat.commands import INSTRUCTIONS
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy
 from app.completions.catalog import ROLE_PREFIX
 from app.completions.errors import InvalidRequest, ModelNotFound
 from app.completions.values import CompletionRequest, MessageParam, SessionPolicy

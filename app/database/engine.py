@@ -80,8 +80,9 @@ def _faults_as_unavailable() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError) as error:
         raise DatabaseUnavailable from error
-    except DBAPIError as error:
+    except (DBAPIError, sqlite3.DatabaseError) as error:
         # SQLite reports a full disk or a damaged file as a plain DatabaseError.
-        if error.connection_invalidated or re.search(r"full|malformed|disk|not a database", str(error.orig)):
+        is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if is_lost or re.search(r"full|malformed|disk|not a database", str(getattr(error, "orig", error))):
             raise DatabaseUnavailable from error
         raise

@@ -1,5 +1,6 @@
 """What all tables have in common: their base, and the types that both databases share."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -34,16 +35,10 @@ class Base(DeclarativeBase):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept as UTC; SQLite forgets time zones, so it is put back on the way out."""
+    """A datetime in UTC. SQLite stores no time zone, so that values must be in UTC, and get it back when read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -68,12 +63,8 @@ def _insert_if_absent(dialect: str, table: type[Base]) -> Insert:
     return postgresql.insert(table).on_conflict_do_nothing()
 
 
-def _to_json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
 ENGINE_OPTIONS: Final[Mapping[str, Any]] = {
-    "json_serializer": _to_json_text,
+    "json_serializer": json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode,
     "json_deserializer": msgspec.json.decode,
     "hide_parameters": True,  # they are what people wrote
 }

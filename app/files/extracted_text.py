@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class ExtractedTextService:
-    """Texts by attachment. There is no check of the caller here: FileService makes it when it gives an attachment."""
+    """Texts by attachment. The caller is not checked here: FileService did so when it gave the attachment."""
 
     def __init__(self, database: Database, files: FileService, reader: DocumentReader) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class ExtractedTextService:
         self._tasks: dict[str, asyncio.Task[Result]] = {}
 
     async def text_of(self, attachment: Attachment) -> ExtractedText:
-        """The text of the attachment, extracted once, however many ask for it at once or later.
+        """The text of the attachment, extracted once for all callers.
 
         A refusal is stored like a text, until the reader or its limits change. Raises DocumentRefused, Unavailable.
         A caller that is cancelled does not stop the work, which others may be waiting for.
@@ -90,7 +90,7 @@ class ExtractedTextService:
 
 
 def find_text(connection: Connection, attachment_id: str, made_by: str) -> Row[Any] | None:
-    """The stored row of an attachment's text, if it is of this make."""
+    """The stored row of an attachment's text; None for no text, or one of another make."""
     query = select(AttachmentTextRow).where(
         AttachmentTextRow.attachment_id == attachment_id, AttachmentTextRow.made_by == made_by
     )
@@ -98,7 +98,7 @@ def find_text(connection: Connection, attachment_id: str, made_by: str) -> Row[A
 
 
 def replace_text(connection: Connection, values: Mapping[str, Any]) -> None:
-    """Store a text in the place of the one before. Raises IntegrityError when the attachment is gone."""
+    """Store a text instead of the one before. Raises IntegrityError when the attachment is gone."""
     attachment_id = values["attachment_id"]
     connection.execute(delete(AttachmentTextRow).where(AttachmentTextRow.attachment_id == attachment_id))
     connection.execute(insert(AttachmentTextRow).values(**values, created_at=utc_now()))

@@ -1,4 +1,4 @@
-"""Forms with files: one file that is streamed, or the whole form in memory."""
+"""Forms with files: one file as a stream, or the whole form in memory."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 
 
 class FormFile:
-    """The file of the field `name` in the multipart body that `body` yields.
+    """The file of the field `name` in a multipart body.
 
     `open` reads up to the file and returns its name, `chunks` yields its bytes and reads the body to its end. At most
     `limit` bytes of file are read. Both raise BadRequest for a form that is malformed or ends too early,

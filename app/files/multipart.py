@@ -1,7 +1,7 @@
 """Multipart bodies, read part by part as they arrive: nothing is spooled.
 
-`python-multipart` is fed what the socket gives and calls back with what is in it. This turns it round, into parts that
-are pulled, so that a slow storage slows the sender down.
+`python-multipart` is fed what the socket gives and calls back with what is in it. Here, parts are pulled
+instead, so that a slow storage slows the sender down.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ class UploadStalled(AppError):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The head of a part; `filename` is None for a field that is no file."""
+    """The head of a part; `filename` is None for a plain field."""
 
     name: str
     filename: str | None
 
 
 class MultipartReader:
-    """The parts of the body that `pieces` yields, at most `max_parts`.
+    """The parts of a multipart body, at most `max_parts`; `pieces` yields the body.
 
     Raises BadRequest for a form that is malformed or ends too early, UnsupportedMediaType for another content type, and
     what `pieces` raises.
@@ -77,7 +77,7 @@ class MultipartReader:
         """Whether the closing boundary has come."""
 
     async def next_part(self) -> Part | None:
-        """The head of the next part, or None at the end of the body. Skips what was not read of the part before."""
+        """The head of the next part, or None at the end of the body. Skips the unread rest of the part before."""
         while (event := await self._next_event()) is not None:
             if isinstance(event, Part):
                 return event

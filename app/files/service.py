@@ -1,4 +1,4 @@
-"""Taking files in, finding them, giving them back and deleting them."""
+"""Attachments: saving, finding, reading and deleting them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -51,7 +51,7 @@ class FileService:
         *,
         in_transaction: InTransaction | None = None,
     ) -> Attachment:
-        """Store what `chunks` yields, as it comes; the same file with the same idempotency key is stored once.
+        """Store a file as it comes; the same file with the same idempotency key is stored once.
 
         Either the row and the bytes are both there when this returns, or neither is when it raises: PayloadTooLarge,
         Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or `in_transaction`
@@ -70,19 +70,19 @@ class FileService:
                 await self._insert(attachment, claim, in_transaction)
         except AlreadyClaimed:
             assert claim is not None
-            first = await self._idempotency.find(claim)
-            return await self.get(first["attachment_id"] if first is not None else "", principal)
+            result = await self._idempotency.find(claim) or {}
+            return await self.get(result.get("attachment_id", ""), principal)
         return attachment
 
     async def get(self, attachment_id: str, principal: Principal | None) -> Attachment:
-        """Raises NotFound `Attachment not found`."""
+        """The attachment with an id. Raises NotFound `Attachment not found`."""
         attachments = await self.find_many([attachment_id], principal)
         if attachment_id not in attachments:
             raise _not_found()
         return attachments[attachment_id]
 
     async def find_many(self, ids: Collection[str], principal: Principal | None) -> dict[str, Attachment]:
-        """Those of `ids` that exist and that the principal may see, by id."""
+        """The attachments among `ids`, by id, except those hidden from the principal."""
         if not ids:
             return {}
         return await self._database.read(lambda connection: find_attachments(connection, ids, principal))
@@ -97,12 +97,12 @@ class FileService:
         return self._storage.stream(attachment.storage_key, start, end)
 
     async def open_stream(self, attachment: Attachment, start: int, end: int) -> AsyncIterator[bytes]:
-        """The same, once its first block has come: what is not there raises Unavailable before an answer begins."""
+        """The same, with the first block read already: missing bytes raise Unavailable before an answer begins."""
         blocks = self.stream(attachment, start, end)
-        first = await anext(blocks, b"")
+        first_block = await anext(blocks, b"")
 
         async def all_blocks() -> AsyncIterator[bytes]:
-            yield first
+            yield first_block
             async for block in blocks:
                 yield block
 
@@ -120,13 +120,13 @@ class FileService:
 
     async def _describe(self, filename: str, digest: Digest, key: str, principal: Principal) -> Attachment:
         # Off the event loop: libmagic can take a while over a text that looks like many things.
-        sniffed = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
+        file_type = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
         return Attachment(
             id=str(uuid4()),
             filename=filename,
-            type=sniffed.kind,
-            media_type=sniffed.media_type,
-            charset="utf-8" if sniffed.is_text and digest.is_utf8() else None,
+            type=file_type.kind,
+            media_type=file_type.media_type,
+            charset="utf-8" if file_type.is_text and digest.is_utf8() else None,
             size=digest.size,
             sha256=digest.hexdigest(),
             storage_key=key,
@@ -162,13 +162,13 @@ class FileService:
 def find_attachments(
     connection: Connection, ids: Collection[str], principal: Principal | None
 ) -> dict[str, Attachment]:
-    """Those of `ids` that exist and that the principal may see, by id."""
+    """The attachments among `ids`, by id, except those hidden from the principal."""
     rows = connection.execute(select(AttachmentRow).where(_among(ids, principal)))
     return {row.id: value_of(Attachment, row) for row in rows}
 
 
 def remove_attachment(connection: Connection, attachment_id: str, principal: Principal | None) -> Attachment | None:
-    """Delete the row of an attachment that the principal may see; None when there is none."""
+    """Delete an attachment's row and return the attachment; None for one that is hidden or does not exist."""
     statement = delete(AttachmentRow).where(_among([attachment_id], principal)).returning(AttachmentRow)
     row = connection.execute(statement).first()
     return None if row is None else value_of(Attachment, row)

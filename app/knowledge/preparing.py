@@ -1,4 +1,4 @@
-"""From a text to passages with their terms, away from the event loop: in a thread, or for a long text in a process.
+"""Passages and terms of a text, made away from the event loop: in a thread, or for a long text in a process.
 
 A thread shares the interpreter with the streams of all chats: for the seconds that a long text takes, that is too much.
 """
@@ -25,7 +25,7 @@ _DECODER = msgspec.msgpack.Decoder(list[IndexedPassage])
 
 
 class PassageMaker:
-    """Makes passages of at most `size` characters, of which `overlap` are the last ones of the passage before.
+    """Makes passages of at most `size` characters, the first `overlap` from the passage before.
 
     The process for long texts takes one at a time.
     """
@@ -48,7 +48,7 @@ class PassageMaker:
             yield await asyncio.to_thread(with_terms, drafts[start : start + self._batch_size], title)
 
     async def close(self) -> None:
-        """End the process; a text that is being worked on raises WorkersUnavailable."""
+        """End the process; a text under way raises WorkersUnavailable."""
         await self._pool.close()
 
     async def _make_in_process(self, title: str, text: str) -> AsyncGenerator[list[IndexedPassage], None]:

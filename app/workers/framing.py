@@ -22,7 +22,7 @@ def length_of(head: bytes) -> int:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """The next message; None when the other side has gone."""
+    """The next message, or None at the end of the stream."""
     head = stream.read(LENGTH_BYTES)
     if len(head) < LENGTH_BYTES:
         return None
@@ -31,7 +31,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
 
 
 def blocks_of(data: bytes) -> Iterator[memoryview]:
-    """`data` in blocks that fit a pipe, so that none of them keeps the event loop."""
+    """`data` in blocks that fit a pipe: none of them keeps the event loop."""
     view = memoryview(data)
     for position in range(0, len(view), BLOCK_BYTES):
         yield view[position : position + BLOCK_BYTES]

@@ -1,4 +1,4 @@
-"""The side of the server: workers start when there is work, are killed when they overstep, and are replaced."""
+"""The server's side: workers are started when needed, killed when they overstep, and replaced."""
 
 import asyncio
 import os
@@ -153,7 +153,7 @@ class WorkerPool:
 
 
 class Worker:
-    """A process, and the pipes to it. `is_reusable` may be set to False by a job that has left it in a bad state."""
+    """A process and the pipes to it. A job sets `is_reusable` to False when it leaves the process in a bad state."""
 
     def __init__(self, process: Process) -> None:
         assert process.stdin is not None and process.stdout is not None
@@ -225,7 +225,7 @@ class Worker:
 
 
 def _environment() -> dict[str, str]:
-    """What a worker needs to find this code, and nothing of the server's: its variables hold keys."""
+    """The variables for finding this code, and none of the server's own: those hold keys."""
     return {
         "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry),
         "PYTHONUTF8": "1",

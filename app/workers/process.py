@@ -1,7 +1,6 @@
-"""The side of the worker process: it answers jobs on stdin until the server goes.
+"""The worker process's side: it answers jobs on stdin until the server goes.
 
-It gives up what it does not need before it looks at anything: memory beyond its limit, files, and the stdout that a
-library might print to.
+Before it reads anything it gives up memory beyond its limit, files, and the stdout that a library might print to.
 """
 
 import logging
@@ -23,7 +22,7 @@ OPEN_FILES = 64
 
 
 def serve(answer: Callable[[bytes, bytes], Iterable[bytes]]) -> None:
-    """Send what `answer` makes of the head and the content of each job.
+    """Answer jobs: send the messages that `answer` makes of a job's head and content.
 
     The command line names the most bytes of memory (0: any).
     """
@@ -49,7 +48,7 @@ def limit_cpu_time(seconds: float) -> None:
 
 
 def _claim_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes to the server; what a library prints or logs goes nowhere, as it may repeat the document."""
+    """The pipes to the server. Prints and logs of libraries go nowhere: they may repeat the document."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends its workers itself
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
@@ -68,9 +67,9 @@ def _give_up_privileges(memory_bytes: int) -> None:
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: OPEN_FILES}
     if memory_bytes:
         limits[resource.RLIMIT_AS] = memory_bytes
-    for limit, most in limits.items():
+    for limit, maximum in limits.items():
         hard = resource.getrlimit(limit)[1]
-        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        value = maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)
         with suppress(ValueError, OSError):  # macOS has no limit on address space
             resource.setrlimit(limit, (value, value))
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.auth.service import CACHE_SECONDS
 from app.bots.adapters.webhook import RetryPolicy
-from app.chat.commands import MAX_NAME_CHARS
+from app.chat.fields import MAX_NAME_CHARS
 from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES
 from app.chat.store import EVENTS_KEPT, LEASE
 from app.database.engine import BUSY_TIMEOUT_SECONDS

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from app.bots.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
 from app.bots.umo import invalid_umo
-from app.chat.commands import MAX_NAME_CHARS
+from app.chat.fields import MAX_NAME_CHARS
 from app.chat.parts import Part
 from app.errors import Forbidden
 

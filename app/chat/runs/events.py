@@ -148,29 +148,3 @@ def encode_events(events: Sequence[Event]) -> bytes:
 
 def decode_events(data: bytes) -> list[Event]:
     return _decoder.decode(data)
-
-
-def reply_text(events: Sequence[Event]) -> tuple[str, str]:
-    """Return the text and the reasoning of the reply so far."""
-    texts: list[str] = []
-    reasonings: list[str] = []
-    for event in events:
-        if isinstance(event, Chunk):
-            texts.append(event.text)
-            if event.reasoning:
-                reasonings.append(event.reasoning)
-        elif isinstance(event, TextDelta):
-            texts.append(event.text)
-        elif isinstance(event, ReasoningDelta):
-            reasonings.append(event.text)
-    return "".join(texts), "".join(reasonings)
-
-
-def refs_in(events: Sequence[Event]) -> list[Ref]:
-    """Return the passages in the prompt, if any; their event comes before the reply's."""
-    for event in events:
-        if isinstance(event, Refs):
-            return event.refs
-        if isinstance(event, (TextDelta, ReasoningDelta, Chunk)):
-            break
-    return []

@@ -1,10 +1,27 @@
-"""A model's deltas, as events."""
+"""The reply of a run: a model's deltas as events, and what is stored at the end."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from app.chat.parts import ToolCallPart
-from app.chat.runs.events import Chunk, Event, ReasoningDelta, TextDelta
-from app.providers.models import Delta, Usage
+from app.chat.runs.events import (
+    Chunk,
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    MessageSaved,
+    ReasoningDelta,
+    Ref,
+    Refs,
+    Stats,
+    TextDelta,
+)
+from app.chat.values import MessageStatus, Run, RunStatus
+from app.clock import iso, utc_now
+from app.providers.models import Delta, UpstreamError, Usage
 
 
 class Reply:
@@ -79,3 +96,99 @@ class Reply:
             fields[2] += call.arguments
         if delta.usage is not None:
             self.usage = delta.usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How and when a run ended; `events` are the last ones of its log, and `token_usage` the model server's count."""
+
+    status: RunStatus
+    message_status: MessageStatus
+    ended_at: datetime
+    events: Sequence[Event]
+    text: str
+    reasoning: str = ""
+    tool_calls: Sequence[ToolCallPart] = ()
+    error_code: str | None = None
+    error: str | None = None
+    token_usage: Mapping[str, int] | None = None
+    refs: Sequence[Ref] = ()
+
+
+def completed(run: Run, events: Sequence[Event], reply: Reply, started_at: datetime, first_token: float) -> RunResult:
+    """The end of a complete reply; `first_token` is in seconds from the start."""
+    text, reasoning = reply_text(events)
+    usage = reply.usage
+    stats = Stats(
+        input_other=usage.prompt_tokens - usage.cached_tokens,
+        input_cached=usage.cached_tokens,
+        output=usage.completion_tokens,
+        start_time=started_at.timestamp(),
+        end_time=time.time(),
+        first_token=first_token,
+    )
+    now = utc_now()
+    end = Completed(text, reasoning)
+    saved = _saved(run, now)
+    return RunResult(
+        RunStatus.COMPLETED,
+        MessageStatus.COMPLETE,
+        now,
+        [stats, end, *saved, Ended()] if run.streaming else [end, *saved, stats, Ended()],
+        text,
+        reasoning,
+        tool_calls=reply.tool_calls,
+        token_usage={"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output},
+        refs=refs_in(events),
+    )
+
+
+def cut_short(run: Run, events: Sequence[Event], status: RunStatus, cause: Failed) -> RunResult:
+    """The end of an incomplete reply: its text so far is stored, and marked as not the whole."""
+    now = utc_now()
+    text, reasoning = reply_text(events)
+    return RunResult(
+        status,
+        MessageStatus.FAILED if status is RunStatus.FAILED else MessageStatus.PARTIAL,
+        now,
+        [*(_saved(run, now) if text else ()), cause, Ended()],
+        text,
+        reasoning,
+        error_code=cause.code,
+        error=cause.message,
+        refs=refs_in(events),
+    )
+
+
+def failure_of(error: UpstreamError) -> Failed:
+    return Failed("upstream_error", error.message, error.gateway_status, error.retry_after, error.refusal)
+
+
+def _saved(run: Run, now: datetime) -> list[Event]:
+    return [] if run.reply_message_id is None else [MessageSaved(run.reply_message_id, iso(now))]
+
+
+def reply_text(events: Sequence[Event]) -> tuple[str, str]:
+    """Return the text and the reasoning of the reply so far."""
+    texts: list[str] = []
+    reasonings: list[str] = []
+    for event in events:
+        if isinstance(event, Chunk):
+            texts.append(event.text)
+            if event.reasoning:
+                reasonings.append(event.reasoning)
+        elif isinstance(event, TextDelta):
+            texts.append(event.text)
+        elif isinstance(event, ReasoningDelta):
+            reasonings.append(event.text)
+    return "".join(texts), "".join(reasonings)
+
+
+def refs_in(events: Sequence[Event]) -> list[Ref]:
+    """Return the passages in the prompt, if any; their event comes before the reply's."""
+    for event in events:
+        if isinstance(event, Refs):
+            return event.refs
+        if isinstance(event, (TextDelta, ReasoningDelta, Chunk)):
+            break
+    return []

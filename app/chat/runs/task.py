@@ -19,8 +19,7 @@ from app.chat.retrieval import Retrieval
 from app.chat.runs.events import Ended, EventBatch, Failed, ToolCall
 from app.chat.runs.log import RunLog
 from app.chat.runs.queue import Ticket
-from app.chat.runs.reply import Reply
-from app.chat.runs.results import RunResult, completed, cut_short, failure_of
+from app.chat.runs.reply import Reply, RunResult, completed, cut_short, failure_of
 from app.chat.values import RunStatus
 from app.clock import utc_now
 from app.database.engine import Database, DatabaseUnavailable

@@ -9,7 +9,7 @@ import structlog
 from app.chat import store
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import EventBatch, Failed
-from app.chat.runs.results import cut_short
+from app.chat.runs.reply import cut_short
 from app.chat.runs.task import RunTask
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now

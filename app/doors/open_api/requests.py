@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.chat.commands import SendMessage, check_name
-from app.chat.fields import parse_knowledge, parse_on_busy
+from app.chat.commands import SendMessage
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy
 from app.chat.parts import PartLimits, parse_parts
 from app.errors import BadRequest
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from app.chat.commands import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
 from app.chat.schemas import REF, MessagePart, MessageRef
 from app.chat.values import Message, Run, RunStatus, Session
 from app.edge.schemas import DateTime, shape_of

@@ -6,7 +6,7 @@ from werkzeug.routing import BaseConverter
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.chat.commands import MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.fields import MAX_NAME_CHARS, NAME_PATTERN
 from app.chat.service import ChatService
 from app.chat.sessions import SessionService
 from app.database.tables import MAX_INTEGER

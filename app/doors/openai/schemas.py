@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from app.chat.commands import MAX_COLLECTIONS, OPTIONAL_NAME_PATTERN, OnBusy
+from app.chat.commands import OnBusy
+from app.chat.fields import MAX_COLLECTIONS, OPTIONAL_NAME_PATTERN
 from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES, MAX_NAME_CHARS
 from app.completions.schemas import MESSAGE, OpenAIModel

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from app.chat.commands import INSTRUCTIONS, MAX_COLLECTIONS, MAX_NAME_CHARS, RetrievalOptions
+from app.chat.commands import INSTRUCTIONS, RetrievalOptions
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.completions.errors import InvalidRequest
 from app.completions.requests import OWN_FIELDS, check_param, parse_completion
 from app.completions.values import CompletionRequest, SessionPolicy

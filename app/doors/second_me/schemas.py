@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from app.chat.commands import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN, OPTIONAL_NAME_PATTERN
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN, OPTIONAL_NAME_PATTERN
 from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES
 from app.completions.schemas import COMPLETION, MESSAGE

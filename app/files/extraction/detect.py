@@ -1,4 +1,4 @@
-"""What a document is, by its content; its name and declared type only tell what its sender takes it for."""
+"""Formats of documents, by their content; name and declared type are only the sender's claim."""
 
 import re
 from enum import StrEnum
@@ -39,7 +39,7 @@ class Format(StrEnum):
 
 
 def detect(data: bytes, filename: str, media_type: str, limits: DocumentLimits) -> Format:
-    """Raises Unreadable for what is none of the formats, or is not what it claims to be."""
+    """The format of a document. Raises Unreadable for no supported format, or another than claimed."""
     if not data.strip(b" \t\r\n\f\0"):
         raise Unreadable(Reason.EMPTY, "it is empty")
     claimed = claimed_format(filename, media_type)
@@ -59,7 +59,7 @@ def detect(data: bytes, filename: str, media_type: str, limits: DocumentLimits) 
 
 
 def claimed_format(filename: str, media_type: str) -> str | None:
-    """The format that is no text and that the name, or else the declared type, promises."""
+    """The binary format that the name claims, or else the declared type."""
     extension = extension_of(filename)
     if extension in _MEDIA_TYPES.values():
         return extension

@@ -1,4 +1,4 @@
-"""Office packages (ZIP files of XML), looked through before a library unpacks them."""
+"""Office packages (ZIP files of XML), checked before a library unpacks them."""
 
 from io import BytesIO
 from xml.parsers import expat
@@ -12,8 +12,10 @@ PROLOG_BYTES = 4096
 
 
 def open_package(data: bytes, limits: DocumentLimits) -> ZipFile:
-    """The package, safe to unpack: `zipfile` gives no more of a member than its directory says, which is what is
-    counted here. Raises Unreadable."""
+    """Open a package that is safe to unpack. Raises Unreadable.
+
+    The sizes in its directory are checked: `zipfile` gives no more of a member than that.
+    """
     try:
         package = ZipFile(BytesIO(data))
     except (BadZipFile, ValueError, OverflowError, NotImplementedError):
@@ -49,9 +51,9 @@ class _RootSeen(Exception):
 
 
 def _refuse_doctype(package: ZipFile, member: ZipInfo) -> None:
-    """Office software writes no document types: only what means harm has entities to expand.
+    """Refuse a member with a document type: office software writes none, attacks by entities need one.
 
-    They can only stand before the root element, and are found by a parser, whatever the encoding.
+    It can only stand before the root element. A parser finds it in any encoding.
     """
     parser = expat.ParserCreate()
 

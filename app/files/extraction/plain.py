@@ -1,4 +1,4 @@
-"""Plain text of any kind: its encoding found out, its contents left as they are."""
+"""Plain text of any kind: the encoding is detected, the content is left as it is."""
 
 import codecs
 from typing import Final
@@ -18,7 +18,7 @@ _BOMS: Final = (
 )
 _CONTROLS: Final = bytes({*range(32), 127} - set(b"\t\n\r\f\v\b\x1b"))
 MAX_CONTROLS: Final = 0.005
-# Those that files are really in: with all that Python knows, short texts are taken for rarities.
+# The common ones: with all that Python knows, short texts are taken for rare encodings.
 _CANDIDATES: Final = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "koi8_r",
     "gb18030", "big5", "cp932", "euc_jp", "cp949",
@@ -55,7 +55,7 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def _utf_16(sample: bytes) -> str | None:
-    """Text of few scripts has zeros in every second byte, and nearly nowhere else."""
+    """The byte order of UTF-16 without a mark: most scripts have zeros in every second byte only."""
     half = len(sample) // 2
     zeros_first, zeros_second = sample[0::2].count(0), sample[1::2].count(0)
     if zeros_second > half * 0.4 and zeros_first < half * 0.05:

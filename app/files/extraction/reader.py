@@ -1,4 +1,4 @@
-"""The reader of documents, as the rest of Palaver sees it."""
+"""The reader of documents for the rest of Palaver."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class DocumentReader:
-    """Turns documents into text in at most `workers` processes, which start with the first document."""
+    """Turns documents into text in at most `workers` processes, started when needed."""
 
     def __init__(self, limits: DocumentLimits | None = None, *, workers: int = 2) -> None:
         self.limits = limits or DocumentLimits()
@@ -39,7 +39,7 @@ class DocumentReader:
     async def read(
         self, content: bytes | Path | AsyncIterable[bytes], filename: str, media_type: str = ""
     ) -> ExtractedText:
-        """The text of the document; `filename` and `media_type` are the sender's claims, which its content overrules.
+        """The text of the document; its content overrules the claims `filename` and `media_type`.
 
         Raises DocumentRefused, Unavailable, and what reading `content` raises. A cancellation ends the work.
         """
@@ -56,16 +56,16 @@ class DocumentReader:
         return extraction
 
     def check_size(self, filename: str, size: int) -> None:
-        """Raises DocumentRefused (413) for a file of more bytes than are read."""
+        """Raise DocumentRefused (413) for a file above the limit."""
         if size > self.limits.max_file_bytes:
             raise self._too_large(filename)
 
     async def close(self) -> None:
-        """End the workers; documents that are being read raise Unavailable."""
+        """End the workers; documents under way raise Unavailable."""
         await self._pool.close()
 
     async def _extract(self, request: ExtractionRequest, content: bytes | AsyncIterable[bytes]) -> Extraction:
-        """The answer of a worker, or the refusal that its end amounts to.
+        """A worker's answer, or the refusal that stands for its death.
 
         The time counts from when the worker has all of the file.
         """

@@ -1,4 +1,4 @@
-"""XLSX by openpyxl, row by row: each sheet with its name, as a table of the values that were last computed."""
+"""XLSX by openpyxl, row by row: each sheet with its name, as a table of the last computed values."""
 
 import re
 from collections.abc import Iterator
@@ -52,13 +52,13 @@ def read_xlsx(data: bytes, output: TextOutput) -> None:
 
 
 def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
-    # The size that a sheet gives of itself is often wrong, and would be filled up with empty cells.
+    # The declared size of a sheet is often wrong, and would be filled up with empty cells.
     sheet.reset_dimensions()
     rows: Iterator[Any] = sheet.iter_rows(values_only=True)
     if formulas is not None:
         formulas.reset_dimensions()
         rows = (_with_formulas(*pair) for pair in zip(rows, formulas.iter_rows(values_only=True), strict=False))
-    blank, first = False, True
+    after_gap, is_first = False, True
     for number, values in enumerate(rows, 1):
         if number > MAX_ROWS:
             # Gaps between rows are filled up: one number in a file could go on for ever.
@@ -67,20 +67,20 @@ def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
         while cells and not cells[-1]:
             cells.pop()
         if not cells:
-            blank = not first
+            after_gap = not is_first
             continue
         output.place = f"row {number:,} of the sheet “{sheet.title}”"
-        if blank:
+        if after_gap:
             # Tables below each other on one sheet stay apart.
             output.blank()
         output.line(table_row(cells))
-        if first:
+        if is_first:
             output.mark("|" + " --- |" * len(cells))
-        blank, first = False, False
+        after_gap, is_first = False, False
 
 
 def _with_formulas(values: tuple[Any, ...], formulas: tuple[Any, ...]) -> list[Any]:
-    """Values, and where none was computed yet the formula: libraries write workbooks without computing them."""
+    """Values, or formulas without a computed value: libraries write workbooks without computing them."""
     return [formula if value is None else value for value, formula in zip_longest(values, formulas)]
 
 

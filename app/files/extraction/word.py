@@ -1,4 +1,4 @@
-"""DOCX: python-docx opens it, and its XML is walked here.
+"""DOCX: opened by python-docx, its XML walked here.
 
 The library's own paragraphs and tables leave out inserted text, content controls, text boxes and notes.
 """
@@ -58,7 +58,7 @@ class _Reader:
         self._levels = levels
 
     def blocks(self, parent: Any) -> None:
-        """Paragraphs and tables, wherever they are wrapped."""
+        """Read paragraphs and tables, in any wrapping."""
         for child in parent:
             if child.tag == f"{_W}p":
                 self._paragraph(child)
@@ -150,7 +150,7 @@ def _is_on(switch: Any) -> bool:
 
 
 def _heading_levels(document: DocumentObject) -> dict[str, int]:
-    """The heading level of each style that has one, by style id: by its name, its outline level or its base's."""
+    """The heading levels of styles, by style id: from the name, the outline level or the base style."""
     levels: dict[str, int] = {}
     bases: dict[str, str] = {}
     for style in document.styles.element.iter(f"{_W}style"):

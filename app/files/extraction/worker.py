@@ -26,14 +26,14 @@ XML_NO_MEMORY = 2
 
 
 def answer(head: bytes, data: bytes) -> Iterator[bytes]:
-    """One message: the text of the document, or the reason why there is none."""
+    """One message: the text of the document, or the reason for none."""
     request = msgspec.json.decode(head, type=ExtractionRequest)
     limit_cpu_time(request.limits.timeout_seconds)
     yield msgspec.json.encode(read_safely(data, request))
 
 
 def read_safely(data: bytes, request: ExtractionRequest) -> Extraction:
-    """The text, or the reason why there is none; whatever a parser raises counts as the document's fault."""
+    """The text, or the reason for none; whatever a parser raises is the document's fault."""
     try:
         return read(data, request)
     except Unreadable as refusal:
