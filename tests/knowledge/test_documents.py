@@ -20,14 +20,14 @@ async def test_a_text_becomes_passages_that_are_found(library: Library) -> None:
 
     passages = await library.passages(ready)
     assert [each["position"] for each in passages] == list(range(ready["passage_count"]))
-    for found in (
+    for answer in (
         await library.search("old trees"),
         await library.search("old trees", collections=["garden"]),
         (await library.data("POST", f"/collections/{collection['collection_id']}/search", json={"query": "old trees"}))[
             "passages"
         ],
     ):
-        best = found[0]
+        best = answer[0]
         assert "Epimedium" in best["text"]
         assert (best["document_id"], best["title"], best["collection"]) == (ready["document_id"], "Plants", "garden")
         assert 0 <= best["score"] <= 1
