@@ -37,7 +37,7 @@ from app.edge.application import Application
 from app.edge.bodies import BodyLimit
 from app.edge.cors import install_cors
 from app.edge.errors import install_errors, open_api_error
-from app.edge.request_log import install_observability
+from app.edge.request_log import install_request_log
 from app.edge.services import provide
 from app.files import routes as file_routes
 from app.files.extracted_text import ExtractedTextService
@@ -227,6 +227,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     )
     app = open_app(
         settings,
+        metrics,
         [
             metrics,
             core.keys,
@@ -274,13 +275,12 @@ def create_app(settings: Settings | None = None) -> Quart:
     return app
 
 
-def open_app(settings: Settings, services: Sequence[object]) -> Quart:
+def open_app(settings: Settings, metrics: Metrics, services: Sequence[object]) -> Quart:
     """Make the Quart application: its services, hooks and routes."""
     app = Application("app")
-    app.config["RESPONSE_TIMEOUT"] = None
     for each in services:
         provide(app, each)
-    install_observability(app)
+    install_request_log(app, metrics)
     install_cors(app, settings.cors_origins)
     install_errors(app, [("/api/kernel2", kernel2_error), ("/v1", openai_error), ("/", open_api_error)])
     install_guard(app)

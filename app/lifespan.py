@@ -10,7 +10,7 @@ from app.chat.runs.engine import RunEngine
 from app.chat.runs.upkeep import PURGE_SECONDS, RunUpkeep
 from app.core import Core, data_dir_lock
 from app.database import migrations
-from app.database.engine import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable
 from app.files.extracted_text import ExtractedTextService
 from app.files.storage import AttachmentStorage
 from app.idempotency import Idempotency

@@ -1,6 +1,5 @@
 """What goes on at once: limits for each caller and in all, and a mark that one waits for."""
 
-import asyncio
 from dataclasses import dataclass
 
 from app.errors import TooManyRequests
@@ -68,36 +67,3 @@ class Slot:
             places._free(self._caller)
 
     __del__ = release
-
-
-class LeanEvent:
-    """An event for few who wait: asyncio's own keeps a deque for them, of 760 bytes, and an open stream has many."""
-
-    __slots__ = ("_is_set", "_waiters")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._waiters: tuple[asyncio.Future[None], ...] = ()
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        self._is_set = True
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def clear(self) -> None:
-        self._is_set = False
-
-    async def wait(self) -> None:
-        """Wait until it is set."""
-        if self._is_set:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters = (*self._waiters, waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters = tuple(each for each in self._waiters if each is not waiter)

@@ -14,7 +14,7 @@ import aiohttp
 import uvloop
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, select
 
-from app.database.engine import Database, sqlite_url
+from app.database.engine import open_database, sqlite_url
 from app.providers.client import Provider
 from app.providers.models import ModelRequest, ProviderSpec
 from bench.load import Job
@@ -45,7 +45,7 @@ async def _cost(act: Callable[[], Awaitable[object]], rounds: int = ROUNDS) -> f
 
 
 async def _database(path: Path) -> None:
-    database = Database(sqlite_url(path))
+    database = open_database(sqlite_url(path))
     await database.write(TABLE.metadata.create_all)
 
     def add(connection: Connection, statements: int = STATEMENTS) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from quart import Quart, current_app, g
 from quart.globals import request_ctx
+from structlog.contextvars import bind_contextvars
 from werkzeug.datastructures import Headers
 
 from app.auth.models import Principal
@@ -16,7 +17,6 @@ from app.auth.service import ANONYMOUS, KeyService
 from app.edge.operation import PUBLIC, operation_of
 from app.edge.services import service, service_of
 from app.errors import Forbidden, Unauthorized
-from app.telemetry.context import add_line_fields
 
 LOOK_SECONDS = 1.0
 
@@ -61,7 +61,7 @@ async def _admit(app: Quart, policy: AuthPolicy, headers: Headers, args: Mapping
         principal = await service_of(app, KeyService).verify(text)
     else:
         raise Unauthorized("Missing API key", code="missing_api_key")
-    add_line_fields(key_id=principal.key_id)
+    bind_contextvars(key_id=principal.key_id)
     if scope not in principal.scopes:
         raise Forbidden("Insufficient API key scope", code="insufficient_scope")
     return principal

@@ -40,8 +40,8 @@ async def send_message() -> Response:
             raise BadRequest(f"Missing key: {key}", code="missing_key")
     umo = parse_umo(body["umo"])
     claim = claim_of(caller().key_id, "im", request.headers.get("Idempotency-Key"), body)
-    sent = await service(BotService).send(umo, parse_parts(body["message"], service(PartLimits)), caller(), claim)
-    return ok({"message_id": sent.message_id, "umo": str(umo)})
+    receipt = await service(BotService).send(umo, parse_parts(body["message"], service(PartLimits)), caller(), claim)
+    return ok({"message_id": receipt.message_id, "umo": str(umo)})
 
 
 @blueprint.get("/api/v1/im/bots")

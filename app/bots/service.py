@@ -181,14 +181,14 @@ class BotService:
         if claim is None:
             return await self._send(umo, parts, principal, str(uuid4()))
         async with self._sending.setdefault(claim.digest, asyncio.Lock()):
-            if (first := await self._idempotency.find(claim)) is not None:
-                return Sent(first["message_id"])
-            sent = await self._send(umo, parts, principal, claim.digest)
+            if (result := await self._idempotency.find(claim)) is not None:
+                return Sent(result["message_id"])
+            receipt = await self._send(umo, parts, principal, claim.digest)
             with suppress(AlreadyClaimed):  # by another process, which sent it under the same message key
                 await self._database.write(
-                    lambda connection: record(connection, claim, {"message_id": sent.message_id})
+                    lambda connection: record(connection, claim, {"message_id": receipt.message_id})
                 )
-            return sent
+            return receipt
 
     async def _send(self, umo: Umo, parts: Sequence[ClientPart], principal: Principal, message_key: str) -> Sent:
         if principal.username is not None and umo.platform_id != WEBCHAT:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.database.errors import DRIVER_ERRORS, DatabaseUnavailable, is_fault
 from app.database.tables import ENGINE_OPTIONS
 
 T = TypeVar("T")
@@ -14,24 +15,33 @@ NUL_REPLACEMENT = "\ufffd"
 
 
 class PostgreSQL:
-    """Transactions on the PostgreSQL database at `url`."""
+    """The PostgreSQL database at `url`."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._engine = create_async_engine(url, pool_pre_ping=True, **ENGINE_OPTIONS)
         # As on SQLite, all that one read sees is of one moment.
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         event.listen(self._engine.sync_engine, "before_cursor_execute", _replace_nul, retval=True)
 
     async def read(self, act: Callable[[Connection], T]) -> T:
-        async with self._snapshots.begin() as connection:
-            return await connection.run_sync(act)
+        return await _run(self._snapshots, act)
 
     async def write(self, act: Callable[[Connection], T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(act)
+        return await _run(self._engine, act)
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+async def _run(engine: AsyncEngine, act: Callable[[Connection], T]) -> T:
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(act)
+    except DRIVER_ERRORS as error:
+        if is_fault(error):
+            raise DatabaseUnavailable from error
+        raise
 
 
 def _replace_nul(

@@ -20,8 +20,11 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.database.errors import DRIVER_ERRORS, DatabaseUnavailable, is_fault
 from app.database.tables import ENGINE_OPTIONS
 
+BUSY_TIMEOUT_SECONDS = 15
+READER_THREADS = 4
 CHECKPOINT_COMMITS = 100
 MAX_WAL_PAGES = 8000
 """A commit that finds SQLite's log longer (32 MB) writes it into the database itself, and waits for the disk."""
@@ -32,20 +35,31 @@ _Outcome = tuple[Any, BaseException | None]
 
 
 class SQLite:
-    """Transactions on the SQLite database at `url`: `readers` threads that read, and one that writes."""
+    """The database in the file at `url`: some threads that read, and one that writes."""
 
-    def __init__(self, url: str, *, readers: int, busy_seconds: float) -> None:
-        self._reader = _ThreadConnection(_engine(url, busy_seconds, writes=False))
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
-        self._writer = _Writer(_ThreadConnection(_engine(url, busy_seconds, writes=True)))
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._reader = _ThreadConnection(_engine(url, writes=False))
+        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="reader")
+        self._writer = _Writer(_ThreadConnection(_engine(url, writes=True)))
         self._upkeep = create_async_engine(url, poolclass=NullPool)
         self._checkpoint: asyncio.Task[None] | None = None
 
     async def read(self, act: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, act)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, act)
+        except DRIVER_ERRORS as error:
+            if is_fault(error):
+                raise DatabaseUnavailable from error
+            raise
 
     async def write(self, act: Callable[[Connection], T]) -> T:
-        result: T = await self._writer.submit(act)
+        try:
+            result: T = await self._writer.submit(act)
+        except DRIVER_ERRORS as error:
+            if is_fault(error):
+                raise DatabaseUnavailable from error
+            raise
         if self._writer.commits >= CHECKPOINT_COMMITS:
             self._writer.commits = 0
             self._checkpoint = asyncio.create_task(self._write_log_back())
@@ -233,11 +247,11 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def _engine(url: str, busy_seconds: float, *, writes: bool) -> Engine:
+def _engine(url: str, *, writes: bool) -> Engine:
     engine = create_engine(
         make_url(url).set(drivername="sqlite"),
         **ENGINE_OPTIONS,
-        connect_args={"timeout": busy_seconds, "check_same_thread": False},  # closed from another thread
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},  # closed from another thread
         poolclass=NullPool,
     )
 

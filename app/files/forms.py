@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import msgspec
 from python_multipart.multipart import parse_options_header
 
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
@@ -56,11 +57,9 @@ class FormLimits:
     parts: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class FormUpload:
-    """A file of a form; `field` is the part's name."""
+class FormUpload(msgspec.Struct, frozen=True, array_like=True):
+    """A file of a form; in the fingerprint of an idempotency claim it is a list of its members."""
 
-    field: str
     filename: str
     data: bytes
 
@@ -89,7 +88,7 @@ async def read_form(content_type: str | None, body: AsyncIterator[bytes], limits
                 filename = clean_filename(part.filename)
                 raise PayloadTooLarge(f"{filename} is larger than {limits.file_bytes} bytes", code="file_too_large")
         if part.filename is not None:
-            form.files.append(FormUpload(part.name, clean_filename(part.filename), bytes(content)))
+            form.files.append(FormUpload(clean_filename(part.filename), bytes(content)))
             continue
         try:
             form.fields[part.name] = content.decode()

@@ -1,12 +1,9 @@
 """`/api/v1/file` and `/api/v1/files`: attachments over HTTP."""
 
-from typing import cast
-
-from quart import Blueprint, Quart, Response, request
+from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.edge.backpressure import install_bounded_bodies
 from app.edge.operation import IDEMPOTENCY_KEY, operation
 from app.edge.responses import ok
 from app.edge.services import service
@@ -18,8 +15,6 @@ from app.files.schemas import AttachmentData, DeletedAttachment, UploadData
 from app.files.service import FileService
 
 blueprint = Blueprint("files", __name__)
-# An upload is read at the storage's pace, which needs bodies that hold their sender back.
-blueprint.record_once(lambda state: install_bounded_bodies(cast(Quart, state.app)))
 
 
 @blueprint.post("/api/v1/file")

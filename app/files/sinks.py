@@ -48,7 +48,7 @@ class Sink(Protocol):
         """Let go of it. Unfinished bytes may remain, for the maker of the sink to remove."""
 
 
-class FileSink:
+class FolderSink:
     """The file at `place`, staged at `staged_at(place)` until it is finished.
 
     Blocks are written from the caller's memory. obstore would keep them until it has five megabytes, so that each had

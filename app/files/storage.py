@@ -17,7 +17,7 @@ import obstore
 import structlog
 from obstore.store import LocalStore, from_url
 
-from app.files.sinks import BucketSink, FileSink, Sink, StorageUnavailable, faults_as_unavailable, staged_at
+from app.files.sinks import BucketSink, FolderSink, Sink, StorageUnavailable, faults_as_unavailable, staged_at
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -90,7 +90,7 @@ class AttachmentStorage:
         return removed
 
     def _sink(self, key: str) -> Sink:
-        return BucketSink(self._store, key) if self._folder is None else FileSink(self._folder / key)
+        return BucketSink(self._store, key) if self._folder is None else FolderSink(self._folder / key)
 
     async def _discard(self, key: str) -> None:
         try:

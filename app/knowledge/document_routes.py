@@ -1,12 +1,11 @@
 """`/api/v1/knowledge/collections/{collection_id}/documents`."""
 
-from typing import Any, cast
+from typing import Any
 
-from quart import Blueprint, Quart, Response, request
+from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.edge.backpressure import install_bounded_bodies
 from app.edge.bodies import convert, json_object
 from app.edge.operation import operation
 from app.edge.paging import page_of
@@ -21,8 +20,6 @@ from app.knowledge.models import Document, DocumentStatus
 from app.knowledge.schemas import STATUSES, DeletedDocument, DocumentItem, DocumentPage, NewDocument, PassagePage
 
 blueprint = Blueprint("knowledge_documents", __name__)
-# An upload is read at the storage's pace, which needs bodies that hold their sender back.
-blueprint.record_once(lambda state: install_bounded_bodies(cast(Quart, state.app)))
 
 
 @blueprint.post("/api/v1/knowledge/collections/<collection_id>/documents")

@@ -12,7 +12,7 @@ import stamina
 import structlog
 
 from app.background import Background
-from app.database.engine import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable
 from app.errors import AppError, NotFound, Unavailable
 from app.files.extraction.models import ExtractedText
 from app.files.extraction.reader import DocumentReader

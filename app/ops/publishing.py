@@ -50,16 +50,16 @@ class Publisher:
 def _publish(app: Quart, extra_schemas: Mapping[str, Any] | None) -> Published:
     document = build_document(app, extra_schemas)
     text = render(document).encode()
-    swagger_ui, own = files("flask_swagger_ui") / "dist", files("app") / "static"
+    swagger_ui, static = files("flask_swagger_ui") / "dist", files("app") / "static"
     assets = {name: (swagger_ui / name).read_bytes() for name in SWAGGER_UI}
-    assets |= {name: (own / name).read_bytes() for name in OWN_ASSETS}
+    assets |= {name: (static / name).read_bytes() for name in OWN_ASSETS}
     # Browsers keep the assets for a year: changed ones need another address.
     version = hashlib.sha256(b"".join(assets.values())).hexdigest()[:16]
     return Published(
         document=text,
         etag=hashlib.sha256(text).hexdigest()[:32],
         info=_info(document),
-        page=(own / "docs.html").read_bytes().replace(b"@VERSION@", version.encode()),
+        page=(static / "docs.html").read_bytes().replace(b"@VERSION@", version.encode()),
         assets=assets,
     )
 

@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class _CachedFile:
     stamp: tuple[int, int, int]
     profile: Profile | None
     problem: str | None
@@ -75,7 +75,7 @@ class ProfileService:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = str(folder)
-        self._loaded: dict[str, _Loaded] = {}
+        self._cache: dict[str, _CachedFile] = {}
         self._listing: tuple[int | None, Sequence[str]] = (None, ())
         folder.mkdir(parents=True, exist_ok=True)
         default = folder / f"{DEFAULT_ID}{SUFFIX}"
@@ -106,48 +106,48 @@ class ProfileService:
     def entries(self) -> list[ProfileEntry]:
         """List every file of the folder, the default first, then by name."""
         ids = self._ids()
-        for deleted_id in self._loaded.keys() - set(ids):
-            self._loaded.pop(deleted_id, None)  # messages are accepted in a thread, which looks profiles up too
+        for deleted_id in self._cache.keys() - set(ids):
+            self._cache.pop(deleted_id, None)  # messages are accepted in a thread, which looks profiles up too
         entries = []
         for profile_id in ids:
-            loaded = self._refresh(profile_id)
-            entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, loaded), loaded.problem))
+            cached = self._refresh(profile_id)
+            entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, cached), cached.problem))
         return entries
 
     def _ids(self) -> Sequence[str]:
         """List the ids of the files. The folder's own time changes when a file comes or goes."""
         try:
-            changed_at = os.stat(self._path).st_mtime_ns  # noqa: PTH116  # with each request: a third of a path's time
+            changed_at = os.stat(self._path).st_mtime_ns  # noqa: PTH116  # with every request, at a third of Path.stat's cost
             listed_at, ids = self._listing
             if changed_at != listed_at:
                 ids = _ids_of(os.listdir(self._path))  # noqa: PTH208
-                # The clock of files is coarse: what came right behind a listing may bear the same time.
+                # The clock of files is coarse: a file that came right after a listing may bear the same time.
                 self._listing = (changed_at if time.time_ns() - changed_at > SURELY_OLD_NS else None, ids)
         except OSError:
             return _ids_of(())
         return ids
 
-    def _refresh(self, profile_id: str) -> _Loaded:
+    def _refresh(self, profile_id: str) -> _CachedFile:
         """Read the file again if it has changed since it was last read."""
-        cached = self._loaded.get(profile_id)
+        cached = self._cache.get(profile_id)
         try:
             status = os.stat(f"{self._path}{os.sep}{profile_id}{SUFFIX}")  # noqa: PTH116
         except OSError:
-            self._loaded.pop(profile_id, None)
-            return _Loaded((0, 0, 0), None, None)
+            self._cache.pop(profile_id, None)
+            return _CachedFile((0, 0, 0), None, None)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         if cached is not None and cached.stamp == stamp:
             return cached
         path = self._folder / f"{profile_id}{SUFFIX}"
         last_good = cached.profile if cached is not None else None
         try:
-            loaded = _Loaded(stamp, _read(path, profile_id), None)
+            current = _CachedFile(stamp, _read(path, profile_id), None)
         except ValueError as error:
             problem = f"{path.name}: {error}"
             log.warning("profile_broken", problem=problem, kept_last_good=last_good is not None)
-            loaded = _Loaded(stamp, last_good, problem)
-        self._loaded[profile_id] = loaded
-        return loaded
+            current = _CachedFile(stamp, last_good, problem)
+        self._cache[profile_id] = current
+        return current
 
 
 def _ids_of(names: Iterable[str]) -> Sequence[str]:
@@ -157,10 +157,11 @@ def _ids_of(names: Iterable[str]) -> Sequence[str]:
     return sorted(ids, key=lambda id: (id != DEFAULT_ID, id))
 
 
-def _usable(profile_id: str, loaded: _Loaded) -> Profile | None:
-    if loaded.profile is None and profile_id == DEFAULT_ID:
-        return Profile(id=DEFAULT_ID, name=DEFAULT_ID)  # its file is gone or broken: the bot still answers
-    return loaded.profile
+def _usable(profile_id: str, cached: _CachedFile) -> Profile | None:
+    if cached.profile is None and profile_id == DEFAULT_ID:
+        # Its file is gone or broken: the bot still answers.
+        return Profile(id=DEFAULT_ID, name=DEFAULT_ID)
+    return cached.profile
 
 
 def _read(path: Path, profile_id: str) -> Profile:

@@ -64,12 +64,12 @@ class RoleService:
 
         def update(connection: Connection) -> Role:
             role = _get_own(connection, principal, role_id)
-            changed = structs.replace(role, update_time=utc_now(), **values)
-            if changed.owner != role.owner:
-                principal.check_user(changed.owner)
-                _check_room(connection, changed.owner)
-            store.save_role(connection, changed)
-            return changed
+            new = structs.replace(role, update_time=utc_now(), **values)
+            if new.owner != role.owner:
+                principal.check_user(new.owner)
+                _check_room(connection, new.owner)
+            store.save_role(connection, new)
+            return new
 
         return await self._database.write(update)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert
 
-from app.database.engine import Database, sqlite_url
+from app.database.engine import Database, open_database, sqlite_url
 from app.database.migrations import upgrade
 from app.knowledge.index import IndexedPassage, insert_passages, with_terms
 from app.knowledge.models import SHARED, CollectionRow, DocumentRow, DocumentStatus
@@ -68,7 +68,7 @@ async def library(path: Path, texts: Sequence[Text], embeddings: Embeddings | No
     """A database in that file with the texts in one collection, all ready; with vectors if there are embeddings."""
     url = sqlite_url(path)
     await asyncio.to_thread(upgrade, url)
-    database = Database(url)
+    database = open_database(url)
     registry = ProviderRegistry([_spec(embeddings)] if embeddings else [])
     embedder = _RememberingEmbedder(registry)
     try:

@@ -15,7 +15,8 @@ from app.auth.keytext import ALPHABET, is_well_formed, new_key_text
 from app.auth.models import ApiKeyRow
 from app.auth.service import ANONYMOUS, CACHE_SECONDS, LAST_USED_EVERY, KeyService
 from app.crypto import SecretBox
-from app.database.engine import Database, sqlite_url
+from app.database.engine import sqlite_url
+from app.database.sqlite import SQLite
 from app.errors import Unauthorized
 from tests.support.client import Client
 from tests.support.server import Server
@@ -23,7 +24,7 @@ from tests.support.server import Server
 T = TypeVar("T")
 
 
-class CountingDatabase(Database):
+class CountingDatabase(SQLite):
     """Counts the transactions."""
 
     reads = 0

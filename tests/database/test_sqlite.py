@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from app.database import engine
-from app.database.engine import Database, DatabaseUnavailable, sqlite_url
+from app.database import sqlite
+from app.database.engine import Database, open_database, sqlite_url
+from app.database.errors import DatabaseUnavailable
 
 TABLE = Table("things", MetaData(), Column("id", Integer, primary_key=True), Column("name", String, unique=True))
 ADD = insert(TABLE).returning(TABLE.c.id)
@@ -24,7 +25,7 @@ class Refused(Exception):
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    made = Database(sqlite_url(tmp_path / "things.db"))
+    made = open_database(sqlite_url(tmp_path / "things.db"))
     await made.write(TABLE.metadata.create_all)
     yield made
     await made.close()
@@ -157,8 +158,8 @@ async def test_whatever_is_raised_the_writer_goes_on(database: Database) -> None
 async def test_a_lock_of_another_process_is_waited_for_in_vain_twice_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", 0.2)
-    database = Database(sqlite_url(tmp_path / "things.db"))
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.2)
+    database = open_database(sqlite_url(tmp_path / "things.db"))
     await database.write(TABLE.metadata.create_all)
     other = sqlite3.connect(tmp_path / "things.db", isolation_level=None)
     try:

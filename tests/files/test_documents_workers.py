@@ -36,14 +36,14 @@ async def a_reader(workers: int = 1, **limits: float) -> AsyncIterator[DocumentR
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    found = []
+    workers = []
     for child in psutil.Process(pid).children():
         try:
             if "app.files.extraction.worker" in child.cmdline():
-                found.append(child)
+                workers.append(child)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return workers
 
 
 async def until_busy() -> psutil.Process:
@@ -62,12 +62,12 @@ def loop_lag() -> Iterator[list[float]]:
     gaps: list[float] = []
 
     async def probe() -> None:
-        last = time.perf_counter()
+        previous = time.perf_counter()
         while True:
             await asyncio.sleep(0.002)
             now = time.perf_counter()
-            gaps.append(now - last)
-            last = now
+            gaps.append(now - previous)
+            previous = now
 
     task = asyncio.get_running_loop().create_task(probe())
     try:
@@ -152,7 +152,7 @@ async def test_leaving_ends_the_work() -> None:
         with pytest.raises(asyncio.CancelledError):
             await reading
         assert (await reader.read(b"next", "a.txt")).text == "next"
-        assert worker.pid not in {each.pid for each in workers_of(os.getpid())}
+        assert worker.pid not in {other.pid for other in workers_of(os.getpid())}
 
 
 async def test_closing_ends_the_work_and_tells_who_waits() -> None:

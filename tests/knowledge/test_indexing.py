@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import delete, update
 
 from app.clock import utc_now
-from app.database.engine import Database, DatabaseUnavailable, sqlite_url
+from app.database.engine import open_database, sqlite_url
+from app.database.errors import DatabaseUnavailable
 from app.files.models import AttachmentRow
 from app.knowledge.models import DocumentRow
 from app.knowledge.store import LEASE, IndexStore, Lease
@@ -211,7 +212,7 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
 
 async def change(data_dir: Path, *statements: Any) -> None:
     """Execute statements while no server is running."""
-    database = Database(sqlite_url(data_dir / "palaver.db"))
+    database = open_database(sqlite_url(data_dir / "palaver.db"))
     await database.write(lambda connection: [connection.execute(statement) for statement in statements])
     await database.close()
 

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Connection, Executable, Row, Select, delete, func, insert, select, table, update
 
 from app.database import migrations
-from app.database.engine import Database, sqlite_url
+from app.database.engine import Database, open_database, sqlite_url
 from app.knowledge.index import insert_passages, with_terms
 from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, PassageItem, PassageRow, VectorRow
 from app.knowledge.search import Searcher
@@ -116,7 +116,7 @@ async def library(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         else:
             url = await a_postgres_database(stack)
         await asyncio.to_thread(migrations.upgrade, url)
-        database = Database(url)
+        database = open_database(url)
         stack.push_async_callback(database.close)
         library = Library(database)
         await library.collection("c")

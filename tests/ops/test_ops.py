@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import __version__
 from app.auth.guards import AuthPolicy, install_guard
-from app.database.engine import Database, DatabaseUnavailable, sqlite_url
+from app.database.engine import open_database, sqlite_url
+from app.database.errors import DatabaseUnavailable
 from app.edge.errors import install_errors
 from app.edge.openapi import build_document
-from app.edge.request_log import install_observability
+from app.edge.request_log import install_request_log
 from app.edge.services import provide
 from app.ops import documentation, health
 from app.ops.health import OpsPolicy
@@ -39,9 +40,10 @@ async def hangs() -> None:
 
 def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None) -> Quart:
     app = Quart("tests", static_folder=None)
-    for each in (Metrics(), AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
+    metrics = Metrics()
+    for each in (metrics, AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
         provide(app, each)
-    install_observability(app)
+    install_request_log(app, metrics)
     install_errors(app, [])
     install_guard(app)
     app.register_blueprint(health.blueprint)
@@ -90,7 +92,7 @@ async def test_ready_names_the_part_that_fails_and_not_the_reason(broken: Any) -
 
 async def test_the_databases_check_passes_when_it_was_migrated_and_fails_when_not(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "palaver.db")
-    database = Database(url)
+    database = open_database(url)
     check = database_check(database)
     with pytest.raises(DatabaseUnavailable):
         await check()

@@ -13,7 +13,7 @@ from app.chat.runs.log import RunLog
 from app.chat.runs.queue import SessionQueue, Ticket
 from app.chat.runs.task import RunTask, RunTools
 from app.chat.values import OPEN_STATUSES, Run, RunStatus
-from app.database.engine import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable
 from app.errors import Unavailable
 from app.limits import Slot
 

@@ -5,7 +5,7 @@ never numbered anew, and an event read twice is the same bytes twice. Stored, it
 its tag.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -138,13 +138,5 @@ class EventBatch:
     events: Sequence[Event]
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Event])
-
-
-def encode_events(events: Sequence[Event]) -> bytes:
-    return _encoder.encode(events)
-
-
-def decode_events(data: bytes) -> list[Event]:
-    return _decoder.decode(data)
+encode_events: Callable[[Sequence[Event]], bytes] = msgspec.msgpack.Encoder().encode
+decode_events: Callable[[bytes], list[Event]] = msgspec.msgpack.Decoder(list[Event]).decode

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, field
 
 from app.errors import TooManyRequests
-from app.limits import LeanEvent
+from app.lean_event import LeanEvent
 
 SESSION_LIMIT = 16
 TOTAL_LIMIT = 10_000

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 import stamina
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from app.chat import store
 from app.chat.passages import refs_event
@@ -22,11 +23,12 @@ from app.chat.runs.queue import Ticket
 from app.chat.runs.reply import Reply, RunResult, completed, cut_short, failure_of
 from app.chat.values import RunStatus
 from app.clock import utc_now
-from app.database.engine import Database, DatabaseUnavailable
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 from app.errors import AppError
-from app.limits import LeanEvent, Slot
+from app.lean_event import LeanEvent
+from app.limits import Slot
 from app.providers.models import REQUEST_REFUSED, UpstreamError
-from app.telemetry.context import add_line_fields
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +88,7 @@ class RunTask:
 
     async def make(self) -> None:
         """Make the reply, store how it ended, and only then tell its followers."""
-        add_line_fields(run_id=self.run.id)
+        bind_contextvars(run_id=self.run.id)
         await self._end(await self._result())
 
     def close(self) -> None:

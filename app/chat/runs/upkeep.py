@@ -13,7 +13,8 @@ from app.chat.runs.reply import cut_short
 from app.chat.runs.task import RunTask
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
-from app.database.engine import Database, DatabaseUnavailable
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 
 CHECKPOINT_SECONDS = 0.5
 LEASE_RENEWAL_SECONDS = 5.0

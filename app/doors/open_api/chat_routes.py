@@ -55,10 +55,12 @@ AFTER = [
     errors=examples.SEND_ERRORS,
 )
 async def send() -> Response:
+    principal = caller()
+    chat, limits, streams = service(ChatService), service(PartLimits), service(StreamLimit)
     body = await json_object()
-    slot = _stream_slot()
-    claim = claim_of(caller().key_id, "chat", request.headers.get("Idempotency-Key"), body)
-    accepted = await service(ChatService).send(caller(), parse_send(body, service(PartLimits)), claim)
+    slot = streams.take(principal.key_id)
+    claim = claim_of(principal.key_id, "chat", request.headers.get("Idempotency-Key"), body)
+    accepted = await chat.send(principal, parse_send(body, limits), claim)
     return _stream(accepted.run, accepted.log, 0, slot)
 
 
@@ -93,9 +95,9 @@ async def get_run(run_id: str) -> Response:
 )
 async def stream_run(run_id: str) -> Response:
     after = _after(request.args.get("after"), request.headers.get("Last-Event-ID"))
-    chat = service(ChatService)
-    run = await chat.get_run(caller(), run_id)
-    slot = _stream_slot()
+    principal, chat = caller(), service(ChatService)
+    run = await chat.get_run(principal, run_id)
+    slot = service(StreamLimit).take(principal.key_id)
     return _stream(run, await chat.run_log(run, after), after, slot)
 
 
@@ -111,11 +113,6 @@ async def stream_run(run_id: str) -> Response:
 async def stop_run(run_id: str) -> Response:
     run_ids = [run_id] if await service(ChatService).stop_run(caller(), run_id) else []
     return ok(StoppedRuns(run_ids, len(run_ids)))
-
-
-def _stream_slot() -> Slot:
-    """A slot among the open streams. Raises TooManyRequests."""
-    return service(StreamLimit).take(caller().key_id)
 
 
 def _stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:

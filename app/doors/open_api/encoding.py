@@ -1,6 +1,6 @@
 """Encode a run's events for the Open API: as Server-Sent Events, and as a WebSocket's messages."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,20 +32,27 @@ _json = msgspec.json.Encoder()
 
 def sse_encoder(run: Run) -> Encode:
     """Encode events as Server-Sent Events, each with its number as the `id`."""
-    return partial(_encode, run, lambda number, payload: sse.frame(_json.encode(payload), number))
+    return partial(_encode_sse, run)
 
 
 def websocket_encoder(run: Run) -> Encode:
     """Encode events as lines of JSON, each with its session, its run and, to resume from, its number `seq`."""
+    return partial(_encode_lines, run)
+
+
+def _encode_sse(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    return sse.numbered_frames([(number, _json.encode(payload)) for number, payload in _payloads(run, numbers, events)])
+
+
+def _encode_lines(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
     source = {"session_id": run.session_id, "run_id": run.id}
-    return partial(_encode, run, lambda number, payload: _json.encode({**payload, **source, "seq": number}) + b"\n")
+    payloads = _payloads(run, numbers, events)
+    return b"".join([_json.encode({**payload, **source, "seq": number}) + b"\n" for number, payload in payloads])
 
 
-def _encode(run: Run, wrap: Callable[[int, Payload], bytes], numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+def _payloads(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> list[tuple[int, Payload]]:
     numbered = zip(numbers, events, strict=True)
-    return b"".join(
-        [wrap(number, payload) for number, event in numbered if (payload := _payload(run, event)) is not None]
-    )
+    return [(number, payload) for number, event in numbered if (payload := _payload(run, event)) is not None]
 
 
 def _payload(run: Run, event: Event) -> Payload | None:

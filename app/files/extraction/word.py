@@ -33,7 +33,7 @@ _HEADING: Final = re.compile(r"heading (\d)$", re.IGNORECASE)
 
 def read_docx(data: bytes, output: TextOutput) -> None:
     document = Document(BytesIO(data))
-    reader = _Reader(output, _heading_levels(document))
+    reader = _DocxReader(output, _heading_levels(document))
     for kind in ("header", "footer"):
         for text in _margins(document, kind):
             output.line(f"[{kind}] {text}")
@@ -52,7 +52,7 @@ def read_docx(data: bytes, output: TextOutput) -> None:
         output.notes.append(f"{pictures:,} pictures of the document are not shown")
 
 
-class _Reader:
+class _DocxReader:
     def __init__(self, output: TextOutput, levels: dict[str, int]) -> None:
         self._output = output
         self._levels = levels

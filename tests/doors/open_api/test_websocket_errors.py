@@ -12,17 +12,15 @@ from app.errors import AppError, BadRequest, NotFound, TooManyRequests
 
 APP = Path(__file__).parents[3] / "app"
 SOURCES = [
-    *sorted((APP / "chat").rglob("*.py")),
+    *(path for package in ("chat", "database", "workers") for path in sorted((APP / package).rglob("*.py"))),
     *(
         APP / path
         for path in (
             "auth/guards.py",
             "auth/models.py",
-            "database/engine.py",
             "doors/open_api/requests.py",
             "doors/open_api/websocket.py",
             "edge/bodies.py",
-            "files/extraction/pool.py",
             "files/sinks.py",
             "idempotency.py",
             "knowledge/service.py",

@@ -8,7 +8,7 @@ import pytest
 from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, HTTPScope
 from quart import Quart, Response, request
 
-from app.edge.backpressure import install_bounded_bodies
+from app.edge.application import Application
 
 END: Any = {"type": "http.request", "body": b"", "more_body": False}
 LEFT: Any = {"type": "http.disconnect"}
@@ -56,12 +56,11 @@ class Views:
     def __init__(self) -> None:
         self.began = asyncio.Event()
         self.ended: list[str] = []
-        self.app = Quart("tests", static_folder=None)
+        self.app = Application("tests")
         self.app.get("/quick")(self.quick)
         self.app.get("/waiting")(self.waiting)
         self.app.get("/stream")(self.stream)
         self.app.post("/body")(self.body)
-        install_bounded_bodies(self.app)
 
     async def quick(self) -> str:
         self.ended.append("quick")
@@ -94,23 +93,6 @@ class Views:
 @pytest.fixture
 async def views() -> Views:
     return Views()
-
-
-async def test_a_whole_answer_is_a_head_and_a_body(views: Views) -> None:
-    connection = Connection(views.app, "/quick")
-    await connection.handle(END)
-
-    head, body = connection.sent
-    assert (head["type"], head["status"]) == ("http.response.start", 200)
-    assert (b"content-length", b"5") in head["headers"]
-    assert body == {"type": "http.response.body", "body": b"quick", "more_body": False}
-
-
-async def test_nothing_is_done_for_a_sender_who_has_left(views: Views) -> None:
-    connection = Connection(views.app, "/quick")
-    await connection.handle(LEFT)
-
-    assert (views.ended, connection.sent) == ([], [])
 
 
 @pytest.mark.parametrize("http_version", ["1.0", "1.1", "2"])

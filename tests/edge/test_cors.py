@@ -8,9 +8,8 @@ from quart.testing.connections import WebsocketDisconnectError
 
 from app.edge.cors import install_cors
 from app.edge.errors import install_errors
-from app.edge.request_log import install_observability
+from app.edge.request_log import install_request_log
 from app.edge.responses import ok
-from app.edge.services import provide
 from app.telemetry.metrics import Metrics
 
 FRIEND = "https://chat.example.com"
@@ -18,8 +17,8 @@ FRIEND = "https://chat.example.com"
 
 def make_app(*origins: str) -> Quart:
     app = Quart("tests", static_folder=None)
-    provide(app, Metrics())
-    install_observability(app)
+
+    install_request_log(app, Metrics())
     install_cors(app, origins)
     install_errors(app, [])
 
