@@ -1,4 +1,4 @@
-"""The indexer: takes documents from the queue, one after another, and writes their passages in the background.
+"""The indexer: a background task from queued documents to passages, one document after another.
 
 A process of its own extracts the text, another one splits long texts. Passages are written in batches, so that neither
 the event loop nor the chats' transactions wait long. A document becomes searchable as a whole, at the end.
@@ -39,11 +39,11 @@ class Observer(Protocol):
 
 
 class IndexingFailed(AppError):
-    """The document cannot be indexed, for a reason that its owner may read."""
+    """A failure of indexing, with a message for the document's owner."""
 
 
 class Indexer:
-    """Works on one document at a time, in the background. After a cancellation its document starts over."""
+    """A background worker for one document at a time. After a cancellation the document starts over."""
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class Indexer:
         self.background = Background(self._index_all, "indexing_postponed", LOOK_SECONDS, RETRY_SECONDS)
 
     async def close(self) -> None:
-        """End the worker processes; cancel the background work before."""
+        """End the worker processes, once the background work is cancelled."""
         await self._reader.close()
         await self._maker.close()
 
     async def _index_all(self) -> None:
-        """Index the queue. Raises DatabaseUnavailable, which costs the document that is under way nothing but time."""
+        """Index the queue. Raises DatabaseUnavailable, after which the current document starts over."""
         while (lease := await self._store.take_next()) is not None:
             try:
                 await self._index(lease)
@@ -135,7 +135,7 @@ class Indexer:
 
 
 def _is_temporary(error: Exception) -> bool:
-    """Whether a retry may succeed. For the database, `background` waits, and without end."""
+    """Whether a retry may succeed. For the database, `background` retries, and without end."""
     if isinstance(error, EmbeddingsFailed):
         return error.is_temporary
     return isinstance(error, Unavailable) and not isinstance(error, DatabaseUnavailable)
