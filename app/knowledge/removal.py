@@ -1,4 +1,4 @@
-"""The removal of documents and collections that were deleted: bytes first, then passages, then the rows."""
+"""The removal of deleted documents and collections: bytes first, then passages, then the rows."""
 
 import structlog
 from sqlalchemy import Connection, delete, exists, select
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Remover:
-    """Removes in the background, as a large document takes seconds. A crash leaves the rest to the next start."""
+    """A background worker for removals: a large document takes seconds. A crash leaves the rest to the next start."""
 
     def __init__(self, database: Database, files: FileService) -> None:
         self._database = database

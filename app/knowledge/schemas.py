@@ -1,4 +1,4 @@
-"""Collections, documents and passages as they look on the wire."""
+"""The wire's shapes of collections, documents and passages."""
 
 from typing import Annotated, Final, Self
 

@@ -32,12 +32,12 @@ _DELETE_SOME = delete(PassageRow).where(PassageRow.id.in_(_SOME_PASSAGES))
 
 
 class LeaseLost(Exception):
-    """The document was deleted, or taken over by another server, during the work on it."""
+    """The loss of a leased document to its deletion, or to another server."""
 
 
 @dataclass(slots=True)
 class Lease:
-    """A document that this process works on; `token` is the `updated_at` of its last step."""
+    """This process's hold on a document; `token` is the `updated_at` of its last step."""
 
     document: Document
     embedding_provider: str | None
@@ -46,14 +46,14 @@ class Lease:
 
 
 class IndexStore:
-    """The documents that wait for the indexer. `sole_owner` means that no other process works on them."""
+    """The indexer's queue of documents; `sole_owner` if no other process works on it."""
 
     def __init__(self, database: Database, *, sole_owner: bool) -> None:
         self._database = database
         self._sole_owner = sole_owner
 
     async def take_next(self) -> Lease | None:
-        """Lease the document that has waited longest; None when none waits.
+        """Lease the document with the longest wait; None if the queue is empty.
 
         To be called without a lease: what this process has in progress counts as abandoned, and starts over.
         """
@@ -123,9 +123,9 @@ class IndexStore:
 
 
 async def write_batch(database: Database, act: Callable[[Connection], T]) -> T:
-    """Write one batch of many, after the writers that wait already.
+    """Write one batch of many, behind the waiting writers.
 
-    Without the pause the next batch would be in the same commit as they, who would wait for the whole of it.
+    Without the pause the next batch would share their commit, and they would wait for the whole of it.
     """
     await asyncio.sleep(0)
     return await database.write(act)
