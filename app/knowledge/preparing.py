@@ -15,8 +15,8 @@ from app.knowledge.worker import PassageRequest
 from app.workers.pool import WorkerEnded, WorkerPool, WorkersUnavailable, WorkerTimeout
 
 LONG_CHARS = 50_000
-BATCH_SIZE = 100
-"""The passages that are written in one transaction."""
+BATCH_SIZE = 50
+"""The passages that one transaction writes. It holds up those of the chats, which share its commit."""
 ENCODED_CHARS = 1024**2
 BATCH_SECONDS = 120.0
 """How long the process may be silent; splitting the longest text takes it some seconds."""
