@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from app.clock import utc_now
-from app.database.engine import open_database, sqlite_url
+from app.database.engine import open_database
 from app.database.errors import DatabaseUnavailable
 from app.files.models import AttachmentRow
 from app.knowledge.models import DocumentRow
@@ -134,7 +134,7 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
     start_server: StartServer, data_dir: Path
 ) -> None:
     states = ("queued", "extracting", "indexing")
-    async with started(start_server) as library:
+    async with start_server() as server, Library(server, await server.new_key("knowledge")) as library:
         collection_id = (await library.create())["collection_id"]
         added = [await library.add(collection_id, f"{state}\n\n{LONG}", title=state) for state in states]
         lost = await library.until(await library.add(collection_id, "bytes and row are gone"))
@@ -144,7 +144,7 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
     # As a crash leaves them, longer ago than a lease: in the middle, with passages of theirs written.
     long_ago = utc_now() - 2 * LEASE
     await change(
-        data_dir,
+        server.core.database_url,
         *(
             update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=long_ago)
             for state in states
@@ -210,9 +210,9 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
         yield library
 
 
-async def change(data_dir: Path, *statements: Any) -> None:
+async def change(database_url: str, *statements: Any) -> None:
     """Execute statements while no server is running."""
-    database = open_database(sqlite_url(data_dir / "palaver.db"))
+    database = open_database(database_url)
     await database.write(lambda connection: [connection.execute(statement) for statement in statements])
     await database.close()
 
