@@ -43,9 +43,9 @@ class PassageMaker:
                 async for prepared in batches:
                     yield prepared
             return
-        drafts = await asyncio.to_thread(split, text, size=self._size, overlap=self._overlap)
-        for start in range(0, len(drafts), self._batch_size):
-            yield await asyncio.to_thread(with_terms, drafts[start : start + self._batch_size], title)
+        passages = await asyncio.to_thread(split, text, size=self._size, overlap=self._overlap)
+        for start in range(0, len(passages), self._batch_size):
+            yield await asyncio.to_thread(with_terms, passages[start : start + self._batch_size], title)
 
     async def close(self) -> None:
         """End the process; a text under way raises WorkersUnavailable."""
