@@ -8,6 +8,7 @@ from quart import Quart
 
 from app.auth import routes as key_routes
 from app.auth.guards import install_guard
+from app.auth.service import KeyService
 from app.bots import routes as im_routes
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
@@ -225,15 +226,20 @@ def create_app(settings: Settings | None = None) -> Quart:
         factories=[webhook_factory(allow_private=settings.webhook_allow_private)],
         builtin={WEBCHAT: WebchatAdapter(chat.service)},
     )
+    streams = StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams))
+    metrics.runs_active.set_function(lambda: len(chat.engine.runs))
+    metrics.run_queue_length.set_function(lambda: chat.engine.queue.waiting)
+    metrics.open_streams.set_function(lambda: len(streams))
     app = open_app(
         settings,
         metrics,
+        core.keys,
         [
             metrics,
             core.keys,
             auth_policy(settings),
             BodyLimit(settings.max_body_bytes),
-            StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams)),
+            streams,
             part_limits(settings),
             files.service,
             profiles,
@@ -275,7 +281,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     return app
 
 
-def open_app(settings: Settings, metrics: Metrics, services: Sequence[object]) -> Quart:
+def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: Sequence[object]) -> Quart:
     """Make the Quart application: its services, hooks and routes."""
     app = Application("app")
     for each in services:
@@ -283,7 +289,7 @@ def open_app(settings: Settings, metrics: Metrics, services: Sequence[object]) -
     install_request_log(app, metrics)
     install_cors(app, settings.cors_origins)
     install_errors(app, [("/api/kernel2", kernel2_error), ("/v1", openai_error), ("/", open_api_error)])
-    install_guard(app)
+    install_guard(app, auth_policy(settings), keys)
     for routes in (
         key_routes,
         chat_routes,

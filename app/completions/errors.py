@@ -7,7 +7,7 @@ from typing import Any
 from app.chat.runs.events import Failed
 from app.edge.operation import ErrorShape
 from app.errors import AppError
-from app.providers.models import Refusal, UpstreamError
+from app.providers.models import ErrorObject, UpstreamError
 
 INVALID = "invalid_request_error"
 _TYPES = {429: "rate_limit_error"}
@@ -54,7 +54,7 @@ class CompletionFailed(AppError):
 def openai_error(error: AppError, request_id: str) -> Mapping[str, Any]:
     """OpenAI's envelope. The request's id is in the header `X-Request-ID`, as in OpenAI's own answers."""
     refusal = getattr(error, "refusal", None)
-    if isinstance(refusal, Refusal):
+    if isinstance(refusal, ErrorObject):
         kind = refusal.type or INVALID
         return _envelope(refusal.message, kind, refusal.param, refusal.code)
     kind = _TYPES.get(error.status, INVALID if error.status < 500 else "server_error")

@@ -2,9 +2,9 @@
 
 from quart import Response
 
-from app.auth.guards import caller, key_watch
+from app.auth.guards import caller, guarded_stream
+from app.auth.service import KeyService
 from app.chat.runs.events import Chunk, Completed, Failed, TextDelta
-from app.chat.streams import guarded_stream
 from app.completions.chunks import ChunkEncoder, Dialect, encode_completion
 from app.completions.errors import CompletionFailed
 from app.completions.service import CompletionService
@@ -13,7 +13,6 @@ from app.edge import sse
 from app.edge.services import service
 from app.idempotency import Claim
 from app.limits import StreamLimit
-from app.telemetry.metrics import Metrics
 
 FIRST_WAIT_SECONDS = 15.0
 """How long a stream waits for its first token before it answers: until then a failure has a status of its own."""
@@ -24,8 +23,9 @@ RUN_ID = {RUN_ID_HEADER: "The run that makes the reply, for `/api/v1/chat/runs/{
 
 async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim | None) -> Response:
     """Answer the present request. Raises what CompletionService.complete raises, and CompletionFailed."""
-    slot = service(StreamLimit).take(caller().key_id) if completion.stream else None
-    accepted = await service(CompletionService).complete(caller(), completion, claim)
+    principal = caller()
+    slot = service(StreamLimit).take(principal.key_id) if completion.stream else None
+    accepted = await service(CompletionService).complete(principal, completion, claim)
     run, log = accepted.run, accepted.log
     headers = {RUN_ID_HEADER: run.id}
     if slot is None:
@@ -43,4 +43,4 @@ async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim 
         heartbeat=sse.HEARTBEAT,
         heartbeat_seconds=sse.HEARTBEAT_SECONDS,
     )
-    return sse.stream_response(guarded_stream(frames, key_watch(), service(Metrics), slot), headers)
+    return sse.stream_response(guarded_stream(frames, service(KeyService), principal, slot), headers)

@@ -49,19 +49,22 @@ async def optional_json_object(limit: int | None = None) -> dict[str, Any]:
 
 async def _read_body(limit: int | None) -> bytes:
     limit = limit or service(BodyLimit).bytes
-    too_large = PayloadTooLarge(f"The request body is larger than {limit} bytes")
     if (request.content_length or 0) > limit:
-        raise too_large
+        raise _too_large(limit)
     body = bytearray()
     try:
         async with asyncio.timeout(request.body_timeout):
             async for piece in request.body:
                 body += piece
                 if len(body) > limit:
-                    raise too_large
+                    raise _too_large(limit)
     except TimeoutError:
         raise RequestTimeout from None
     return bytes(body)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The request body is larger than {limit} bytes")
 
 
 def parse_json_object(text: bytes | str) -> dict[str, Any]:

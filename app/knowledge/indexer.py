@@ -6,7 +6,6 @@ the event loop nor the chats' transactions wait long. A document becomes searcha
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Literal, Protocol
 
 import stamina
 import structlog
@@ -21,6 +20,7 @@ from app.knowledge.index import IndexedPassage
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.store import IndexStore, Lease, LeaseLost
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
+from app.telemetry.metrics import Metrics
 
 LOOK_SECONDS = 15.0
 """How often to look for what other servers queued or abandoned."""
@@ -29,12 +29,6 @@ PATIENCE_SECONDS = 120.0
 """How long a document waits for a storage or a model server that is away, before it fails."""
 
 log = structlog.get_logger(__name__)
-
-
-class Observer(Protocol):
-    """The metrics of the indexer."""
-
-    def document_indexed(self, state: Literal["ready", "failed"], passages: int) -> None: ...
 
 
 class IndexingFailed(AppError):
@@ -51,14 +45,14 @@ class Indexer:
         reader: DocumentReader,
         maker: PassageMaker,
         embedder: Embedder,
-        observer: Observer,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._files = files
         self._reader = reader
         self._maker = maker
         self._embedder = embedder
-        self._observer = observer
+        self._metrics = metrics
         self.background = Background(self._index_all, "indexing_postponed", LOOK_SECONDS, RETRY_SECONDS)
 
     async def close(self) -> None:
@@ -84,14 +78,15 @@ class Indexer:
         except AppError as error:
             await self._store.fail(lease, error.code, error.message)
             log.info("document_failed", document_id=document_id, code=error.code)
-            self._observer.document_indexed("failed", 0)
+            self._metrics.documents.labels("failed").inc()
         except Exception as error:
             log.error("indexing_crashed", document_id=document_id, exc_info=error)
             await self._store.fail(lease, "internal_error", "The document could not be indexed: internal error")
-            self._observer.document_indexed("failed", 0)
+            self._metrics.documents.labels("failed").inc()
         else:
             log.info("document_indexed", document_id=document_id, passages=count)
-            self._observer.document_indexed("ready", count)
+            self._metrics.documents.labels("ready").inc()
+            self._metrics.passages.inc(count)
 
     async def _make_ready(self, lease: Lease) -> int:
         """The number of the document's passages."""

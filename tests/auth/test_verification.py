@@ -152,7 +152,7 @@ async def test_only_a_keyed_hash_is_stored(lone_keys: KeyService, database: Coun
     made, key = await lone_keys.create(name="test", scopes=["chat"])
     query = select(ApiKeyRow).where(ApiKeyRow.id == made.id)
     row = await database.read(lambda connection: connection.execute(query).one())
-    assert row.digest == SecretBox(b"m" * 32).digest(key) != SecretBox(b"n" * 32).digest(key)
+    assert row.digest == SecretBox(b"m" * 32).digest(key.encode()) != SecretBox(b"n" * 32).digest(key.encode())
     stored = b"\n".join(path.read_bytes() for path in Path(database.url.partition("///")[2]).parent.iterdir())
     assert key.encode() not in stored
     assert key[len(made.prefix) :].encode() not in stored

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ async def library(server: Server) -> AsyncIterator[Library]:
 
 def stored(data_dir: Path) -> list[Path]:
     """The bytes of all attachments."""
-    return [path for path in (data_dir / "attachments").rglob("*") if path.is_file()]
+    while True:
+        with suppress(FileNotFoundError):  # a folder was removed during the listing
+            return [path for path in (data_dir / "attachments").rglob("*") if path.is_file()]
 
 
 async def rows(server: Server, table: str) -> int:

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import __version__
 from app.auth.guards import AuthPolicy, install_guard
+from app.auth.service import KeyService
+from app.crypto import SecretBox
 from app.database.engine import open_database, sqlite_url
 from app.database.errors import DatabaseUnavailable
 from app.edge.errors import install_errors
@@ -41,11 +43,12 @@ async def hangs() -> None:
 def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None) -> Quart:
     app = Quart("tests", static_folder=None)
     metrics = Metrics()
-    for each in (metrics, AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
+    keys = KeyService(open_database("sqlite+aiosqlite://"), SecretBox(b"m" * 32), Path("unused"))
+    for each in (metrics, keys, AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
         provide(app, each)
     install_request_log(app, metrics)
     install_errors(app, [])
-    install_guard(app)
+    install_guard(app, AuthPolicy(), keys)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(documentation.blueprint)
     provide(app, Publisher(app))

@@ -52,8 +52,6 @@ class RunEngine:
         if (waiter := self._starting.pop(run.run.id, None)) is not None:
             waiter.set_result(run.log)
         self.busy.set()
-        self._tools.observer.run_started()
-        self._tools.observer.queue_length(self.queue.waiting)
         task = asyncio.create_task(self._make(run))
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
@@ -66,7 +64,6 @@ class RunEngine:
             del self._runs[run.run.id]
             run.close()
             self.queue.leave(run.ticket)
-            self._tools.observer.queue_length(self.queue.waiting)
             if not self._runs:
                 self.busy.clear()
 

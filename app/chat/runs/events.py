@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Struct
 
-from app.providers.models import Refusal
+from app.providers.models import ErrorObject
 
 
 class Started(Struct, frozen=True, gc=False, array_like=True, tag="s"):
@@ -107,7 +107,7 @@ class Failed(Struct, frozen=True, gc=False, array_like=True, tag="f"):
     message: str
     status: int | None = None
     retry_after: float | None = None
-    refusal: Refusal | None = None
+    refusal: ErrorObject | None = None
 
 
 class Ended(Struct, frozen=True, gc=False, array_like=True, tag="e"):

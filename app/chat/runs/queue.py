@@ -4,11 +4,11 @@ Tickets enter in the transaction that numbers their message, which may run in th
 event loop. An idle session keeps nothing.
 """
 
+import asyncio
 import threading
 from dataclasses import dataclass, field
 
 from app.errors import TooManyRequests
-from app.lean_event import LeanEvent
 
 SESSION_LIMIT = 16
 TOTAL_LIMIT = 10_000
@@ -19,7 +19,7 @@ class Ticket:
     """A place in the queue named `key`, a session's id; `turn` is set when it is first."""
 
     key: str
-    turn: LeanEvent = field(default_factory=LeanEvent)
+    turn: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class SessionQueue:

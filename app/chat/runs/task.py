@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import stamina
@@ -26,20 +25,11 @@ from app.clock import utc_now
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
 from app.errors import AppError
-from app.lean_event import LeanEvent
 from app.limits import Slot
 from app.providers.models import REQUEST_REFUSED, UpstreamError
+from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-
-class RunObserver(Protocol):
-    """What metrics are told of runs."""
-
-    def run_started(self) -> None: ...
-    def run_finished(self, state: str, *, prompt_tokens: int, completion_tokens: int) -> None: ...
-    def first_token(self, seconds: float) -> None: ...
-    def queue_length(self, length: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +39,7 @@ class RunTools:
     database: Database
     retrieval: Retrieval
     prompts: PromptBuilder
-    observer: RunObserver
+    metrics: Metrics
 
 
 class RunTask:
@@ -66,7 +56,7 @@ class RunTask:
         self.stored = len(self.log.events)
         self.ending = False
         self.checkpoint: asyncio.Future[None] | None = None
-        self.over = LeanEvent()
+        self.over = asyncio.Event()
         self._plan: ReplyPlan | None = plan
         self._slot = slot
         self._tools = tools
@@ -134,7 +124,9 @@ class RunTask:
         self.run = msgspec.structs.replace(self.run, started_at=utc_now())
         start = time.monotonic()
         assert self._plan is not None
-        plan = self._plan = await self._tools.retrieval.complete(self._plan)
+        plan = self._plan
+        if plan.needs_context:
+            plan = self._plan = await self._tools.retrieval.complete(plan)
         if plan.passages:
             self.log.append(refs_event(plan.passages))
         for target in plan.targets:
@@ -162,7 +154,7 @@ class RunTask:
                     self.log.append(*events)
                 if self._first_token is None and self._reply.begun:
                     self._first_token = time.monotonic() - start
-                    self._tools.observer.first_token(self._first_token)
+                    self._tools.metrics.first_token.observe(self._first_token)
                     # A short reply may be here whole: its beginning need not wait for its end.
                     await asyncio.sleep(0)
 
@@ -185,10 +177,10 @@ class RunTask:
             cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
             events = [Failed("session_deleted", cause), Ended()]
         self.log.append(*events)
-        usage = self._reply.usage
-        self._tools.observer.run_finished(
-            result.status, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
-        )
+        metrics, usage = self._tools.metrics, self._reply.usage
+        metrics.runs.labels(result.status.value).inc()
+        metrics.tokens.labels("prompt").inc(usage.prompt_tokens)
+        metrics.tokens.labels("completion").inc(usage.completion_tokens)
         code = {} if result.error_code is None else {"error_code": result.error_code}
         log.info("run_ended", status=result.status.value, chars=len(result.text), **code)
 

@@ -4,12 +4,12 @@ import re
 
 from quart import Blueprint, Response, request
 
-from app.auth.guards import caller, key_watch
+from app.auth.guards import caller, guarded_stream
 from app.auth.scopes import Scope
+from app.auth.service import KeyService
 from app.chat.parts import PartLimits
 from app.chat.runs.log import RunLog
 from app.chat.service import ChatService
-from app.chat.streams import guarded_stream
 from app.chat.values import Run
 from app.doors.open_api import examples
 from app.doors.open_api.encoding import sse_encoder
@@ -23,7 +23,6 @@ from app.edge.services import service
 from app.errors import BadRequest
 from app.idempotency import claim_of
 from app.limits import Slot, StreamLimit
-from app.telemetry.metrics import Metrics
 
 blueprint = Blueprint("chat", __name__)
 
@@ -59,7 +58,8 @@ async def send() -> Response:
     chat, limits, streams = service(ChatService), service(PartLimits), service(StreamLimit)
     body = await json_object()
     slot = streams.take(principal.key_id)
-    claim = claim_of(principal.key_id, "chat", request.headers.get("Idempotency-Key"), body)
+    key = request.headers.get("Idempotency-Key")
+    claim = None if key is None else claim_of(principal.key_id, "chat", key, body)
     accepted = await chat.send(principal, parse_send(body, limits), claim)
     return _stream(accepted.run, accepted.log, 0, slot)
 
@@ -119,7 +119,7 @@ def _stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
-    return sse.stream_response(guarded_stream(frames, key_watch(), service(Metrics), slot, prefix=RETRY))
+    return sse.stream_response(guarded_stream(frames, service(KeyService), caller(), slot, prefix=RETRY))
 
 
 def _after(query: str | None, header: str | None) -> int:

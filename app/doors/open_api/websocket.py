@@ -8,13 +8,12 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, websocket
 
-from app.auth.guards import KeyWatch, authorize
+from app.auth.guards import authorize, guarded_stream
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
 from app.chat.parts import PartLimits
 from app.chat.service import Accepted, ChatService
-from app.chat.streams import guarded_stream
 from app.doors.open_api.encoding import websocket_encoder
 from app.doors.open_api.requests import parse_send
 from app.doors.open_api.websocket_errors import word_of
@@ -24,7 +23,6 @@ from app.edge.services import service
 from app.errors import AppError, BadRequest, TooManyRequests, Unauthorized
 from app.idempotency import claim_of
 from app.limits import Slot, StreamLimit
-from app.telemetry.metrics import Metrics
 
 blueprint = Blueprint("chat_ws", __name__)
 
@@ -153,8 +151,7 @@ async def _resume(principal: Principal, frame: ResumeFrame) -> tuple[Accepted, i
 
 async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, slot: Slot, principal: Principal) -> None:
     pieces = accepted.log.follow("ws", websocket_encoder(accepted.run), after=after)
-    key_watch = KeyWatch(service(KeyService), principal)
-    async with aclosing(guarded_stream(pieces, key_watch, service(Metrics), slot)) as stream:
+    async with aclosing(guarded_stream(pieces, service(KeyService), principal, slot)) as stream:
         async for piece in stream:
             async with sending:
                 for line in piece.splitlines():
