@@ -138,7 +138,7 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
     start_server: StartServer, data_dir: Path, database_url: str
 ) -> None:
     states = ("queued", "extracting", "indexing")
-    async with started(start_server) as library:
+    async with start_server() as server, Library(server, await server.new_key("knowledge")) as library:
         collection_id = (await library.create())["collection_id"]
         added = [await library.add(collection_id, f"{state}\n\n{LONG}", title=state) for state in states]
         lost = await library.until(await library.add(collection_id, "bytes and row are gone"))
