@@ -13,6 +13,7 @@ from chaos.plan import Plan
 from chaos.slow_reader import stop_a_reader
 from chaos.storm import Storm, weather
 from chaos.writers import write
+from tests.support.postgres import Postgres
 
 
 def say(line: str) -> None:
@@ -47,8 +48,17 @@ def _storm(options: argparse.Namespace, folder: Path) -> bool:
     )
     say(f"The storm, seed {seed}")
     start = time.monotonic()
-    storm = asyncio.run(weather(plan, folder, say))
+    storm = asyncio.run(_on_postgres(plan, folder) if options.postgres else weather(plan, folder, say))
     return _report(storm, time.monotonic() - start)
+
+
+async def _on_postgres(plan: Plan, folder: Path) -> Storm:
+    postgres = await Postgres.connect()
+    try:
+        url = await postgres.take()
+        return await weather(plan, folder, say, url.render_as_string(hide_password=False))
+    finally:
+        await postgres.close()
 
 
 def _writers(options: argparse.Namespace, folder: Path) -> bool:
@@ -88,6 +98,7 @@ def _parse() -> argparse.Namespace:
     storm.add_argument("--kills", type=int, default=50)
     storm.add_argument("--cuts", type=int, default=1000)
     storm.add_argument("--clients", type=int, default=24)
+    storm.add_argument("--postgres", action="store_true", help="on a new database of the PostgreSQL at 127.0.0.1:5432")
     writers = parser.add_argument_group("the writers")
     writers.add_argument("--writers", type=int, default=50)
     writers.add_argument("--messages", type=int, default=200, help="of each")

@@ -3,17 +3,19 @@
 Findings are `lost`, `doubled` and `out of order`, and `altered` for what has another content than before.
 """
 
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
 import msgspec
+from sqlalchemy import Connection, select
 
+from app.chat.models import MessageRow, RunRow
+from app.database.engine import open_database
+from app.files.models import AttachmentRow
 from chaos.clients import Tally, sse_events
 from chaos.model import Call, read_record
 from chaos.plan import Session
@@ -74,10 +76,14 @@ class Books:
         return next((self.runs[m.run_id] for m in self.by_name.get(name, ()) if m.run_id in self.runs), None)
 
 
-async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, record: Path) -> list[Finding]:
+async def audit(
+    tally: Tally, deaths: Sequence[float], server: ServerProcess, database_url: str, record: Path
+) -> list[Finding]:
     """Find everything that is wrong."""
     findings = [Finding(kind, text) for exchange in tally.exchanges for kind, text in exchange.problems]
-    books = _read_books(server.data_dir / "palaver.db", findings)
+    database = open_database(database_url)
+    books = await database.read(lambda connection: _read_books(connection, findings))
+    await database.close()
     calls = read_record(record)
     for exchange in tally.exchanges:
         findings += stored_once(exchange, books)
@@ -97,33 +103,29 @@ async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, re
     return findings
 
 
-def _read_books(path: Path, findings: list[Finding]) -> Books:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        findings += [
-            Finding("altered", f"integrity_check: {row[0]}")
-            for row in connection.execute("PRAGMA integrity_check")
-            if row[0] != "ok"
-        ]
-        findings += [
-            Finding("lost", f"foreign_key_check: {row}") for row in connection.execute("PRAGMA foreign_key_check")
-        ]
-        messages = [
-            _message(*row)
-            for row in connection.execute(
-                "SELECT id, session_id, run_id, role, status, parts FROM messages ORDER BY id"
-            )
-        ]
-        runs = [
-            Run(*row)
-            for row in connection.execute("SELECT id, session_id, status, user_message_id, reply_message_id FROM runs")
-        ]
-        files = Counter(row[0] for row in connection.execute("SELECT filename FROM attachments"))
+def _read_books(connection: Connection, findings: list[Finding]) -> Books:
+    if connection.dialect.name == "sqlite":
+        integrity = connection.exec_driver_sql("PRAGMA integrity_check").scalars()
+        findings += [Finding("altered", f"integrity_check: {row}") for row in integrity if row != "ok"]
+        missing = connection.exec_driver_sql("PRAGMA foreign_key_check")
+        findings += [Finding("lost", f"foreign_key_check: {row}") for row in missing]
+    messages = [
+        Message(
+            row.id,
+            row.session_id,
+            row.run_id,
+            row.role,
+            row.status,
+            "".join(part.get("text", "") for part in row.parts),
+        )
+        for row in connection.execute(select(MessageRow).order_by(MessageRow.id))
+    ]
+    runs = [
+        Run(row.id, row.session_id, row.status, row.user_message_id, row.reply_message_id)
+        for row in connection.execute(select(RunRow))
+    ]
+    files = Counter(connection.execute(select(AttachmentRow.filename)).scalars())
     return Books({m.id: m for m in messages}, {run.id: run for run in runs}, files)
-
-
-def _message(id: int, session_id: str, run_id: str | None, role: str, status: str, parts: str) -> Message:
-    text = "".join(part.get("text", "") for part in msgspec.json.decode(parts))
-    return Message(id, session_id, run_id, role, status, text)
 
 
 def stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
@@ -181,7 +183,12 @@ def ended_well(run: Run, books: Books) -> Iterator[Finding]:
     if run.status not in TERMINAL or reply.status != REPLY_STATUS[run.status]:
         yield Finding("lost", f"run {run.id} is {run.status}, its reply {reply.status}")
     owners = {(message.run_id, message.session_id) for message in (question, reply)}
-    if run.reply != run.question + 1 or owners != {(run.id, run.session_id)}:
+    session = books.by_session[question.session_id]
+    if (
+        question not in session
+        or session[session.index(question) + 1 :][:1] != [reply]
+        or owners != {(run.id, run.session_id)}
+    ):
         yield Finding("out of order", f"run {run.id} pairs {question} and {reply}")
     whole, fault = reply_to(question.text), fault_of(question.text)
     if run.status == "completed" and reply.text != whole:

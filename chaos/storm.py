@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from app.database.engine import sqlite_url
 from chaos.audit import Finding, audit
 from chaos.clients import Client, Tally
 from chaos.plan import Plan, sessions_of
@@ -45,21 +46,23 @@ class Storm:
         return self.kills >= self.plan.kills and self.tally.cuts >= self.plan.cuts
 
 
-async def weather(plan: Plan, folder: Path, say: Say) -> Storm:
-    """Run the storm in an empty folder, and audit what it left."""
+async def weather(plan: Plan, folder: Path, say: Say, database_url: str | None = None) -> Storm:
+    """Run the storm in an empty folder, and audit what it left; `database_url` names an empty database."""
     storm = Storm(plan)
     record = folder / "model.jsonl"
     async with model_process(record) as model_url:
         data_dir = folder / "data"
         data_dir.mkdir()
+        external = {} if database_url is None else {"PALAVER_DATABASE_URL": database_url}
+        url = database_url or sqlite_url(data_dir / "palaver.db")
         toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
         (data_dir / "palaver.toml").write_text(toml)
-        server = ServerProcess(data_dir, ENVIRONMENT)
+        server = ServerProcess(data_dir, {**ENVIRONMENT, **external})
         try:
             await server.start()
             await _blow(storm, server, say)
             say("auditing ...")
-            storm.findings = await audit(storm.tally, storm.deaths, server, record)
+            storm.findings = await audit(storm.tally, storm.deaths, server, url, record)
             if (code := await server.end()) != 0:
                 storm.findings.append(Finding("altered", f"the server ended with {code} on SIGTERM"))
         finally:
