@@ -13,7 +13,6 @@ from chaos.plan import Plan
 from chaos.slow_reader import stop_a_reader
 from chaos.storm import Storm, weather
 from chaos.writers import write
-from tests.support.postgres import Postgres
 
 
 def say(line: str) -> None:
@@ -48,17 +47,8 @@ def _storm(options: argparse.Namespace, folder: Path) -> bool:
     )
     say(f"The storm, seed {seed}")
     start = time.monotonic()
-    storm = asyncio.run(_on_postgres(plan, folder) if options.postgres else weather(plan, folder, say))
+    storm = asyncio.run(weather(plan, folder, say, options.database_url))
     return _report(storm, time.monotonic() - start)
-
-
-async def _on_postgres(plan: Plan, folder: Path) -> Storm:
-    postgres = await Postgres.connect()
-    try:
-        url = await postgres.take()
-        return await weather(plan, folder, say, url.render_as_string(hide_password=False))
-    finally:
-        await postgres.close()
 
 
 def _writers(options: argparse.Namespace, folder: Path) -> bool:
@@ -94,11 +84,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="an empty folder, in which what is left is kept")
     storm = parser.add_argument_group("the storm")
     storm.add_argument("--seed", type=int, help="the same seed plans the same messages, kills and cuts")
+    storm.add_argument("--database-url", help="an empty PostgreSQL database, instead of SQLite in the folder")
     storm.add_argument("--minutes", type=float, default=8.0, help="the most that it may last")
     storm.add_argument("--kills", type=int, default=50)
     storm.add_argument("--cuts", type=int, default=1000)
     storm.add_argument("--clients", type=int, default=24)
-    storm.add_argument("--postgres", action="store_true", help="on a new database of the PostgreSQL at 127.0.0.1:5432")
     writers = parser.add_argument_group("the writers")
     writers.add_argument("--writers", type=int, default=50)
     writers.add_argument("--messages", type=int, default=200, help="of each")

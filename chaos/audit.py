@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, select
 
 from app.chat.models import MessageRow, RunRow
 from app.database.engine import open_database
+from app.database.migrations import problems
 from app.files.models import AttachmentRow
 from chaos.clients import Tally, sse_events
 from chaos.model import Call, read_record
@@ -63,6 +65,8 @@ class Books:
     messages: dict[int, Message]
     runs: dict[str, Run]
     files: Counter[str]
+    one_writer: bool = True
+    """SQLite's transactions follow one another: each numbers its rows without gaps, and replies come in their order."""
     by_name: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
     by_session: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
 
@@ -71,6 +75,11 @@ class Books:
             self.by_session[message.session_id].append(message)
             if message.role == "user" or message.run_id is None:
                 self.by_name[name_of(message.text)].append(message)
+
+    def are_neighbours(self, question: Message, reply: Message) -> bool:
+        if self.one_writer:
+            return reply.id == question.id + 1
+        return any(pair == (question, reply) for pair in pairwise(self.by_session[question.session_id]))
 
     def run_named(self, name: str) -> Run | None:
         return next((self.runs[m.run_id] for m in self.by_name.get(name, ()) if m.run_id in self.runs), None)
@@ -81,9 +90,8 @@ async def audit(
 ) -> list[Finding]:
     """Find everything that is wrong."""
     findings = [Finding(kind, text) for exchange in tally.exchanges for kind, text in exchange.problems]
-    database = open_database(database_url)
-    books = await database.read(lambda connection: _read_books(connection, findings))
-    await database.close()
+    findings += [Finding("altered", problem) for problem in problems(database_url)]
+    books = await _read_books(database_url)
     calls = read_record(record)
     for exchange in tally.exchanges:
         findings += stored_once(exchange, books)
@@ -103,29 +111,33 @@ async def audit(
     return findings
 
 
-def _read_books(connection: Connection, findings: list[Finding]) -> Books:
-    if connection.dialect.name == "sqlite":
-        integrity = connection.exec_driver_sql("PRAGMA integrity_check").scalars()
-        findings += [Finding("altered", f"integrity_check: {row}") for row in integrity if row != "ok"]
-        missing = connection.exec_driver_sql("PRAGMA foreign_key_check")
-        findings += [Finding("lost", f"foreign_key_check: {row}") for row in missing]
+async def _read_books(database_url: str) -> Books:
+    database = open_database(database_url)
+    try:
+        return await database.read(_books)
+    finally:
+        await database.close()
+
+
+def _books(connection: Connection) -> Books:
     messages = [
-        Message(
-            row.id,
-            row.session_id,
-            row.run_id,
-            row.role,
-            row.status,
-            "".join(part.get("text", "") for part in row.parts),
-        )
+        Message(row.id, row.session_id, row.run_id, row.role, row.status, _text(row.parts))
         for row in connection.execute(select(MessageRow).order_by(MessageRow.id))
     ]
     runs = [
         Run(row.id, row.session_id, row.status, row.user_message_id, row.reply_message_id)
         for row in connection.execute(select(RunRow))
     ]
-    files = Counter(connection.execute(select(AttachmentRow.filename)).scalars())
-    return Books({m.id: m for m in messages}, {run.id: run for run in runs}, files)
+    return Books(
+        messages={message.id: message for message in messages},
+        runs={run.id: run for run in runs},
+        files=Counter(connection.scalars(select(AttachmentRow.filename))),
+        one_writer=connection.dialect.name == "sqlite",
+    )
+
+
+def _text(parts: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(part.get("text", "") for part in parts)
 
 
 def stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
@@ -183,12 +195,7 @@ def ended_well(run: Run, books: Books) -> Iterator[Finding]:
     if run.status not in TERMINAL or reply.status != REPLY_STATUS[run.status]:
         yield Finding("lost", f"run {run.id} is {run.status}, its reply {reply.status}")
     owners = {(message.run_id, message.session_id) for message in (question, reply)}
-    session = books.by_session[question.session_id]
-    if (
-        question not in session
-        or session[session.index(question) + 1 :][:1] != [reply]
-        or owners != {(run.id, run.session_id)}
-    ):
+    if not books.are_neighbours(question, reply) or owners != {(run.id, run.session_id)}:
         yield Finding("out of order", f"run {run.id} pairs {question} and {reply}")
     whole, fault = reply_to(question.text), fault_of(question.text)
     if run.status == "completed" and reply.text != whole:
@@ -222,7 +229,8 @@ def shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, S
         session = sessions[question.session_id]
         history = [m for m in books.by_session[session.id] if m.text]
         *turns, last = call.turns
-        is_right = _is_part_of(turns, history) if session.unruly else _is_newest_of(turns, history, question.id)
+        in_order = books.one_writer and not session.unruly
+        is_right = _is_newest_of(turns, history, question.id) if in_order else _is_part_of(turns, history)
         if not is_right or last != (question.role, question.text):
             stored = _brief([(m.role, m.text) for m in history if m.id <= question.id])
             text = f"for {call.name} in {session.id} the model was shown {_brief(call.turns)}, not {stored}"

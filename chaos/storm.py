@@ -47,22 +47,23 @@ class Storm:
 
 
 async def weather(plan: Plan, folder: Path, say: Say, database_url: str | None = None) -> Storm:
-    """Run the storm in an empty folder, and audit what it left; `database_url` names an empty database."""
+    """Run the storm in an empty folder, or on an empty database elsewhere, and audit what it left."""
     storm = Storm(plan)
     record = folder / "model.jsonl"
     async with model_process(record) as model_url:
         data_dir = folder / "data"
         data_dir.mkdir()
-        external = {} if database_url is None else {"PALAVER_DATABASE_URL": database_url}
-        url = database_url or sqlite_url(data_dir / "palaver.db")
         toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
         (data_dir / "palaver.toml").write_text(toml)
-        server = ServerProcess(data_dir, {**ENVIRONMENT, **external})
+        elsewhere = {} if database_url is None else {"PALAVER_DATABASE_URL": database_url}
+        server = ServerProcess(data_dir, {**ENVIRONMENT, **elsewhere})
         try:
             await server.start()
             await _blow(storm, server, say)
             say("auditing ...")
-            storm.findings = await audit(storm.tally, storm.deaths, server, url, record)
+            storm.findings = await audit(
+                storm.tally, storm.deaths, server, database_url or sqlite_url(data_dir / "palaver.db"), record
+            )
             if (code := await server.end()) != 0:
                 storm.findings.append(Finding("altered", f"the server ended with {code} on SIGTERM"))
         finally:
