@@ -26,6 +26,8 @@ from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 HEADERS = {"X-API-Key": API_KEY}
 # Longer than what is made into passages in a thread.
 LONG = "\n\n".join(f"Paragraph {number}: " + f"ferns of kind {number} like the shade. " * 12 for number in range(150))
@@ -88,6 +90,8 @@ def embeddings(body: Mapping[str, Any]) -> Answer:
     return raw(json.dumps({"object": "list", "data": data}).encode(), "application/json")
 
 
+@pytest.mark.databases("sqlite")
+@pytest.mark.databases("sqlite")
 async def test_a_database_that_is_away_costs_nothing_but_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +135,7 @@ async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(
 
 
 async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
-    start_server: StartServer, data_dir: Path
+    start_server: StartServer, data_dir: Path, database_url: str
 ) -> None:
     states = ("queued", "extracting", "indexing")
     async with start_server() as server, Library(server, await server.new_key("knowledge")) as library:
@@ -144,7 +148,7 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
     # As a crash leaves them, longer ago than a lease: in the middle, with passages of theirs written.
     long_ago = utc_now() - 2 * LEASE
     await change(
-        server.core.database_url,
+        database_url,
         *(
             update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=long_ago)
             for state in states
