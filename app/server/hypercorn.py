@@ -1,4 +1,4 @@
-"""Hypercorn: the server that is always there."""
+"""Hypercorn, the default server."""
 
 import logging
 import socket
@@ -34,14 +34,14 @@ async def serve(
     except LifespanFailureError as error:
         raise LifespanFailed(str(error)) from error
     except BaseExceptionGroup as group:
-        # Hypercorn waits in a task group, which wraps the one error that there is.
+        # Hypercorn waits in a task group, which wraps its single error.
         raise group.exceptions[0] from None
 
 
 def _config(sockets: Sequence[socket.socket], options: ServerOptions) -> Config:
     config = Config()
     # Hypercorn makes sockets of its own from the descriptors, which must then have no other owner.
-    config.bind = [f"fd://{each.detach()}" for each in sockets]
+    config.bind = [f"fd://{listener.detach()}" for listener in sockets]
     config.backlog = BACKLOG
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
@@ -49,7 +49,7 @@ def _config(sockets: Sequence[socket.socket], options: ServerOptions) -> Config:
     config.h11_max_incomplete_size = MAX_HEADER_BYTES
     config.websocket_max_message_size = options.max_websocket_bytes
     config.include_server_header = False
-    # Palaver logs requests itself, without query strings; what goes wrong in the server goes where all lines go.
+    # Palaver logs requests itself, without query strings. The server's own errors go to the common log.
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.server")
     config.errorlog.setLevel(logging.WARNING)

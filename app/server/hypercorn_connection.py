@@ -16,7 +16,7 @@ from app.server.coalescing import CoalescingTransport
 
 
 class Connection(TCPServer):
-    """A connection that writes once in a turn of the loop, and ends when its client closes it."""
+    """A connection that writes once in a turn of the event loop, and ends when its client closes it."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Connection(TCPServer):
 
     async def _read_data(self) -> None:
         await super()._read_data()
-        # Hypercorn would keep what the client has closed, with its descriptor, until the end of its idle time.
+        # Hypercorn would keep a connection that the client has closed, and its descriptor, until its idle time is over.
         await self.idle_task.stop()
 
 
