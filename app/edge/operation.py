@@ -44,6 +44,7 @@ class Body:
 class Answer:
     """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name.
 
+    Without `example`, a struct's is the one of its fields (app.edge.schemas.example_of).
     `other_media_types` are those that the same body may come as too; `*/*` is any. `stream` is the same answer as it is
     to those who asked for a stream.
     """

@@ -6,6 +6,8 @@ from msgspec.structs import asdict
 from app.clock import iso
 from app.files.models import Attachment
 
+FILE_FORM = {"type": "object", "required": ["file"], "properties": {"file": {"type": "string", "format": "binary"}}}
+
 
 class UploadData(msgspec.Struct):
     """What was stored; `type` and `media_type` come from the content, `size` is in bytes."""
