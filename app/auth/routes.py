@@ -37,8 +37,7 @@ _BODY_ERRORS = {
 
 
 def _with_text(description: str) -> Answer:
-    new = example_of(NewApiKey, last_used_at=None)
-    return Answer(description, NewApiKey, envelope="ApiResponseNewApiKey", example=new)
+    return Answer(description, NewApiKey, example_of(NewApiKey, last_used_at=None), envelope="ApiResponseNewApiKey")
 
 
 @blueprint.get("/api/v1/api-keys")
@@ -112,8 +111,8 @@ async def delete_api_key(key_id: str) -> Response:
         200: Answer(
             "The key, revoked",
             ApiKeyItem,
+            example_of(ApiKeyItem, status="revoked", revoked_at="2026-11-21T02:00:00.000000+00:00"),
             envelope="ApiResponseApiKey",
-            example=example_of(ApiKeyItem, status="revoked", revoked_at="2026-11-21T02:00:00.000000+00:00"),
         )
     },
     errors=_NOT_FOUND,

@@ -59,6 +59,11 @@ class Answer:
     stream: "Answer | None" = None
 
 
+def empty(description: str, **data: Any) -> Answer:
+    """The Open API's envelope around `data`, an object without declared members."""
+    return Answer(description, {"type": "object", "additionalProperties": True}, data, envelope="ApiResponseEmpty")
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
     """How a door's errors look: the component `name`, its schema, and an example of a status and a message."""
