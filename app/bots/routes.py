@@ -30,22 +30,6 @@ blueprint = Blueprint("im", __name__)
 bot_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
 
 _UMO = "webchat:FriendMessage:openapi_probe"
-_BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
-_BOT = Answer("The bot", BotItem, envelope="ApiResponseBot")
-_NEW_BOT = {name: example_of(BotItem)[name] for name in ("id", "adapter", "name", "config")}
-_NOT_FOUND = {404: "Bot not found"}
-_SEND_ERRORS = {
-    400: "Missing key: umo",
-    404: "Bot not found or not running for platform: X",
-    422: "This Idempotency-Key was used with another request body",
-    502: "The webhook receiver could not be reached",
-    503: "The database is not available at the moment; nothing was changed",
-    504: "The webhook receiver did not answer in time",
-}
-_PARTS = [
-    {"type": "plain", "text": "hello"},
-    {"type": "image", "attachment_id": "9a2f8c72-e7af-4c0e-b352-111111111111"},
-]
 
 
 @blueprint.post("/api/v1/im/message")
@@ -60,7 +44,13 @@ _PARTS = [
         SendMessageRequest,
         {
             "plain": {"umo": _UMO, "message": "ping from api key"},
-            "chain": {"umo": _UMO, "message": _PARTS},
+            "chain": {
+                "umo": _UMO,
+                "message": [
+                    {"type": "plain", "text": "hello"},
+                    {"type": "image", "attachment_id": "9a2f8c72-e7af-4c0e-b352-111111111111"},
+                ],
+            },
         },
     ),
     answers={
@@ -70,7 +60,14 @@ _PARTS = [
             umo=_UMO,
         )
     },
-    errors=_SEND_ERRORS,
+    errors={
+        400: "Missing key: umo",
+        404: "Bot not found or not running for platform: X",
+        422: "This Idempotency-Key was used with another request body",
+        502: "The webhook receiver could not be reached",
+        503: "The database is not available at the moment; nothing was changed",
+        504: "The webhook receiver did not answer in time",
+    },
 )
 async def send_message() -> Response:
     body = await json_object()
@@ -93,6 +90,12 @@ async def send_message() -> Response:
 )
 async def list_bot_ids() -> Response:
     return ok(BotList(await service(BotService).running_ids()))
+
+
+_BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
+_BOT = Answer("The bot", BotItem, envelope="ApiResponseBot")
+_NEW_BOT = {name: example_of(BotItem)[name] for name in ("id", "adapter", "name", "config")}
+_NOT_FOUND = {404: "Bot not found"}
 
 
 @blueprint.get("/api/v1/bots")

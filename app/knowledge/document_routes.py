@@ -12,7 +12,7 @@ from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
 from app.files.forms import MAX_OVERHEAD_BYTES, FormFile
-from app.files.schemas import FILE_FORM
+from app.files.schemas import EXAMPLE_ID, FILE_FORM
 from app.knowledge.collection_routes import (
     COLLECTION_ID,
     COLLECTION_MISSING,
@@ -29,28 +29,6 @@ blueprint = Blueprint("knowledge_documents", __name__)
 DOCUMENT_ID: Final = Param("document_id", "The document's id.", {"type": "string"}, where="path")
 STATUS: Final = Param("status", "Only documents in this state.", {"type": "string", "enum": STATUSES})
 DOCUMENT_MISSING: Final = {404: "Document not found"}
-NEW_DOCUMENT: Final = Body(
-    NewDocument,
-    {
-        "text": {"title": "Plants for the shade", "text": "Epimedium grows under old trees."},
-        "attachment": {"attachment_id": "0b7f6a52-6d3f-4f1f-9d53-0a4f5a1c2e11"},
-    },
-    other_media_types={"multipart/form-data": FILE_FORM},
-)
-ADD_ERRORS: Final = {
-    400: "Missing key: attachment_id or text",
-    **IS_SHARED,
-    **COLLECTION_MISSING,
-    408: "The request did not arrive in time",
-    413: "report.pdf cannot be read: it is larger than 25 MB",
-    415: "Content-Type must be application/json or multipart/form-data",
-    422: "cat.png cannot be read: it is no document (image/png)",
-    503: "The storage is not available at the moment",
-}
-
-
-def _document(description: str) -> Answer:
-    return Answer(description, DocumentItem, envelope="ApiResponseDocument")
 
 
 @blueprint.post("/api/v1/knowledge/collections/<collection_id>/documents")
@@ -61,9 +39,28 @@ def _document(description: str) -> Answer:
     "background: ask for the document until its `status` is `ready` or `failed`. Content that the collection has "
     "already is not added again: the answer is 200 and the document that there is. One that failed is tried again.",
     params=[COLLECTION_ID],
-    body=NEW_DOCUMENT,
-    answers={201: _document("The new document"), 200: _document("The document that there was")},
-    errors=ADD_ERRORS,
+    body=Body(
+        NewDocument,
+        {
+            "text": {"title": "Plants for the shade", "text": "Epimedium grows under old trees."},
+            "attachment": {"attachment_id": EXAMPLE_ID},
+        },
+        other_media_types={"multipart/form-data": FILE_FORM},
+    ),
+    answers={
+        201: Answer("The new document", DocumentItem, envelope="ApiResponseDocument"),
+        200: Answer("The document that there was", DocumentItem, envelope="ApiResponseDocument"),
+    },
+    errors={
+        400: "Missing key: attachment_id or text",
+        **IS_SHARED,
+        **COLLECTION_MISSING,
+        408: "The request did not arrive in time",
+        413: "report.pdf cannot be read: it is larger than 25 MB",
+        415: "Content-Type must be application/json or multipart/form-data",
+        422: "cat.png cannot be read: it is no document (image/png)",
+        503: "The storage is not available at the moment",
+    },
 )
 async def add_document(collection_id: str) -> Response:
     content_type = request.headers.get("Content-Type", "")
@@ -97,7 +94,7 @@ async def list_documents(collection_id: str) -> Response:
     "Get a document",
     description="One document, and how far it has come.",
     params=[COLLECTION_ID, DOCUMENT_ID],
-    answers={200: _document("The document")},
+    answers={200: Answer("The document", DocumentItem, envelope="ApiResponseDocument")},
     errors=DOCUMENT_MISSING,
 )
 async def get_document(collection_id: str, document_id: str) -> Response:

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from app.auth.service import MAX_USERNAME_CHARS, TEXT_PATTERN
 from app.edge.schemas import PageNumber, PageSize, example, shape_of
+from app.files.schemas import EXAMPLE_ID
 from app.knowledge.models import (
     MAX_DESCRIPTION_CHARS,
     MAX_NAME_CHARS,
@@ -122,7 +123,7 @@ class DocumentItem(msgspec.Struct):
     media_type: Annotated[str, example("text/plain")]
     size: Annotated[int, example(5120)]
     sha256: Annotated[str, example("9f" * 32)]
-    attachment_id: Annotated[str | None, example("0b7f6a52-6d3f-4f1f-9d53-0a4f5a1c2e11")]
+    attachment_id: Annotated[str | None, example(EXAMPLE_ID)]
     status: Annotated[str, Meta(extra_json_schema={"enum": STATUSES}), example("ready")]
     error_code: str | None
     error: str | None
