@@ -17,7 +17,7 @@ from app.auth.schemas import (
 )
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
-from app.edge.bodies import convert, json_object, optional_json_object
+from app.edge.bodies import body_errors, convert, json_object, optional_json_object
 from app.edge.operation import Answer, Body, Param, operation
 from app.edge.responses import ok
 from app.edge.schemas import example_of
@@ -30,10 +30,7 @@ key_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
 KEY_ID = Param("key_id", "The key's id.", {"type": "string"}, where="path")
 _NOT_FOUND = {404: "API key not found"}
 _SCOPE_MISSING = {403: "The API key cannot grant scopes it lacks: im"}
-_BODY_ERRORS = {
-    413: f"The request body is larger than {MAX_KEY_BODY_BYTES} bytes",
-    415: "Content-Type must be application/json",
-}
+_BODY_ERRORS = body_errors(MAX_KEY_BODY_BYTES)
 
 
 def _with_text(description: str) -> Answer:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, inspect
+from msgspec import NODEFAULT, UNSET, Meta, inspect
 
 from app.clock import iso
 
@@ -37,8 +37,11 @@ def _example(field: inspect.Field) -> Any:
     match field.type:
         case inspect.Metadata(extra={"example": value}):
             return value
-        case _ if field.default is not msgspec.NODEFAULT:
-            return field.default
+        case _ if not field.required:
+            if field.default_factory is not NODEFAULT:
+                return field.default_factory()
+            # msgspec describes a default of UNSET as none.
+            return UNSET if field.default is NODEFAULT else field.default
         case inspect.StructType(cls=kind):
             return example_of(kind)
         case inspect.ListType(item_type=inspect.StructType(cls=kind)):

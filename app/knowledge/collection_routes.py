@@ -9,7 +9,7 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.edge.bodies import convert, json_object
+from app.edge.bodies import body_errors, convert, json_object
 from app.edge.operation import Answer, Body, Param, operation
 from app.edge.paging import PAGING, page_of
 from app.edge.responses import ok
@@ -40,10 +40,7 @@ COLLECTION_MISSING: Final = {404: "Collection not found"}
 IS_SHARED: Final = {403: "A key bound to a username cannot change a shared collection"}
 NO_NUMBERS: Final = {400: "page and page_size must be integers"}
 _NAME_TAKEN: Final = {409: "There is a collection of that name: garden"}
-_BODY_ERRORS: Final = {
-    413: f"The request body is larger than {MAX_BODY_BYTES} bytes",
-    415: "Content-Type must be application/json",
-}
+_BODY_ERRORS: Final = body_errors(MAX_BODY_BYTES)
 _COLLECTION: Final = Answer("The collection", CollectionItem, envelope="ApiResponseCollection")
 _PASSAGES: Final = Answer("The best passages, the best first", FoundPassages, envelope="ApiResponseFoundPassages")
 _QUERY: Final = "What grows under old trees?"
