@@ -4,28 +4,25 @@ from dataclasses import replace
 
 from quart import Blueprint, Response
 
-from app.auth.scopes import Scope
 from app.completions.catalog import ModelCatalog
 from app.completions.claims import claim_by_header
 from app.completions.respond import respond
 from app.completions.values import CompletionLimits
 from app.doors.second_me import examples
 from app.doors.second_me.dialect import KERNEL2
-from app.doors.second_me.errors import ERRORS
 from app.doors.second_me.requests import parse_chat
-from app.doors.second_me.role_routes import TAG
+from app.doors.second_me.role_routes import second_me_operation
 from app.edge.bodies import json_object
-from app.edge.operation import IDEMPOTENCY_KEY, operation
+from app.edge.operation import IDEMPOTENCY_KEY
 from app.edge.services import service
 
 blueprint = Blueprint("kernel2", __name__)
 
 
 @blueprint.post("/api/kernel2/chat")
-@operation(
+@second_me_operation(
     "kernel2Chat",
     "Chat as Second Me does",
-    scope=Scope.CHAT,
     description=(
         "OpenAI's request and answer, streamed unless `stream` is false, and stateless: the client keeps the history. "
         "`metadata` names a role and turns the knowledge base on. `docs/second-me.md` tells it all."
@@ -34,8 +31,6 @@ blueprint = Blueprint("kernel2", __name__)
     body=examples.CHAT_BODY,
     answers={200: examples.CHAT_ANSWER},
     errors=examples.CHAT_ERRORS,
-    tag=TAG,
-    error_shape=ERRORS,
 )
 async def chat() -> Response:
     body = await json_object(service(CompletionLimits).body_bytes)
