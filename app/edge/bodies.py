@@ -27,6 +27,14 @@ class BodyLimit:
     bytes: int = 4 * 1024**2
 
 
+def body_errors(limit: int) -> dict[int, str]:
+    """The errors of an operation with a JSON body, for the published document."""
+    return {
+        413: f"The request body is larger than {limit} bytes",
+        415: "Content-Type must be application/json",
+    }
+
+
 async def json_object(limit: int | None = None) -> dict[str, Any]:
     """The request's body, which must be one JSON object of at most `limit` bytes (None: the setting's).
 

@@ -13,6 +13,7 @@ from quart import Quart
 from app import __version__, errors
 from app.edge.operation import PUBLIC, Answer, Body, ErrorShape, Operation, Param
 from app.edge.routes import CONVERTER, Route, routes
+from app.edge.schemas import example_of
 
 JsonSchema = dict[str, Any]
 
@@ -283,13 +284,15 @@ class _Writer:
         if answer.media_type == EVENT_STREAM:
             return self._event_stream(answer)
         if answer.envelope is not None:
-            enveloped = {"status": "ok", "message": None, "data": answer.example}
-            return {"schema": self._schemas.envelope(answer.envelope, answer.schema), "example": enveloped}
+            return {
+                "schema": self._schemas.envelope(answer.envelope, answer.schema),
+                "example": {"status": "ok", "message": None, "data": _example_of(answer)},
+            }
         if answer.schema is None:
             return {}
         content: dict[str, Any] = {"schema": self._schemas.of(answer.schema)}
-        if answer.example is not None:
-            content["example"] = answer.example
+        if (example := _example_of(answer)) is not None:
+            content["example"] = example
         return content
 
     def _event_stream(self, answer: Answer) -> dict[str, Any]:
@@ -331,6 +334,12 @@ class _Writer:
         name, _ = _SHARED[status]
         reference = {"$ref": f"#/components/responses/{name}"}
         return reference if message is None else {**reference, "description": f"{HTTPStatus(status).phrase}: {message}"}
+
+
+def _example_of(answer: Answer) -> Any:
+    if answer.example is None and isinstance(answer.schema, type) and issubclass(answer.schema, msgspec.Struct):
+        return example_of(answer.schema)
+    return answer.example
 
 
 def _error(status: int, messages: Mapping[str, str]) -> dict[str, Any]:

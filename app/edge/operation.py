@@ -44,6 +44,7 @@ class Body:
 class Answer:
     """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name.
 
+    Without `example`, a struct's is the one of its fields (app.edge.schemas.example_of).
     `other_media_types` are those that the same body may come as too; `*/*` is any. `stream` is the same answer as it is
     to those who asked for a stream.
     """
@@ -56,6 +57,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     other_media_types: Sequence[str] = ()
     stream: "Answer | None" = None
+
+
+def empty(description: str, **data: Any) -> Answer:
+    """The Open API's envelope around `data`, an object without declared members."""
+    return Answer(description, {"type": "object", "additionalProperties": True}, data, envelope="ApiResponseEmpty")
 
 
 @dataclass(frozen=True, slots=True)
