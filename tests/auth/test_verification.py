@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from shutil import copy
 
 import pytest
 from sqlalchemy import select, text
@@ -15,10 +14,12 @@ from app.auth.keytext import ALPHABET, is_well_formed, new_key_text
 from app.auth.models import ApiKeyRow
 from app.auth.service import ANONYMOUS, CACHE_SECONDS, LAST_USED_EVERY, KeyService
 from app.crypto import SecretBox
-from app.database.engine import Database, sqlite_url
+from app.database.engine import Database
 from app.errors import Unauthorized
 from tests.support.client import Client
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
 class CountingDatabase(Database):
@@ -41,11 +42,10 @@ class CountingDatabase(Database):
 
 
 @pytest.fixture
-async def database(template: Path, tmp_path: Path) -> AsyncIterator[CountingDatabase]:
-    path = Path(copy(template, tmp_path / "palaver.db"))
-    made = CountingDatabase(sqlite_url(path))
-    yield made
-    await made.close()
+async def database(database_url: str) -> AsyncIterator[CountingDatabase]:
+    database = CountingDatabase(database_url)
+    yield database
+    await database.close()
 
 
 @pytest.fixture
@@ -113,6 +113,8 @@ async def test_defect_6_no_password_hash_and_no_write_stand_in_a_requests_way(
     assert database.writes == writes
 
 
+@pytest.mark.databases("sqlite")  # PRAGMA data_version tells
+@pytest.mark.databases("sqlite")
 async def test_defect_6_requests_do_not_write(server: Server, admin: Client) -> None:
     await admin.get("/api/v1/im/bots")
     engine = create_async_engine(server.core.database.url)
@@ -150,6 +152,8 @@ async def test_when_a_key_was_last_used_is_shown(admin: Client, keys: KeyService
     assert shown["last_used_at"] >= shown["created_at"]
 
 
+@pytest.mark.databases("sqlite")  # the files are read
+@pytest.mark.databases("sqlite")
 async def test_only_a_keyed_hash_is_stored(lone_keys: KeyService, database: CountingDatabase) -> None:
     made, key = await lone_keys.create(name="test", scopes=["chat"])
     async with database.read_block() as connection:

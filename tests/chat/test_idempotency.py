@@ -6,13 +6,18 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
+from app.clock import utc_now
+from app.idempotency import KEPT, IdempotencyRow
 from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import numbered, reply
 from tests.support.client import Client, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 BODY = {"username": "alice", "message": "Hi", "session_id": "s1"}
 
@@ -96,9 +101,7 @@ async def test_keys_survive_a_restart_and_end_after_a_day(start_server: StartSer
         assert (await send(client, "k1")).content == first.content
         assert len(model.requests) == 1
         async with server.core.database.write_block() as connection:
-            await connection.exec_driver_sql(
-                "UPDATE idempotency_keys SET created_at = datetime(created_at, '-24 hours')"
-            )
+            await connection.execute(update(IdempotencyRow).values(created_at=utc_now() - timedelta(hours=24)))
         assert (await send(client, "k1")).content != first.content
     assert len(model.requests) == 2
 
@@ -168,8 +171,6 @@ async def test_a_bot_message_whose_answer_a_crash_swallowed_is_not_added_again(c
 
 
 def test_claims_are_kept_for_a_day() -> None:
-    from app.idempotency import KEPT
-
     assert timedelta(hours=24) == KEPT
 
 

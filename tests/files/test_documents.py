@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app.auth.models import Principal
-from app.database.engine import Database, sqlite_url
+from app.database.engine import Database
 from app.errors import Unavailable
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import DocumentLimits, ExtractedText, Reason
@@ -21,6 +21,8 @@ from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.files.storage import open_storage
 from app.idempotency import Idempotency
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 CORPUS = Path(__file__).parent.parent / "data" / "documents"
 DOCUMENTS = sorted(file.with_suffix("").name for file in CORPUS.glob("*.expected"))
@@ -116,11 +118,8 @@ class CountingReader(DocumentReader):
 class Kept:
     """A document service on a database made by the migrations, and what lies behind it."""
 
-    def __init__(self, template: Path, folder: Path, limits: DocumentLimits | None = None) -> None:
-        path = folder / "palaver.db"
-        if not path.exists():
-            path.write_bytes(template.read_bytes())
-        self.database = Database(sqlite_url(path))
+    def __init__(self, database_url: str, folder: Path, limits: DocumentLimits | None = None) -> None:
+        self.database = Database(database_url)
         self.files = FileService(
             self.database, open_storage(folder / "attachments"), Idempotency(self.database), 10 * 1024**2
         )
@@ -146,20 +145,20 @@ class Kept:
 
 
 @pytest.fixture
-async def kept(template: Path, tmp_path: Path) -> AsyncIterator[Kept]:
-    async with Kept(template, tmp_path) as made:
+async def kept(database_url: str, tmp_path: Path) -> AsyncIterator[Kept]:
+    async with Kept(database_url, tmp_path) as made:
         yield made
 
 
 async def test_a_text_is_extracted_once_for_callers_at_once_and_later(
-    kept: Kept, template: Path, tmp_path: Path
+    kept: Kept, database_url: str, tmp_path: Path
 ) -> None:
     attachment = await kept.save((CORPUS / "libreoffice-report.docx").read_bytes(), "report.docx")
     texts = await asyncio.gather(*(kept.documents.text_of(attachment) for _ in range(5)))
     assert kept.reader.reads == 1
     assert all(text == texts[0] for text in texts)
     assert "# Quarterly report" in texts[0].text
-    async with Kept(template, tmp_path) as restarted:
+    async with Kept(database_url, tmp_path) as restarted:
         assert await restarted.documents.text_of(attachment) == texts[0]
         assert restarted.reader.reads == 0
 
@@ -174,10 +173,10 @@ async def test_a_refusal_is_remembered_as_a_refusal(kept: Kept) -> None:
     assert kept.reader.reads == 1
 
 
-async def test_other_limits_make_the_text_anew(kept: Kept, template: Path, tmp_path: Path) -> None:
+async def test_other_limits_make_the_text_anew(kept: Kept, database_url: str, tmp_path: Path) -> None:
     attachment = await kept.save(b"a" * 100, "a.txt")
     assert not (await kept.documents.text_of(attachment)).truncated
-    async with Kept(template, tmp_path, DocumentLimits(max_text_chars=10)) as smaller:
+    async with Kept(database_url, tmp_path, DocumentLimits(max_text_chars=10)) as smaller:
         assert (await smaller.documents.text_of(attachment)).text == "a" * 10
         assert len(await smaller.rows()) == 1
 

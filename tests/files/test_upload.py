@@ -14,6 +14,8 @@ from app.errors import Unavailable
 from app.files.multipart import MAX_PARTS
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
 FORM = "multipart/form-data; boundary=b"
 
@@ -63,6 +65,7 @@ async def test_body_that_is_no_form_is_415(served: Served) -> None:
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
+@pytest.mark.databases("sqlite")  # refused before the database is asked
 @pytest.mark.parametrize(
     ("content_type", "content"),
     [
@@ -122,6 +125,7 @@ async def test_two_uploads_of_one_name_are_two_files_defect_8(served: Served) ->
     assert (await served.content(second["attachment_id"])).content == b"second"
 
 
+@pytest.mark.databases("sqlite")  # the storage is what is tested
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

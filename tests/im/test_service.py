@@ -18,6 +18,8 @@ from tests.im.conftest import Im, RecordingConfig
 from tests.im.fakes import RecordingAdapter
 from tests.support.webhook_receiver import WebhookReceiver
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 SOMEONE = Principal("k", "k", frozenset())
 WHERE = parse_umo("support-hook:FriendMessage:1")
 

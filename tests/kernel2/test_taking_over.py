@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import pytest
+
 from tests.conftest import StartServer
 from tests.kernel2.test_roles import create, put
 from tests.openai_api.conftest import shown
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 CHAT = "/api/kernel2/chat"
 HI: Any = [{"role": "user", "content": "hi"}]

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import httpx2
 import pytest
 from sqlalchemy import delete, update
 
-from app.database.engine import Database, DatabaseUnavailable, sqlite_url
+from app.database.engine import Database, DatabaseUnavailable
 from app.files.models import AttachmentRow
 from app.knowledge.models import DocumentRow
 from app.knowledge.store import Held, IndexStore
@@ -24,7 +25,10 @@ from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 HEADERS = {"X-API-Key": API_KEY}
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 # Longer than what is made into passages in a thread.
 LONG = "\n\n".join(f"Paragraph {number}: " + f"ferns of kind {number} like the shade. " * 12 for number in range(150))
 
@@ -86,6 +90,8 @@ def embeddings(body: Mapping[str, Any]) -> Answer:
     return raw(json.dumps({"object": "list", "data": data}).encode(), "application/json")
 
 
+@pytest.mark.databases("sqlite")
+@pytest.mark.databases("sqlite")
 async def test_a_database_that_is_away_costs_nothing_but_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +135,7 @@ async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(
 
 
 async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
-    start_server: StartServer, data_dir: Path
+    start_server: StartServer, data_dir: Path, database_url: str
 ) -> None:
     states = ("queued", "extracting", "indexing")
     async with started(start_server) as library:
@@ -139,10 +145,13 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
         deleted = await library.until(await library.add(collection_id, "to be deleted"))
         for document in added:
             await library.until(document)
-    # As a crash leaves them: in the middle, with passages of theirs written.
+    # As a crash some time ago leaves them: in the middle, with passages of theirs written.
     await change(
-        data_dir,
-        *(update(DocumentRow).where(DocumentRow.title == state).values(status=state) for state in states),
+        database_url,
+        *(
+            update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=LONG_AGO)
+            for state in states
+        ),
         update(DocumentRow).where(DocumentRow.id == gone["document_id"]).values(status="queued"),
         delete(AttachmentRow).where(AttachmentRow.id == gone["attachment_id"]),
         update(DocumentRow).where(DocumentRow.id == deleted["document_id"]).values(status="deleting"),
@@ -204,9 +213,9 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
         yield library
 
 
-async def change(data_dir: Path, *statements: Any) -> None:
+async def change(database_url: str, *statements: Any) -> None:
     """Execute statements while no server is running."""
-    database = Database(sqlite_url(data_dir / "palaver.db"))
+    database = Database(database_url)
     async with database.write_block() as connection:
         for statement in statements:
             await connection.execute(statement)

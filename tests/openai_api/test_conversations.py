@@ -14,6 +14,8 @@ from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 PROMPT = ("system", "You are a helpful assistant.")
 
 

@@ -18,6 +18,8 @@ from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 PATH = "/v1/chat/completions"
 
 

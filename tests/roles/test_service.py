@@ -12,6 +12,8 @@ from app.roles.models import SHARED, NewRole, Role, RoleChanges
 from app.roles.service import RoleService
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 OPERATOR = Principal("k", "operator", SEED_SCOPES)
 
 
