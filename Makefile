@@ -18,7 +18,7 @@ PROJECT := .venv/.project
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test lint chaos bench bench-smoke bench-peers bench-embeddings openapi docs lock clean
+.PHONY: help install run test lint walk chaos bench bench-smoke bench-peers bench-embeddings openapi docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and tha
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/palaver openapi --check
+
+walk: $(PROJECT) $(DEV) ## Print how many files a request passes through, and moves between them (make walk ARGS=--files)
+	@$(BIN)/python -m tools.walk $(ARGS)
 
 chaos: $(PROJECT) $(DEV) ## Kill, cut and flood a real server, and audit what it kept (make chaos ARGS="--seed 7 --kills 10")
 	$(BIN)/python -m chaos $(ARGS)

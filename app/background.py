@@ -1,4 +1,4 @@
-"""Work that is done in the background whenever there is some, until the server stops."""
+"""Work in the background, until the server stops."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,33 +13,33 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """Does `work` at the start, whenever it is woken, and every `look_seconds`, for what others or a crash left.
+    """Does `work` at the start, when it is woken, and every `interval_seconds` for what other servers or a crash left.
 
-    What raises Unavailable is put off for `retry_seconds`; the log calls that `put_off`.
+    Work that raises Unavailable is tried again after `retry_seconds`; `retry_event` is the log's event for that.
     """
 
     work: Callable[[], Awaitable[None]]
-    put_off: str
-    look_seconds: float
+    retry_event: str
+    interval_seconds: float
     retry_seconds: float
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Have the work done now."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run until cancelled."""
         while True:
             self._woken.clear()
             try:
                 await self.work()
             except Unavailable as error:
-                log.warning(self.put_off, code=error.code, exc_info=error.__cause__)
+                log.warning(self.retry_event, code=error.code, exc_info=error.__cause__)
                 await asyncio.sleep(self.retry_seconds)
                 continue
             try:
-                async with asyncio.timeout(self.look_seconds):
+                async with asyncio.timeout(self.interval_seconds):
                     await self._woken.wait()
             except TimeoutError:
                 continue

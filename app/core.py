@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from app.auth.service import KeyService, operator_keys
 from app.crypto import SecretBox, load_or_create_master_key, parse_master_key
-from app.database.engine import Database, sqlite_url
+from app.database.engine import Database, open_database, sqlite_url
 from app.settings import Settings
 
 
@@ -23,6 +23,11 @@ class Core:
     database: Database
     secrets: SecretBox
     keys: KeyService
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is the one of the data folder, which one server has to itself."""
+        return self.database_url.startswith("sqlite")
 
 
 def prepare_data_dir(settings: Settings) -> None:
@@ -49,7 +54,7 @@ def open_core(settings: Settings) -> Core:
         else load_or_create_master_key(settings.data_dir / "secret.key")
     )
     url = database_url_of(settings)
-    database = Database(url)
+    database = open_database(url)
     given = [
         {
             "key": entry.key.get_secret_value(),

@@ -1,10 +1,11 @@
 """One master key, and the keys derived from it: one to hash API keys with, one to encrypt secrets at rest."""
 
 import base64
-import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -21,21 +22,15 @@ class SecretBox:
 
     def __init__(self, master_key: bytes) -> None:
         hash_key = _derive(master_key, b"palaver api key hash v1")
-        self._hash = hmac.new(hash_key, digestmod=hashlib.sha256)
+        self.digest: Callable[[bytes], bytes] = partial(hmac.digest, hash_key, digest="sha256")
+        """Hash a random secret, such as an API key (HMAC-SHA256, 32 bytes)."""
         self._fernet = Fernet(base64.urlsafe_b64encode(_derive(master_key, b"palaver secrets at rest v1")))
-
-    def digest(self, text: str) -> bytes:
-        """The keyed hash (HMAC-SHA256, 32 bytes) of a random secret such as an API key."""
-        # A copy of what the key alone makes; each request has a key that is hashed.
-        keyed = self._hash.copy()
-        keyed.update(text.encode())
-        return keyed.digest()
 
     def encrypt(self, plain: bytes) -> bytes:
         return self._fernet.encrypt(plain)
 
     def decrypt(self, token: bytes) -> bytes:
-        """The plain bytes. Raises Unavailable when the token was made with another master key."""
+        """Raises Unavailable for a token of another master key."""
         try:
             return self._fernet.decrypt(token)
         except InvalidToken as error:
@@ -43,9 +38,9 @@ class SecretBox:
 
 
 def load_or_create_master_key(path: Path) -> bytes:
-    """The master key in the file at `path` (hex, readable by its owner only), made on first use.
+    """Load the master key in the file at `path` (hex, readable by its owner only), or create it.
 
-    Made under a temporary name and linked into place, so that two processes starting at once agree on one key.
+    It is created under a temporary name and linked into place, so that two processes starting at once agree on one key.
     Raises OSError, and ValueError when the file does not hold a key.
     """
     if not path.exists():
@@ -68,7 +63,7 @@ def load_or_create_master_key(path: Path) -> bytes:
 
 
 def parse_master_key(text: str) -> bytes:
-    """A master key from its hex form. Raises ValueError when it is not 32 bytes or more of hex."""
+    """Parse a master key in hex. Raises ValueError for fewer than 32 bytes."""
     try:
         key = bytes.fromhex(text.strip())
     except ValueError:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 class AppError(Exception):
-    """An answer that is not the one hoped for.
+    """An error with the HTTP status and the code that the caller gets.
 
     `status` is the HTTP status, `code` a snake_case word for programs, `message` a sentence for people, and
     `headers` what must go with the answer (`Retry-After`, `WWW-Authenticate`).
@@ -74,7 +74,7 @@ class Unprocessable(AppError):
 
 
 class TooManyRequests(AppError):
-    """Over a limit; `retry_after` is in seconds."""
+    """A request over a limit; `retry_after` is in seconds."""
 
     status = 429
     code = "too_many_requests"
@@ -84,14 +84,14 @@ class TooManyRequests(AppError):
 
 
 class BadGateway(AppError):
-    """A system that Palaver calls for the caller did not do its part."""
+    """A failure of another system that Palaver called."""
 
     status = 502
     code = "bad_gateway"
 
 
 class Unavailable(AppError):
-    """Palaver cannot serve this now; `retry_after` is in seconds."""
+    """A request that Palaver cannot serve now; `retry_after` is in seconds."""
 
     status = 503
     code = "unavailable"

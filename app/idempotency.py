@@ -6,12 +6,12 @@ there, however close behind. What is refused is rolled back together with its cl
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, Connection, String, delete, insert, select
+from msgspec import structs
+from sqlalchemy import JSON, Connection, String, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,7 +20,7 @@ from app.database.engine import Database
 from app.database.tables import Base, UtcDateTime
 from app.errors import BadRequest, Unprocessable
 
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 MAX_KEY_CHARS = 255
 
 
@@ -37,11 +37,10 @@ class IdempotencyRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A caller's word that requests with this `key` are one and the same.
+class Claim(msgspec.Struct, frozen=True):
+    """A caller's statement that requests with this `key` are the same request.
 
-    `key_id` is the API key's id, which rotation does not change; `fingerprint` tells whether the bodies are the same.
+    `key_id` is the API key's id, which rotation does not change; `fingerprint` identifies the body.
     """
 
     key_id: str
@@ -60,7 +59,7 @@ class AlreadyClaimed(Exception):
 
 
 def claim_of(key_id: str, operation: str, key: str | None, body: object) -> Claim | None:
-    """The claim in an `Idempotency-Key`; None when the caller makes none. Raises BadRequest.
+    """Make a claim of an `Idempotency-Key`; None without one. Raises BadRequest.
 
     Bodies are the same when they hold the same JSON, in whatever order of its keys.
     """
@@ -74,6 +73,20 @@ def claim_of(key_id: str, operation: str, key: str | None, body: object) -> Clai
     return Claim(key_id, operation, key, fingerprint)
 
 
+_OF_CLAIM = (
+    IdempotencyRow.key_id == bindparam("key_id"),
+    IdempotencyRow.operation == bindparam("operation"),
+    IdempotencyRow.key == bindparam("key"),
+)
+_FIND = select(IdempotencyRow.fingerprint, IdempotencyRow.result).where(
+    *_OF_CLAIM, IdempotencyRow.created_at > bindparam("since")
+)
+_INSERT = insert(IdempotencyRow)
+_FORGET = delete(IdempotencyRow).where(*_OF_CLAIM)
+_FORGET_EXPIRED = _FORGET.where(IdempotencyRow.created_at <= bindparam("since"))
+_PURGE = delete(IdempotencyRow).where(IdempotencyRow.created_at <= bindparam("since"))
+
+
 class Idempotency:
     """The claims of the last 24 hours."""
 
@@ -81,25 +94,15 @@ class Idempotency:
         self._database = database
 
     async def find(self, claim: Claim) -> Mapping[str, Any] | None:
-        """What came of the first request with this claim, if there was one.
+        """Return the result of the first request with this claim, None when there was none.
 
         Raises Unprocessable when that request had another body.
         """
-        query = select(IdempotencyRow).where(*_same_key(claim), IdempotencyRow.created_at > utc_now() - KEPT)
-        row = await self._database.read(lambda connection: connection.execute(query).first())
-        if row is None:
-            return None
-        if row.fingerprint != claim.fingerprint:
-            raise Unprocessable(
-                "This Idempotency-Key was used with another request body", code="idempotency_key_reused"
-            )
-        result: Mapping[str, Any] = row.result
-        return result
+        return await self._database.read(lambda connection: _find(connection, claim))
 
     async def purge(self) -> None:
-        """Forget claims that are older than 24 hours."""
-        async with self._database.write_block() as connection:
-            await connection.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at <= utc_now() - KEPT))
+        """Delete the claims that are older than 24 hours."""
+        await self._database.write(_purge)
 
 
 def record(connection: Connection, claim: Claim | None, result: Mapping[str, Any]) -> None:
@@ -107,32 +110,30 @@ def record(connection: Connection, claim: Claim | None, result: Mapping[str, Any
     if claim is None:
         return
     now = utc_now()
-    # What is too old counts no longer, purged or not.
-    connection.execute(delete(IdempotencyRow).where(*_same_key(claim), IdempotencyRow.created_at <= now - KEPT))
+    values = structs.asdict(claim)
+    # An expired claim counts no longer, purged or not.
+    connection.execute(_FORGET_EXPIRED, {**values, "since": now - RETENTION})
     try:
-        connection.execute(
-            insert(IdempotencyRow).values(
-                key_id=claim.key_id,
-                operation=claim.operation,
-                key=claim.key,
-                fingerprint=claim.fingerprint,
-                result=dict(result),
-                created_at=now,
-            )
-        )
+        connection.execute(_INSERT, {**values, "result": dict(result), "created_at": now})
     except IntegrityError:
         raise AlreadyClaimed from None
 
 
 def forget(connection: Connection, claim: Claim | None) -> None:
-    """Take a claim back, with the work that is undone."""
+    """Delete a claim, with the work that is undone."""
     if claim is not None:
-        connection.execute(delete(IdempotencyRow).where(*_same_key(claim)))
+        connection.execute(_FORGET, structs.asdict(claim))
 
 
-def _same_key(claim: Claim) -> tuple[Any, ...]:
-    return (
-        IdempotencyRow.key_id == claim.key_id,
-        IdempotencyRow.operation == claim.operation,
-        IdempotencyRow.key == claim.key,
-    )
+def _find(connection: Connection, claim: Claim) -> Mapping[str, Any] | None:
+    row = connection.execute(_FIND, {**structs.asdict(claim), "since": utc_now() - RETENTION}).first()
+    if row is None:
+        return None
+    if row.fingerprint != claim.fingerprint:
+        raise Unprocessable("This Idempotency-Key was used with another request body", code="idempotency_key_reused")
+    result: Mapping[str, Any] = row.result
+    return result
+
+
+def _purge(connection: Connection) -> None:
+    connection.execute(_PURGE, {"since": utc_now() - RETENTION})

@@ -1,6 +1,5 @@
-"""What goes on at once: limits for each caller and in all, and a mark that one waits for."""
+"""Limits of what goes on at once, for each caller and in all."""
 
-import asyncio
 from dataclasses import dataclass
 
 from app.errors import TooManyRequests
@@ -8,17 +7,17 @@ from app.errors import TooManyRequests
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most at once; `each` is for one caller."""
+    """The most slots at once; `each` is for one caller."""
 
     each: int
     total: int
 
 
 class ConcurrencyLimit:
-    """Places that are taken while something goes on. What is kept for a caller goes with its last place."""
+    """Slots that are taken while something goes on. A caller without a slot is forgotten."""
 
-    def __init__(self, what: str, code: str, bounds: Bounds) -> None:
-        self._what = what
+    def __init__(self, name: str, code: str, bounds: Bounds) -> None:
+        self._name = name
         self._code = code
         self._bounds = bounds
         self._taken: dict[str, int] = {}
@@ -28,18 +27,18 @@ class ConcurrencyLimit:
         return self._total
 
     def take(self, caller: str) -> "Slot":
-        """A place, until it is released. Raises TooManyRequests, at once, when there is none."""
+        """Take a slot until it is released. Raises TooManyRequests, at once, when there is none."""
         if self._total >= self._bounds.total or self._taken.get(caller, 0) >= self._bounds.each:
-            raise TooManyRequests(f"Too many {self._what} at once", retry_after=2, code=self._code)
+            raise TooManyRequests(f"Too many {self._name} at once", retry_after=2, code=self._code)
         self._taken[caller] = self._taken.get(caller, 0) + 1
         self._total += 1
         return Slot(self, caller)
 
     def _free(self, caller: str) -> None:
         self._total -= 1
-        left = self._taken.pop(caller) - 1
-        if left:
-            self._taken[caller] = left
+        remaining = self._taken.pop(caller) - 1
+        if remaining:
+            self._taken[caller] = remaining
 
 
 class RunLimit(ConcurrencyLimit):
@@ -51,53 +50,21 @@ class StreamLimit(ConcurrencyLimit):
 
 
 class Slot:
-    """One place; released once, however often it is said, and at the latest when nobody holds it any more.
+    """One slot; released once, and at the latest when it is collected.
 
     A stream whose reader leaves before the first byte is never begun, and could not release anything itself.
     """
 
-    __slots__ = ("_caller", "_places")
+    __slots__ = ("_caller", "_limit")
 
-    def __init__(self, places: ConcurrencyLimit, caller: str) -> None:
-        self._places: ConcurrencyLimit | None = places
+    def __init__(self, limit: ConcurrencyLimit, caller: str) -> None:
+        self._limit: ConcurrencyLimit | None = limit
         self._caller = caller
 
     def release(self) -> None:
-        if (places := self._places) is not None:
-            self._places = None
-            places._free(self._caller)
+        """Give the slot back; a second time is no error."""
+        if (limit := self._limit) is not None:
+            self._limit = None
+            limit._free(self._caller)
 
     __del__ = release
-
-
-class LeanEvent:
-    """An event for few who wait: asyncio's own keeps a deque for them, of 760 bytes, and an open stream has many."""
-
-    __slots__ = ("_is_set", "_waiters")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._waiters: tuple[asyncio.Future[None], ...] = ()
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def set(self) -> None:
-        self._is_set = True
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def clear(self) -> None:
-        self._is_set = False
-
-    async def wait(self) -> None:
-        """Wait until it is set."""
-        if self._is_set:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters = (*self._waiters, waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters = tuple(each for each in self._waiters if each is not waiter)

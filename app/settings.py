@@ -2,7 +2,7 @@
 
 Sources, the first that has a value wins: the command line, the environment (`PALAVER_` and the field's name in
 capitals), the TOML file that `PALAVER_CONFIG` names (`<data_dir>/palaver.toml` if it does not), the default. Each
-field's description becomes its row in the README.
+field's description becomes its row in docs/settings.md.
 """
 
 import os
@@ -25,7 +25,7 @@ DEFAULT_SCOPES = ("chat", "config", "file", "im", "knowledge")
 
 
 class ProviderSettings(BaseModel):
-    """One `[[providers]]` table: a model server that speaks OpenAI's API."""
+    """One `[[providers]]` table: a model server with OpenAI's API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class ApiKeySettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Where the server listens, what it keeps where, whom it lets in and how much it takes."""
+    """The settings of a server: its address, its storage, its keys and its limits."""
 
     model_config = SettingsConfigDict(env_prefix="PALAVER_", frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -81,7 +81,9 @@ class Settings(BaseSettings):
         [], description="Keys given by the operator: `name=key,name=key`, with all scopes but `admin`."
     )
     allow_query_keys: bool = Field(False, description="Also take keys from `?api_key=` and `?key=`.")
-    metrics_public: bool = Field(True, description="Serve `/metrics` without a key; else it wants the scope `admin`.")
+    metrics_public: bool = Field(
+        True, description="Serve `/metrics` without a key; if false, the scope `admin` is needed."
+    )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="Origins whose pages may call the API, separated by commas; `*` admits all."
     )
@@ -96,8 +98,10 @@ class Settings(BaseSettings):
     providers: list[ProviderSettings] = Field([], description="More model servers: `[[providers]]` tables in the TOML.")
     default_provider: str | None = Field(None, description="The provider to use by default; unset means the first.")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
-    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The lowest level that is logged."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="The form of log lines.")
 
     max_body_bytes: int = Field(4 * 1024**2, ge=1024, description="The largest JSON body.")
     max_upload_bytes: int = Field(100 * 1024**2, ge=1, description="The largest uploaded file.")
@@ -154,11 +158,11 @@ class Settings(BaseSettings):
     webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
 
     def secret_texts(self) -> list[str]:
-        """Every secret in the settings, and those in variables that they name: none may reach a log."""
-        given = [self.secret_key, self.openai_api_key, *(key.key for key in self.api_keys)]
-        given += [provider.api_key for provider in self.providers]
-        named = [os.environ.get(provider.api_key_env or "") for provider in self.providers]
-        return [*(secret.get_secret_value() for secret in given if secret is not None), *filter(None, named)]
+        """List every secret in the settings, and those in variables that they name: none may reach a log."""
+        secrets = [self.secret_key, self.openai_api_key, *(key.key for key in self.api_keys)]
+        secrets += [provider.api_key for provider in self.providers]
+        variables = [os.environ.get(provider.api_key_env or "") for provider in self.providers]
+        return [*(secret.get_secret_value() for secret in secrets if secret is not None), *filter(None, variables)]
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -183,18 +187,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = _settings_file(init_settings().get("data_dir"))
-        # Empty variables count as unset, but for the one whose emptiness has a meaning.
-        emptied = {"openai_default_session": ""} if os.environ.get("PALAVER_OPENAI_DEFAULT_SESSION") == "" else {}
-        told = InitSettingsSource(settings_cls, emptied)
-        return init_settings, env_settings, told, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        # Empty variables count as unset, except the one whose emptiness has a meaning.
+        stateless = os.environ.get("PALAVER_OPENAI_DEFAULT_SESSION") == ""
+        empty = InitSettingsSource(settings_cls, {"openai_default_session": ""} if stateless else {})
+        return init_settings, env_settings, empty, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
 class WrongSettings(Exception):
-    """Settings that cannot be used; the text is one line for the operator."""
+    """Unusable settings; the text is one line for the operator."""
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings, `overrides` (the command line; None means not given) first. Raises WrongSettings."""
+    """Load the settings; `overrides` are those of the command line, None for an option without a value.
+
+    Raises WrongSettings.
+    """
     file = _settings_file(overrides.get("data_dir"))
     if os.environ.get("PALAVER_CONFIG") and not file.is_file():
         raise WrongSettings(f"PALAVER_CONFIG names {file}, which is not a file")
@@ -209,8 +216,8 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _settings_file(data_dir: str | Path | None) -> Path:
-    given = data_dir or os.environ.get("PALAVER_DATA_DIR") or "data"
-    return Path(os.environ.get("PALAVER_CONFIG") or Path(given) / "palaver.toml")
+    folder = data_dir or os.environ.get("PALAVER_DATA_DIR") or "data"
+    return Path(os.environ.get("PALAVER_CONFIG") or Path(folder) / "palaver.toml")
 
 
 def _name_and_key(entry: str) -> dict[str, str]:
@@ -221,6 +228,6 @@ def _name_and_key(entry: str) -> dict[str, str]:
 
 def _one_line(problem: Any) -> str:
     # The value is not repeated: it may be a secret.
-    place = ".".join(str(part) for part in problem["loc"])
-    name = place if place.isupper() else f"PALAVER_{place.upper()}" if "." not in place else place
+    field = ".".join(str(part) for part in problem["loc"])
+    name = field if field.isupper() or "." in field else f"PALAVER_{field.upper()}"
     return f"{name}: {problem['msg']}"

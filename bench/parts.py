@@ -12,10 +12,9 @@ from pathlib import Path
 
 import aiohttp
 import uvloop
-from sqlalchemy import Column, Connection, Integer, MetaData, StaticPool, String, Table, create_engine, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, select
 
-from app.database.engine import Database, sqlite_url
-from app.database.statements import PreparedStatement
+from app.database.engine import open_database, sqlite_url
 from app.providers.client import Provider
 from app.providers.models import ModelRequest, ProviderSpec
 from bench.load import Job
@@ -27,13 +26,8 @@ STATEMENTS = 6
 ROW = {"text": "x" * 200}
 TABLE = Table("bench", MetaData(), Column("id", Integer, primary_key=True), Column("text", String))
 
-
-ADD = PreparedStatement(insert(TABLE), ("text",))
-
-
-def _add(connection: Connection) -> None:
-    for _ in range(STATEMENTS):
-        ADD.change(connection, **ROW)
+ADD = insert(TABLE)
+FIND = select(TABLE).where(TABLE.c.id == 1)
 
 
 def say(what: str, microseconds: float) -> None:
@@ -51,32 +45,26 @@ async def _cost(act: Callable[[], Awaitable[object]], rounds: int = ROUNDS) -> f
 
 
 async def _database(path: Path) -> None:
-    database = Database(sqlite_url(path))
-    async with database.write_block() as connection:
-        await connection.run_sync(TABLE.metadata.create_all)
+    database = open_database(sqlite_url(path))
+    await database.write(TABLE.metadata.create_all)
 
-    async def write(statements: int) -> None:
-        async with database.write_block() as connection:
-            for _ in range(statements):
-                await connection.execute(insert(TABLE).values(ROW))
+    def add(connection: Connection, statements: int = STATEMENTS) -> None:
+        for _ in range(statements):
+            connection.execute(ADD, ROW)
 
-    async def read(statements: int) -> None:
-        async with database.read_block() as connection:
-            for _ in range(statements):
-                (await connection.execute(select(TABLE).where(TABLE.c.id == 1))).first()
+    def find(connection: Connection, statements: int = STATEMENTS) -> None:
+        for _ in range(statements):
+            connection.execute(FIND).first()
 
     try:
-        empty, full = await _cost(lambda: write(0)), await _cost(lambda: write(STATEMENTS))
-        say("database: a write transaction with nothing in it (SQLAlchemy, aiosqlite)", empty)
+        empty, full = await _cost(lambda: database.write(lambda c: add(c, 0))), await _cost(lambda: database.write(add))
+        say("database: a write transaction with nothing in it", empty)
         say("database: each insert in it", (full - empty) / STATEMENTS)
-        empty, full_read = await _cost(lambda: read(0)), await _cost(lambda: read(STATEMENTS))
+        eight = await _cost(lambda: asyncio.gather(*(database.write(add) for _ in range(8))))
+        say(f"database: {STATEMENTS} inserts, eight transactions at once, which share a commit, each", eight / 8)
+        empty, full = await _cost(lambda: database.read(lambda c: find(c, 0))), await _cost(lambda: database.read(find))
         say("database: a read transaction with nothing in it", empty)
-        say("database: each select of one row in it", (full_read - empty) / STATEMENTS)
-        say(f"database: a write transaction of {STATEMENTS} inserts", full)
-        one = await _cost(lambda: database.write(_add))
-        eight = await _cost(lambda: asyncio.gather(*(database.write(_add) for _ in range(8))))
-        say("database: the same as one call of the writer's thread, statements finished (run_write)", one)
-        say("database: the same, eight at once, which share a commit, each", eight / 8)
+        say("database: each select of one row in it", (full - empty) / STATEMENTS)
     finally:
         await database.close()
 
@@ -101,30 +89,6 @@ async def _bare_sqlite(path: Path) -> None:
         say("database: the same by bare sqlite3, one call of a thread for the transaction", one)
         say("database: the same, eight of them in one commit, each", eight / 8)
         say("database: a call of a thread and back", await _cost(lambda: loop.run_in_executor(thread, int)))
-
-
-async def _core_in_a_thread(path: Path) -> None:
-    """The same by SQLAlchemy's Core on its synchronous driver, a whole transaction in one call of one thread."""
-    loop = asyncio.get_running_loop()
-    engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False})
-    compiled = str(insert(TABLE).values(ROW).compile(engine))
-
-    def transaction() -> None:
-        with engine.begin() as connection:
-            for _ in range(STATEMENTS):
-                connection.execute(insert(TABLE).values(ROW))
-
-    def precompiled() -> None:
-        with engine.begin() as connection:
-            for _ in range(STATEMENTS):
-                connection.exec_driver_sql(compiled, (ROW["text"],))
-
-    with ThreadPoolExecutor(1) as thread:
-        core = await _cost(lambda: loop.run_in_executor(thread, transaction))
-        say("database: the same by SQLAlchemy Core, one call of a thread", core)
-        driver = await _cost(lambda: loop.run_in_executor(thread, precompiled))
-        say("database: the same by SQLAlchemy with finished SQL, one call of a thread", driver)
-    engine.dispose()
 
 
 async def _client(model: ServerProcess) -> None:
@@ -178,7 +142,6 @@ async def _main() -> None:
         folder = Path(name)
         await _database(folder / "parts.db")
         await _bare_sqlite(folder / "parts.db")
-        await _core_in_a_thread(folder / "parts.db")
         async with model_server() as model:
             await _client(model)
         await _events(folder)

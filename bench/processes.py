@@ -63,7 +63,12 @@ def plain_environment() -> dict[str, str]:
 
 @asynccontextmanager
 async def serving(
-    command: Sequence[str | Path], port: int, log_file: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    port: int,
+    log_file: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    start_seconds: float = START_SECONDS,
 ) -> AsyncIterator[ServerProcess]:
     """A server from the moment it answers on `port`; it is gone when the block ends. Raises BenchError."""
     with log_file.open("ab") as log:
@@ -76,16 +81,16 @@ async def serving(
             env={**plain_environment(), **(environment or {})},
         )
     try:
-        await until_answering(process, port, log_file)
+        await until_answering(process, port, log_file, start_seconds)
         yield ServerProcess(psutil.Process(process.pid), "127.0.0.1", port)
     finally:
         await _end(process)
 
 
-async def until_answering(process: Process, port: int, log_file: Path) -> float:
+async def until_answering(process: Process, port: int, log_file: Path, start_seconds: float = START_SECONDS) -> float:
     """Wait until GET /health is answered, with whatever status; seconds since this was called. Raises BenchError."""
     began = time.perf_counter()
-    while time.perf_counter() - began < START_SECONDS:
+    while time.perf_counter() - began < start_seconds:
         if process.returncode is not None:
             break
         with suppress(OSError, EOFError):

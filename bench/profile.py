@@ -14,41 +14,34 @@ from collections import Counter
 from pathlib import Path
 
 from bench.measures.streams import Subject, run
-from bench.processes import BenchError, model_server
+from bench.processes import ROOT, BenchError, model_server
 from bench.systems import CHAT, OPENAI, Door, palaver
 
 REST = "asyncio and uvloop"
+OURS = "ours: "
 PACKAGES = {
-    "/app/server.py": REST,  # around all that runs
-    "/app/servers/joining": "sending answers (the call of the system)",
-    "/app/cli.py": REST,
-    "/app/chat/": "ours: app/chat",
-    "/app/providers/": "ours: app/providers",
-    "/app/kit/line": "ours: logs and numbers",
-    "/app/kit/observability": "ours: logs and numbers",
-    "/app/kit/sqlite": "ours: transactions (and SQLite itself)",
-    "/app/kit/statements": "ours: transactions (and SQLite itself)",
-    "/app/": "ours: the rest",
-    "/sqlalchemy/": "SQLAlchemy",
-    "/greenlet/": "SQLAlchemy",
-    "/aiosqlite/": "aiosqlite (and SQLite itself)",
-    "/openai/": "openai client",
-    "/httpx2/": "openai client: httpx2",
-    "/httpx_aiohttp/": "openai client: aiohttp",
-    "/aiohttp/": "openai client: aiohttp",
-    "/yarl/": "openai client: aiohttp",
-    "/multidict/": "openai client: aiohttp",
-    "/pydantic/": "openai client",
-    "/quart/": "Quart",
-    "/werkzeug/": "Quart",
-    "/flask/": "Quart",
-    "/hypercorn/": "Hypercorn",
-    "/h11/": "Hypercorn",
-    "/structlog/": "ours: logs and numbers",
-    "/prometheus_client/": "ours: logs and numbers",
-    "/stamina/": "stamina, tenacity",
-    "/tenacity/": "stamina, tenacity",
+    "sqlalchemy": "SQLAlchemy",
+    "greenlet": "SQLAlchemy",
+    "aiosqlite": "aiosqlite (and SQLite itself)",
+    "openai": "openai client",
+    "httpx2": "openai client: httpx2",
+    "httpx_aiohttp": "openai client: aiohttp",
+    "aiohttp": "openai client: aiohttp",
+    "yarl": "openai client: aiohttp",
+    "multidict": "openai client: aiohttp",
+    "pydantic": "openai client",
+    "quart": "Quart",
+    "werkzeug": "Quart",
+    "flask": "Quart",
+    "hypercorn": "Hypercorn",
+    "h11": "Hypercorn",
+    "structlog": "structlog, Prometheus",
+    "prometheus_client": "structlog, Prometheus",
+    "stamina": "stamina, tenacity",
+    "tenacity": "stamina, tenacity",
 }
+RUNNING = (f"{ROOT}/app/cli.py", f"{ROOT}/app/server/run.py")
+"""The command line and the server's start, around all that runs."""
 
 WAITING = ("_worker (", "_connection_worker_thread (")
 """Threads that wait for work, which py-spy takes for some that work."""
@@ -57,10 +50,12 @@ WAITING = ("_worker (", "_connection_worker_thread (")
 def owner_of(stack: str) -> str:
     """Whose the innermost frame of a sample is; `stack` is py-spy's, the outermost frame first."""
     for frame in reversed(stack.split(";")):
-        _, installed, package = frame.rpartition("/site-packages")
-        for part, name in PACKAGES.items():
-            if part.startswith("/app/") != bool(installed) and part in (package if installed else frame):
-                return name
+        path = frame.partition(" (")[2]
+        installed = path.partition("/site-packages/")[2].partition("/")[0].partition(":")[0].removesuffix(".py")
+        if installed in PACKAGES:
+            return PACKAGES[installed]
+        if path.startswith(f"{ROOT}/app/") and not path.startswith(RUNNING):
+            return OURS + path.removeprefix(f"{ROOT}/").rpartition("/")[0]
     return REST
 
 

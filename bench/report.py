@@ -27,13 +27,14 @@ def row_of(result: Result) -> str:
     target = "" if result.row.target is None else str(result.row.target)
     if result.figure is None:
         return line(result.scenario, result.row.what, target, "-", f"{result.verdict}: {result.reason}")
-    figure = f"{_number(result.figure)} {result.row.unit}"
+    figure = f"{number(result.figure)} {result.row.unit}"
     if len(result.values) > 1:
-        figure += f" ({_number(min(result.values))}..{_number(max(result.values))})"
+        figure += f" ({number(min(result.values))}..{number(max(result.values))})"
     return line(result.scenario, result.row.what, target, figure, str(result.verdict))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """The value with about three digits."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}"

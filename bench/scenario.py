@@ -3,13 +3,14 @@
 import math
 import operator
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from statistics import median
 
 from bench.processes import ServerProcess
+from bench.systems import PALAVER
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 
@@ -53,13 +54,15 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A run of the benchmark: its model server, a folder that is thrown away, how much to do, and the ASGI server."""
+    """A run of the benchmark: its model server, a folder that is thrown away, how much to do, the ASGI server, and the
+    program that is measured."""
 
     model: ServerProcess
     folder: Path
     rounds: int
     smoke: bool
     server: str = "hypercorn"
+    program: Sequence[str] = PALAVER
 
     def scaled(self, normal: int, smoke: int) -> int:
         """How many of something: the one, or in a smoke test the other."""

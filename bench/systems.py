@@ -5,14 +5,14 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.load import Job
-from bench.processes import ROOT, ServerProcess, free_port, serving
+from bench.processes import ROOT, START_SECONDS, ServerProcess, free_port, serving
 
 API_KEY = "operator-key-of-the-benchmark"
 LITELLM_KEY = f"sk-{secrets.token_hex(32)}"  # it does not start with a weak one
@@ -100,8 +100,8 @@ def get(path: str, headers: Mapping[str, str]) -> str:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"
 
 
-def palaver_command(data_dir: Path, port: int) -> tuple[str, ...]:
-    return (*PALAVER, "serve", "--data-dir", str(data_dir), "--port", str(port))
+def palaver_command(data_dir: Path, port: int, program: Sequence[str] = PALAVER) -> tuple[str, ...]:
+    return (*program, "serve", "--data-dir", str(data_dir), "--port", str(port))
 
 
 def palaver_environment(**settings: str) -> dict[str, str]:
@@ -118,13 +118,21 @@ def write_provider(data_dir: Path, model: ServerProcess) -> None:
 
 
 @asynccontextmanager
-async def palaver(data_dir: Path, model: ServerProcess, **settings: str) -> AsyncIterator[ServerProcess]:
-    """`palaver serve`, with its default settings but for those given, logs included."""
+async def palaver(
+    data_dir: Path,
+    model: ServerProcess,
+    *,
+    program: Sequence[str] = PALAVER,
+    start_seconds: float = START_SECONDS,
+    **settings: str,
+) -> AsyncIterator[ServerProcess]:
+    """`palaver serve`, with its default settings but for those given, logs included; `program` is the `palaver`."""
     write_provider(data_dir, model)
     port = free_port()
     environment = palaver_environment(**settings)
     log_file = data_dir.with_name(f"{data_dir.name}.log")
-    async with serving(palaver_command(data_dir, port), port, log_file, environment) as server:
+    command = palaver_command(data_dir, port, program)
+    async with serving(command, port, log_file, environment, start_seconds=start_seconds) as server:
         yield server
 
 

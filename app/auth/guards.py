@@ -1,24 +1,25 @@
 """The one gate: every HTTP request passes it, and a route that declares no scope is closed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from quart import Quart, current_app, g
-from quart.globals import request_ctx
+from quart import Quart, g, request
+from structlog.contextvars import bind_contextvars
 from werkzeug.datastructures import Headers
 
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import ANONYMOUS, KeyService
 from app.edge.operation import PUBLIC, operation_of
-from app.edge.services import service, service_of
+from app.edge.services import service
 from app.errors import Forbidden, Unauthorized
-from app.telemetry.context import add_line_fields
+from app.limits import Slot
 
-LOOK_SECONDS = 1.0
+RECHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,68 +31,72 @@ class AuthPolicy:
     origins: frozenset[str] = frozenset()
 
 
-def install_guard(app: Quart) -> None:
+def install_guard(app: Quart, policy: AuthPolicy, keys: KeyService) -> None:
     """Check every request before its view runs; WebSockets check themselves, with `authorize`."""
+
+    @cache
+    def scope_of(endpoint: str) -> str | None:
+        operation = operation_of(app.view_functions.get(endpoint))
+        return None if operation is None else operation.scope
 
     @app.before_request
     async def guard() -> None:
-        request = request_ctx.request
         if request.url_rule is None or request.method == "OPTIONS":
-            return  # unknown path, wrong method, or a question about one: nothing runs
-        declared = operation_of(app.view_functions.get(request.url_rule.endpoint))
-        if declared is None:
+            return  # an unknown path, a wrong method, or a question about one: no view runs
+        scope = scope_of(request.url_rule.endpoint)
+        if scope is None:
             raise Forbidden("This route declares no scope", code="no_scope")
-        if declared.scope != PUBLIC:
-            policy = service_of(app, AuthPolicy)
-            # The query is taken apart only where a key may stand in it.
+        if scope != PUBLIC:
+            # The query is parsed only where a key may be in it.
             args = request.args if policy.allow_query_keys else {}
-            g.principal = await _admit(app, policy, request.headers, args, declared.scope)
+            g.principal = await _admit(policy, keys, request.headers, args, scope)
 
 
 async def authorize(headers: Headers, args: Mapping[str, str], scope: Scope) -> Principal:
-    """The caller, who has the scope. Raises Unauthorized, Forbidden."""
-    return await _admit(current_app, service(AuthPolicy), headers, args, scope)
+    """Return the caller, who has the scope. Raises Unauthorized, Forbidden."""
+    return await _admit(service(AuthPolicy), service(KeyService), headers, args, scope)
 
 
-async def _admit(app: Quart, policy: AuthPolicy, headers: Headers, args: Mapping[str, str], scope: str) -> Principal:
+async def _admit(
+    policy: AuthPolicy, keys: KeyService, headers: Headers, args: Mapping[str, str], scope: str
+) -> Principal:
     if policy.open_to_all:
         _check_from_here(headers, policy)
         principal = ANONYMOUS
     elif text := _key_text(headers, args, policy):
-        principal = await service_of(app, KeyService).verify(text)
+        principal = await keys.verify(text)
     else:
         raise Unauthorized("Missing API key", code="missing_api_key")
-    add_line_fields(key_id=principal.key_id)
+    bind_contextvars(key_id=principal.key_id)
     if scope not in principal.scopes:
         raise Forbidden("Insufficient API key scope", code="insufficient_scope")
     return principal
 
 
-class KeyWatch:
-    """That a stream's caller may still be told what comes; `admission()` is the present request's."""
+async def guarded_stream(
+    pieces: AsyncIterator[bytes], keys: KeyService, principal: Principal, slot: Slot, *, prefix: bytes = b""
+) -> AsyncGenerator[bytes]:
+    """Yield pieces while the caller's key is live, and release the stream's slot at the end.
 
-    __slots__ = ("_keys", "_looked", "_principal")
-
-    def __init__(self, keys: KeyService, principal: Principal) -> None:
-        self._keys = keys
-        self._principal = principal
-        self._looked = time.monotonic()
-
-    async def holds(self) -> bool:
-        """Whether the caller's key is still live, by what was so LOOK_SECONDS ago at most."""
-        now = time.monotonic()
-        if now - self._looked <= LOOK_SECONDS:
-            return True
-        self._looked = now
-        return await self._keys.is_live(self._principal)
-
-
-def key_watch() -> KeyWatch:
-    return KeyWatch(service(KeyService), caller())
+    The key is revalidated once in RECHECK_SECONDS. The first piece carries the `prefix`: sent by itself it would cost
+    the server as much as any piece.
+    """
+    checked = time.monotonic()
+    try:
+        async for piece in pieces:
+            now = time.monotonic()
+            if now - checked > RECHECK_SECONDS:
+                checked = now
+                if not await keys.is_live(principal):
+                    return
+            yield prefix + piece
+            prefix = b""
+    finally:
+        slot.release()
 
 
 def caller() -> Principal:
-    """Who makes the present request."""
+    """The principal of the present request."""
     principal: Principal = g.principal
     return principal
 

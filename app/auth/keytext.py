@@ -11,7 +11,7 @@ PREFIX = "plv_"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 RANDOM_CHARS = 32  # 190 bits
 CHECKSUM_CHARS = 6  # CRC-32 in base62
-SHOWN_CHARS = 10
+VISIBLE_CHARS = 10
 
 
 def new_key_text() -> str:
@@ -20,7 +20,7 @@ def new_key_text() -> str:
 
 
 def is_well_formed(text: str) -> bool:
-    """Whether this can be a key of ours at all."""
+    """Check the form and the checksum of a key's text."""
     if len(text) != len(PREFIX) + RANDOM_CHARS + CHECKSUM_CHARS or not text.startswith(PREFIX) or not text.isascii():
         return False
     body, checksum = text[len(PREFIX) : -CHECKSUM_CHARS], text[-CHECKSUM_CHARS:]

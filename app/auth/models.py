@@ -1,9 +1,10 @@
-"""Keys as they are stored, and callers as the rest of Palaver sees them."""
+"""Keys as they are stored, and callers as the other slices see them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+import msgspec
 from sqlalchemy import JSON, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,9 +38,8 @@ class ApiKeyRow(Base):
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key without its text; `previous_expires_at` is how long the text before the last rotation stays good."""
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key without its text. The text before the last rotation stays good until `previous_expires_at`."""
 
     id: str
     name: str
@@ -47,9 +47,9 @@ class ApiKey:
     scopes: frozenset[Scope]
     username: str | None
     created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
     previous_expires_at: datetime | None = None
 
     def status(self, now: datetime) -> KeyStatus:
@@ -64,9 +64,9 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling: the key, what it may do, and the one user it may act as (None: any).
+    """The caller: its key, what the key may do, and the one user it may act as (None: any).
 
-    `digest` is the keyed hash of the text that the caller showed, by which a long connection is checked again.
+    `digest` is the keyed hash of the caller's text, by which a long connection is checked again.
     """
 
     key_id: str
@@ -81,6 +81,6 @@ class Principal:
             raise Forbidden("The API key is bound to another username", code="username_not_allowed")
 
     def check_unbound(self) -> None:
-        """Raises Forbidden when the key is bound to a user, for what is everyone's."""
+        """Raises Forbidden when the key is bound to a user."""
         if self.username is not None:
             raise Forbidden("The API key is bound to a username", code="username_not_allowed")

@@ -4,23 +4,24 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import structlog
-from sqlalchemy import Update, bindparam, delete, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from msgspec import structs
+from sqlalchemy import Connection
 
-from app.auth.keytext import SHOWN_CHARS, is_well_formed, new_key_text
-from app.auth.models import ApiKey, ApiKeyRow, Principal
+from app.auth import store
+from app.auth.keytext import VISIBLE_CHARS, is_well_formed, new_key_text
+from app.auth.models import ApiKey, Principal
 from app.auth.scopes import SEED_SCOPES, Scope
 from app.clock import utc_now
 from app.crypto import SecretBox
 from app.database.engine import Database
-from app.errors import BadRequest, Forbidden, NotFound, Unauthorized
-from app.ids import new_id
+from app.errors import BadRequest, Forbidden, Unauthorized
 
 CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 10_000
@@ -37,32 +38,26 @@ ANONYMOUS = Principal(key_id="anonymous", name="anonymous", scopes=SEED_SCOPES)
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorKey:
-    """A key that the operator gave in the settings, of any form."""
+class _CachedKey:
+    """A key with the end of the text by which it was looked up, if a rotation has set one."""
 
-    text: str
-    principal: Principal
-
-
-@dataclass(frozen=True, slots=True)
-class _Cached:
     key: ApiKey
     principal: Principal
-    good_until: datetime | None
+    text_expires_at: datetime | None
     stale_at: float
 
     def is_live(self, now: datetime) -> bool:
-        return self.key.status(now) == "live" and (self.good_until is None or now < self.good_until)
+        return self.key.status(now) == "live" and (self.text_expires_at is None or now < self.text_expires_at)
 
 
 class KeyService:
     """Keys in the database, and the operator's beside them.
 
-    A key that was seen is remembered for CACHE_SECONDS, and forgotten at once when any key changes: here, or in
-    another process on the same data folder, which says so by making `change_file` one byte longer.
+    Keys are cached for CACHE_SECONDS. The cache is dropped at once when any key changes: here, or in another process
+    on the same data folder, which says so by making `change_file` one byte longer.
 
-    Methods that manage keys take `by`, the caller who asks for it over HTTP; None is the operator at the command
-    line. A caller bound to a username sees and manages only the keys bound to it: the others do not exist for it.
+    Methods that manage keys take the `principal` who asks for it over HTTP; None is the operator at the command line.
+    A caller bound to a username sees and manages only the keys bound to it: the others do not exist for it.
     """
 
     def __init__(
@@ -70,41 +65,37 @@ class KeyService:
         database: Database,
         secrets: SecretBox,
         change_file: Path,
-        operator_keys: Sequence[OperatorKey] = (),
+        operators: Sequence[Principal] = (),
     ) -> None:
         self._database = database
         self._secrets = secrets
         self._change_file = change_file
         self._change_path = str(change_file)
-        self._operator_keys = {
-            digest: replace(key.principal, digest=digest)
-            for key in operator_keys
-            for digest in (secrets.digest(key.text),)
-        }
-        self._cache: dict[bytes, _Cached] = {}
+        self._operators = {principal.digest: principal for principal in operators}
+        self._cache: dict[bytes, _CachedKey] = {}
         self._cache_generation: tuple[int, int] | None = None
-        self._used: dict[str, datetime] = {}
+        self._last_used: dict[str, datetime] = {}
 
     async def verify(self, text: str) -> Principal:
-        """The caller whose key this is. Raises Unauthorized `Invalid API key`."""
-        digest = self._secrets.digest(text)
-        if operator := self._operator_keys.get(digest):
+        """Find the caller by the text of its key. Raises Unauthorized `Invalid API key`."""
+        digest = self._secrets.digest(text.encode())
+        if operator := self._operators.get(digest):
             return operator
-        cached = self._remembered(digest)
+        cached = self._cached(digest)
         # A text that was looked up before was well-formed.
         if cached is None and is_well_formed(text):
             cached = await self._look_up(digest)
         now = utc_now()
         if cached is None or not cached.is_live(now):
             raise Unauthorized("Invalid API key", code="invalid_api_key")
-        self._used[cached.key.id] = now
+        self._last_used[cached.key.id] = now
         return cached.principal
 
     async def is_live(self, principal: Principal) -> bool:
-        """Whether the key behind a long connection is still good: neither ended nor rotated away."""
-        if principal == ANONYMOUS or principal.digest in self._operator_keys:
+        """Check again the key behind a long connection: it may have ended, or been rotated away."""
+        if principal == ANONYMOUS or principal.digest in self._operators:
             return True
-        cached = self._remembered(principal.digest) or await self._look_up(principal.digest)
+        cached = self._cached(principal.digest) or await self._look_up(principal.digest)
         return cached is not None and cached.is_live(utc_now())
 
     async def create(
@@ -114,59 +105,44 @@ class KeyService:
         scopes: Iterable[str],
         username: str | None = None,
         expires_in_days: float | None = None,
-        by: Principal | None = None,
+        principal: Principal | None = None,
     ) -> tuple[ApiKey, str]:
-        """A new key and its text, which is shown this once.
+        """Make a key; returns it and its text, which is shown this once.
 
         Raises BadRequest for arguments that make no key, Forbidden for scopes or users that the caller lacks.
         """
-        wanted = _check_scopes(scopes)
+        granted = _check_scopes(scopes)
         name = _check_text("name", name, MAX_NAME_CHARS)
         if username is not None:
             username = _check_text("username", username, MAX_USERNAME_CHARS)
         if expires_in_days is not None and not 0 < expires_in_days <= MAX_EXPIRY_DAYS:
             raise BadRequest(f"expires_in_days must be above 0 and at most {MAX_EXPIRY_DAYS}", code="invalid_request")
-        _check_may_grant(by, wanted, username)
+        _check_may_grant(principal, granted, username)
         now = utc_now()
         text = new_key_text()
         key = ApiKey(
-            id=new_id(),
+            id=str(uuid4()),
             name=name,
-            prefix=text[:SHOWN_CHARS],
-            scopes=wanted,
+            prefix=text[:VISIBLE_CHARS],
+            scopes=granted,
             username=username,
             created_at=now,
             expires_at=None if expires_in_days is None else now + timedelta(days=expires_in_days),
-            revoked_at=None,
-            last_used_at=None,
         )
-        async with self._database.write_block() as connection:
-            await connection.execute(
-                insert(ApiKeyRow).values(
-                    id=key.id,
-                    name=key.name,
-                    prefix=key.prefix,
-                    digest=self._secrets.digest(text),
-                    scopes=sorted(key.scopes),
-                    username=key.username,
-                    created_at=key.created_at,
-                    expires_at=key.expires_at,
-                )
-            )
+        await self._database.write(
+            lambda connection: store.add_key(connection, key, self._secrets.digest(text.encode()))
+        )
         return key, text
 
-    async def list_keys(self, *, by: Principal | None = None) -> list[ApiKey]:
-        """Every key that the caller may see, the newest first."""
-        query = select(ApiKeyRow).order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)
-        if by is not None and by.username is not None:
-            query = query.where(ApiKeyRow.username == by.username)
-        async with self._database.read_block() as connection:
-            return [_to_key(row) for row in await connection.execute(query)]
+    async def list_keys(self, *, principal: Principal | None = None) -> list[ApiKey]:
+        """List the keys that the caller may see, the newest first."""
+        username = None if principal is None else principal.username
+        return await self._database.read(lambda connection: store.list_keys(connection, username))
 
     async def rotate(
-        self, key_id: str, *, overlap: timedelta = timedelta(), by: Principal | None = None
+        self, key_id: str, *, overlap: timedelta = timedelta(), principal: Principal | None = None
     ) -> tuple[ApiKey, str]:
-        """A new text for a live key; the old one stays good for `overlap`, one that was already old does not.
+        """Give a live key a new text; the old one stays good for `overlap`, one that was already old does not.
 
         Raises NotFound, BadRequest for a dead key or an overlap above MAX_OVERLAP, Forbidden for scopes that the
         caller lacks.
@@ -176,66 +152,61 @@ class KeyService:
             raise BadRequest(f"overlap_seconds must be between 0 and {limit}", code="invalid_request")
         now = utc_now()
         text = new_key_text()
-        async with self._database.write_block() as connection:
-            key = await _get(connection, key_id, by)
+
+        def rotate(connection: Connection) -> ApiKey:
+            key = store.get_key(connection, key_id, principal)
             if key.status(now) != "live":
                 raise BadRequest("A revoked or expired key cannot be rotated", code="key_not_live")
-            _check_may_grant(by, key.scopes, key.username)
-            rotated = replace(key, prefix=text[:SHOWN_CHARS], previous_expires_at=now + overlap if overlap else None)
-            await connection.execute(
-                _one(key_id).values(
-                    digest=self._secrets.digest(text),
-                    prefix=rotated.prefix,
-                    previous_digest=ApiKeyRow.digest if overlap else None,
-                    previous_expires_at=rotated.previous_expires_at,
-                )
-            )
-        self._forget()
-        return rotated, text
+            _check_may_grant(principal, key.scopes, key.username)
+            expires_at = now + overlap if overlap else None
+            rotated = structs.replace(key, prefix=text[:VISIBLE_CHARS], previous_expires_at=expires_at)
+            store.replace_text(connection, rotated, self._secrets.digest(text.encode()))
+            return rotated
 
-    async def revoke(self, key_id: str, *, by: Principal | None = None) -> ApiKey:
-        """Ends a key for good, at once; ending it twice is no error. Raises NotFound."""
-        async with self._database.write_block() as connection:
-            key = await _get(connection, key_id, by)
-            if key.revoked_at is not None:
-                return key
-            revoked = replace(key, revoked_at=utc_now(), previous_expires_at=None)
-            await connection.execute(
-                _one(key_id).values(revoked_at=revoked.revoked_at, previous_digest=None, previous_expires_at=None)
-            )
-        self._forget()
-        return revoked
+        key = await self._database.write(rotate)
+        self._drop_caches()
+        return key, text
 
-    async def delete(self, key_id: str, *, by: Principal | None = None) -> None:
-        """Ends a key and forgets it. Raises NotFound."""
-        async with self._database.write_block() as connection:
-            await _get(connection, key_id, by)
-            await connection.execute(delete(ApiKeyRow).where(ApiKeyRow.id == key_id))
-        self._forget()
+    async def revoke(self, key_id: str, *, principal: Principal | None = None) -> ApiKey:
+        """End a key for good, at once; ending it twice is no error. Raises NotFound."""
+
+        def revoke(connection: Connection) -> ApiKey:
+            key = store.get_key(connection, key_id, principal)
+            if key.revoked_at is None:
+                key = structs.replace(key, revoked_at=utc_now(), previous_expires_at=None)
+                store.revoke_key(connection, key)
+            return key
+
+        key = await self._database.write(revoke)
+        self._drop_caches()
+        return key
+
+    async def delete(self, key_id: str, *, principal: Principal | None = None) -> None:
+        """End a key and forget it. Raises NotFound."""
+
+        def delete(connection: Connection) -> None:
+            store.delete_key(connection, store.get_key(connection, key_id, principal).id)
+
+        await self._database.write(delete)
+        self._drop_caches()
 
     async def any_keys(self) -> bool:
-        """Whether there is a key at all, live or not, the operator's included."""
-        if self._operator_keys:
-            return True
-        async with self._database.read_block() as connection:
-            return (await connection.execute(select(ApiKeyRow.id).limit(1))).first() is not None
+        """Look for any key, live or not, the operator's included."""
+        return bool(self._operators) or await self._database.read(store.has_keys)
 
     async def write_last_used(self) -> None:
-        """Store when keys were last used: called every LAST_USED_EVERY, off the request's path."""
-        used = dict(self._used)
-        if not used:
+        """Store the last use of each key: called every LAST_USED_EVERY, off the request's path."""
+        moments = dict(self._last_used)
+        if not moments:
             return
-        statement = (
-            update(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id")).values(last_used_at=bindparam("moment"))
-        )
-        rows = [{"key_id": key_id, "moment": moment} for key_id, moment in used.items()]
-        async with self._database.write_block() as connection:
-            await connection.execute(statement, rows)
+        await self._database.write(lambda connection: store.set_last_used(connection, moments))
         # What was used again meanwhile waits for the next turn, and everything does when the write failed.
-        self._used = {key_id: moment for key_id, moment in self._used.items() if used.get(key_id) != moment}
+        self._last_used = {
+            key_id: moment for key_id, moment in self._last_used.items() if moments.get(key_id) != moment
+        }
 
-    def _remembered(self, digest: bytes) -> _Cached | None:
-        """The key that was looked up a while ago at most, if no key has changed since."""
+    def _cached(self, digest: bytes) -> _CachedKey | None:
+        """Find the key in the cache, which is dropped first if any key has changed since."""
         generation = self._generation()
         if generation != self._cache_generation:
             self._cache.clear()
@@ -243,34 +214,31 @@ class KeyService:
         cached = self._cache.get(digest)
         return None if cached is None or cached.stale_at < time.monotonic() else cached
 
-    async def _look_up(self, digest: bytes) -> _Cached | None:
-        """Called right after `_remembered`, which has noticed the changes before."""
+    async def _look_up(self, digest: bytes) -> _CachedKey | None:
+        """Find the key in the database. Called right after `_cached`, which has noticed the changes before."""
         generation = self._cache_generation
-        query = select(ApiKeyRow).where(or_(ApiKeyRow.digest == digest, ApiKeyRow.previous_digest == digest))
-        async with self._database.read_block() as connection:
-            row = (await connection.execute(query)).first()
-        if row is None:
+        match = await self._database.read(lambda connection: store.find_key(connection, digest))
+        if match is None:
             return None
-        key = _to_key(row)
+        key, text_expires_at = match
         principal = Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
-        good_until = row.previous_expires_at if row.digest != digest else None
-        found = _Cached(key, principal, good_until, time.monotonic() + CACHE_SECONDS)
+        entry = _CachedKey(key, principal, text_expires_at, time.monotonic() + CACHE_SECONDS)
         if len(self._cache) >= CACHE_ENTRIES:
             self._cache.clear()
-        # A change that came while this was being read makes what was read old news: use it once, keep it not.
+        # A change that came while this was being read makes it stale: good for this request, not for the cache.
         if generation == self._generation():
-            self._cache[digest] = found
-        return found
+            self._cache[digest] = entry
+        return entry
 
     def _generation(self) -> tuple[int, int]:
         try:
-            found = os.stat(self._change_path)  # noqa: PTH116  # asked with every request, and twice as fast so
+            status = os.stat(self._change_path)  # noqa: PTH116  # with every request, and twice as fast as Path.stat
         except FileNotFoundError:
             return 0, 0
-        return found.st_ino, found.st_size
+        return status.st_ino, status.st_size
 
-    def _forget(self) -> None:
-        """Drop what every process on this data folder remembers of keys."""
+    def _drop_caches(self) -> None:
+        """Drop the cached keys of every process on this data folder."""
         self._cache.clear()
         try:
             # A length, and not a time: the clock that files are stamped with is coarse, and can be set back.
@@ -281,43 +249,33 @@ class KeyService:
             log.warning("key_change_not_announced", exc_info=error)
 
 
-async def _get(connection: AsyncConnection, key_id: str, by: Principal | None) -> ApiKey:
-    row = (await connection.execute(select(ApiKeyRow).where(ApiKeyRow.id == key_id))).first()
-    if row is None or (by is not None and by.username is not None and row.username != by.username):
-        raise NotFound("API key not found", code="api_key_not_found")
-    return _to_key(row)
+def operator_keys(entries: Sequence[Mapping[str, Any]], secrets: SecretBox) -> list[Principal]:
+    """Make the callers of the operator's keys, which are of any form: `key`, `name`, `scopes`, `username`.
+
+    The id is made of the key's hash, so that it is the same after a restart. Raises BadRequest for an unknown scope.
+    """
+    return [
+        Principal(
+            key_id=f"op_{digest.hex()[:24]}",
+            name=entry["name"],
+            scopes=_check_scopes(entry["scopes"]),
+            username=entry["username"],
+            digest=digest,
+        )
+        for entry, digest in ((entry, secrets.digest(entry["key"].encode())) for entry in entries)
+    ]
 
 
-def _one(key_id: str) -> Update:
-    return update(ApiKeyRow).where(ApiKeyRow.id == key_id)
-
-
-def _to_key(row: Any) -> ApiKey:
-    return ApiKey(
-        id=row.id,
-        name=row.name,
-        prefix=row.prefix,
-        scopes=frozenset(Scope(scope) for scope in row.scopes),
-        username=row.username,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        revoked_at=row.revoked_at,
-        last_used_at=row.last_used_at,
-        previous_expires_at=row.previous_expires_at,
-    )
-
-
-def _check_scopes(scopes: Iterable[str]) -> frozenset[Scope]:
-    wanted = set()
-    for scope in scopes:
+def _check_scopes(names: Iterable[str]) -> frozenset[Scope]:
+    scopes = set()
+    for name in names:
         try:
-            wanted.add(Scope(scope))
+            scopes.add(Scope(name))
         except ValueError:
-            known = ", ".join(Scope)
-            raise BadRequest(f"Unknown scope: {scope} (known: {known})", code="unknown_scope") from None
-    if not wanted:
+            raise BadRequest(f"Unknown scope: {name} (known: {', '.join(Scope)})", code="unknown_scope") from None
+    if not scopes:
         raise BadRequest("A key needs at least one scope", code="missing_scope")
-    return frozenset(wanted)
+    return frozenset(scopes)
 
 
 def _check_text(field: str, value: str, limit: int) -> str:
@@ -329,31 +287,12 @@ def _check_text(field: str, value: str, limit: int) -> str:
     return value
 
 
-def _check_may_grant(caller: Principal | None, scopes: frozenset[Scope], username: str | None) -> None:
-    if caller is None:
+def _check_may_grant(principal: Principal | None, scopes: frozenset[Scope], username: str | None) -> None:
+    if principal is None:
         return
-    if missing := scopes - caller.scopes:
+    if missing := scopes - principal.scopes:
         raise Forbidden(
             f"The API key cannot grant scopes it lacks: {', '.join(sorted(missing))}", code="scope_not_held"
         )
-    if caller.username is not None and username != caller.username:
+    if principal.username is not None and username != principal.username:
         raise Forbidden("A key bound to a username can only make keys bound to it", code="username_not_allowed")
-
-
-def operator_keys(entries: Sequence[Mapping[str, Any]], secrets: SecretBox) -> list[OperatorKey]:
-    """Operator keys from plain values (`key`, `name`, `scopes`, `username`). Raises BadRequest for an unknown scope.
-
-    The id is made of the key's hash, so that it is the same after a restart.
-    """
-    return [
-        OperatorKey(
-            text=entry["key"],
-            principal=Principal(
-                key_id=f"op_{secrets.digest(entry['key']).hex()[:24]}",
-                name=entry["name"],
-                scopes=_check_scopes(entry["scopes"]),
-                username=entry["username"],
-            ),
-        )
-        for entry in entries
-    ]

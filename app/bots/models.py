@@ -1,10 +1,9 @@
-"""Bots as they are stored, and as the rest of Palaver sees them."""
+"""Bots as they are stored, and as the other slices see them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, Boolean, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -26,14 +25,13 @@ class BotRow(Base):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-@dataclass(frozen=True, slots=True)
-class Bot:
+class Bot(msgspec.Struct, frozen=True, kw_only=True):
     """A bot without its secrets; `config` holds the adapter's other settings."""
 
     id: str
     adapter: str
     name: str
     enabled: bool
-    config: Mapping[str, Any]
+    config: dict[str, Any]
     created_at: datetime
     updated_at: datetime

@@ -1,22 +1,20 @@
-"""The unified message origin: where on which platform a message goes, as one string."""
+"""The unified message origin: a platform, and a message's destination there, as one string."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from app.errors import BadRequest
+from app.text import CONTROL_CHARACTER
 
 MessageType = Literal["FriendMessage", "GroupMessage", "OtherMessage"]
 MESSAGE_TYPES: frozenset[str] = frozenset(get_args(MessageType))
-MAX_UMO_CHARS = 640  # the longest: a platform, a type, and a webchat session with its user
+MAX_UMO_CHARS = 640  # fits a platform, a type, and a webchat session with its user
 UMO_PATTERN = (
     r"^\s*[^:\x00-\x1f\x7f-\x9f]*[^:\s\x00-\x1f\x7f-\x9f][^:\x00-\x1f\x7f-\x9f]*"
     r":\s*(FriendMessage|GroupMessage|OtherMessage)\s*"
     r":[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 )
-"""What umos look like, for the schema."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""The form of a umo, for the schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +30,13 @@ class Umo:
 
 
 def parse_umo(raw: object) -> Umo:
-    """The umo that a client sent. Raises BadRequest `Invalid umo: <why>`."""
+    """Parse a client's umo. Raises BadRequest `Invalid umo: <problem>`."""
     if not isinstance(raw, str):
         raise invalid_umo("must be a string")
     if len(raw) > MAX_UMO_CHARS:
         raise invalid_umo(f"longer than {MAX_UMO_CHARS} characters")
     text = raw.strip()
-    if _CONTROL.search(text):
+    if CONTROL_CHARACTER.search(text):
         raise invalid_umo("holds control characters")
     pieces = text.split(":", 2)
     if len(pieces) < 3:
@@ -53,5 +51,5 @@ def parse_umo(raw: object) -> Umo:
     return Umo(platform_id, cast(MessageType, message_type), session_id)
 
 
-def invalid_umo(why: str) -> BadRequest:
-    return BadRequest(f"Invalid umo: {why}", code="invalid_umo")
+def invalid_umo(problem: str) -> BadRequest:
+    return BadRequest(f"Invalid umo: {problem}", code="invalid_umo")

@@ -1,4 +1,4 @@
-"""Sessions, messages, runs and their events, as they are stored."""
+"""The tables of sessions, messages, runs and their events."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from app.database.tables import Base, BigId, UtcDateTime
 
 
 class SessionRow(Base):
-    """A conversation. It belongs to its creator, whom no other username can read or continue."""
+    """A conversation, which only its creator can read or continue."""
 
     __tablename__ = "sessions"
     __table_args__ = (Index("ix_sessions_creator_updated_at", "creator", "updated_at", "id"),)
@@ -26,7 +26,7 @@ class SessionRow(Base):
 
 
 class SessionCountRow(Base):
-    """How many sessions a user has; triggers on `sessions` keep it, in the transaction that adds or deletes one."""
+    """The number of a user's sessions; triggers on `sessions` keep it up to date."""
 
     __tablename__ = "session_counts"
 
@@ -36,7 +36,7 @@ class SessionCountRow(Base):
 
 
 class MessageRow(Base):
-    """A message. A reply's row is made with its question's, so that ids are the order of the conversation."""
+    """A message. A reply's row is added right after its question's, so that ids have the conversation's order."""
 
     __tablename__ = "messages"
     __table_args__ = (
@@ -59,7 +59,7 @@ class MessageRow(Base):
 
 
 class RunRow(Base):
-    """One reply being made, or made. `owner` is the process that makes it, and holds it until `leased_until`.
+    """The making of one reply. `owner` is the process that makes it, and has it leased until `leased_until`.
 
     A run without a session answers a request that brought its conversation along; it has no messages either.
     """
@@ -92,7 +92,7 @@ class RunRow(Base):
 
 
 class RunEventsRow(Base):
-    """A stretch of a run's log: the events from number `first` on, as app.chat.runs.events encodes them."""
+    """Consecutive events of a run's log, from number `first` on, as app.chat.runs.events encodes them."""
 
     __tablename__ = "run_events"
 

@@ -1,6 +1,6 @@
-"""The parts of a message: pure values, parsed strictly from what a client sent and shown as they were stored."""
+"""The parts of a message: values, parsed strictly from a client's JSON, and stored and shown as JSON."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -52,14 +52,14 @@ class ToolCallPart:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call; `text` as the caller gave it."""
+    """The result of a call, as the caller wrote it."""
 
     tool_call_id: str
     text: str
 
 
 ClientPart = Text | Media | Reply
-"""What a client of the Open API may send."""
+"""The parts that a client of the Open API may send."""
 
 Part = ClientPart | ToolCallPart | ToolResult
 
@@ -110,8 +110,8 @@ def _parse_part(raw: object) -> ClientPart | None:
         if isinstance(message_id, bool) or not isinstance(message_id, (int, str)) or message_id == "":
             raise BadRequest("reply part missing message_id", code="missing_message_id")
         return Reply(message_id, raw.get("selected_text") or None)
-    shown = kind if isinstance(kind, str) else "null" if kind is None else type(kind).__name__
-    raise BadRequest(f"unsupported message part type: {shown[:64]}", code="unsupported_message_part")
+    name = kind if isinstance(kind, str) else "null" if kind is None else type(kind).__name__
+    raise BadRequest(f"unsupported message part type: {name[:64]}", code="unsupported_message_part")
 
 
 def _chars(part: Part) -> int:
@@ -121,7 +121,7 @@ def _chars(part: Part) -> int:
 
 
 def to_stored(parts: Iterable[Part]) -> list[dict[str, Any]]:
-    """The parts as JSON: what is stored, and what a client is shown."""
+    """Return the parts as JSON, to be stored and shown."""
     return [_to_dict(part) for part in parts]
 
 
@@ -129,8 +129,8 @@ def _to_dict(part: Part) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "plain", "text": part.text}
     if isinstance(part, Media):
-        named = {} if part.filename is None else {"filename": part.filename}
-        return {"type": part.kind, "attachment_id": part.attachment_id, **named}
+        filename = {} if part.filename is None else {"filename": part.filename}
+        return {"type": part.kind, "attachment_id": part.attachment_id, **filename}
     if isinstance(part, ToolCallPart):
         return {"type": "tool_call", "id": part.id, "name": part.name, "arguments": part.arguments}
     if isinstance(part, ToolResult):
@@ -140,7 +140,7 @@ def _to_dict(part: Part) -> dict[str, Any]:
 
 
 def from_stored(stored: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
-    """The parts back from their JSON."""
+    """Return the parts of stored JSON."""
     parts: list[Part] = []
     for raw in stored:
         match raw["type"]:
@@ -158,17 +158,21 @@ def from_stored(stored: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
 
 
 def plain_text(parts: Iterable[Part]) -> str:
-    """The text parts, joined by line breaks."""
+    """Join the text parts by line breaks."""
     return "\n".join(part.text for part in parts if isinstance(part, Text))
+
+
+def approximate_tokens(parts: Iterable[Part]) -> int:
+    """Estimate the tokens of a message: about four bytes each in most languages and models, and some for itself."""
+    return len(plain_text(parts).encode()) // 4 + 4
 
 
 def attachment_ids(parts: Iterable[Part]) -> list[str]:
     return [part.attachment_id for part in parts if isinstance(part, Media)]
 
 
-def check_attachments(parts: Sequence[Part], known: Iterable[str]) -> None:
-    """Raises BadRequest `attachment not found: X` for the first attachment that is not among `known`."""
-    there = set(known)
+def check_attachments(parts: Sequence[Part], visible: Collection[str]) -> None:
+    """Raises BadRequest `attachment not found: X` for the first attachment that is not among the `visible` ones."""
     for attachment_id in attachment_ids(parts):
-        if attachment_id not in there:
+        if attachment_id not in visible:
             raise BadRequest(f"attachment not found: {attachment_id}", code="attachment_not_found")

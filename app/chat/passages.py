@@ -1,10 +1,10 @@
-"""What of the knowledge base a model is shown: quoted and numbered, before the question, as data."""
+"""Passages of the knowledge base in a prompt: quoted and numbered, before the question, as data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.chat.runs.events import Ref, Refs
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 
 SNIPPET_CHARS = 240
 
@@ -15,8 +15,8 @@ _PREFACE = (
 )
 
 
-def refs_event(found: Sequence[Found]) -> Refs:
-    """The event that says what the model was shown."""
+def refs_event(passages: Sequence[FoundPassage]) -> Refs:
+    """Return the event that names the passages."""
     return Refs(
         [
             Ref(
@@ -29,25 +29,27 @@ def refs_event(found: Sequence[Found]) -> Refs:
                 round(passage.score, 4),
                 passage.text[:SNIPPET_CHARS],
             )
-            for number, passage in enumerate(found, 1)
+            for number, passage in enumerate(passages, 1)
         ]
     )
 
 
-def add_passages(messages: Sequence[Mapping[str, Any]], found: Sequence[Found]) -> list[Mapping[str, Any]]:
-    """The messages, with the passages before the last one, which is the user's.
+def add_passages(messages: Sequence[Mapping[str, Any]], passages: Sequence[FoundPassage]) -> list[Mapping[str, Any]]:
+    """Put the passages before the text of the last message, which is the user's.
 
-    They stand in the user's own turn: what a document says has no more weight there than what its reader says.
+    In the user's own turn a document has no more weight than its reader.
     """
     *before, question = messages
     content = question["content"]
-    quoted = _quoted(found)
-    content = f"{quoted}\n\n{content}" if isinstance(content, str) else [{"type": "text", "text": quoted}, *content]
+    quotation = _quotation(passages)
+    content = (
+        f"{quotation}\n\n{content}" if isinstance(content, str) else [{"type": "text", "text": quotation}, *content]
+    )
     return [*before, {**question, "content": content}]
 
 
 def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The text of the last message, if that is a user's; empty if there is none."""
+    """Return the text of the last message, if that is a user's; otherwise nothing."""
     last = messages[-1] if messages else {}
     if last.get("role") != "user":
         return ""
@@ -58,9 +60,9 @@ def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def _quoted(found: Sequence[Found]) -> str:
+def _quotation(passages: Sequence[FoundPassage]) -> str:
     blocks = [_PREFACE]
-    for number, passage in enumerate(found, 1):
+    for number, passage in enumerate(passages, 1):
         source = " > ".join(part for part in (passage.title, passage.heading) if part)
         # Every line is marked, whatever ends it for a reader, so that no text can step out of its quotation.
         lines = "\n".join(f"> {line}" for line in passage.text.splitlines())

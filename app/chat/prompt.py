@@ -1,17 +1,13 @@
-"""What the model is shown: the system prompt, as much of the conversation as the profile allows, and the files."""
+"""The prompt: the system prompt, as much of the conversation as the profile allows, files and passages."""
 
 import base64
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, select
-
-from app.chat import statements
-from app.chat.commands import ModelTurn
-from app.chat.models import MessageRow
-from app.chat.parts import Media, Part, Reply, Text, attachment_ids, from_stored, plain_text
-from app.chat.tool_calls import answered_calls, tool_calls, tool_results
+from app.chat import store
+from app.chat.parts import Media, Part, Reply, Text, ToolCallPart, ToolResult, approximate_tokens
+from app.chat.passages import add_passages
+from app.chat.plan import ReplyPlan
 from app.chat.values import MessageRole, Run
 from app.database.engine import Database
 from app.files.extracted_text import ExtractedTextService
@@ -19,19 +15,23 @@ from app.files.extraction.models import Reason
 from app.files.models import Attachment, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
+from app.knowledge.models import FoundPassage
 from app.profiles.models import Profile
 from app.providers.models import ModelRequest
 
 MAX_IMAGE_BYTES = 10 * 1024**2
-MAX_QUOTE_CHARS = 4_000
 IMAGES_SHOWN = 10
 """Of a long conversation the newest images are shown as images, the others by their names."""
-
-_LENGTH_PARAMS = frozenset({"max_tokens", "max_completion_tokens"})
-_Turn = tuple[str, tuple[Part, ...]]
-
 SHOWN_BY_NAME = frozenset({Reason.UNSUPPORTED, Reason.TOO_LARGE})
 """Files that are no documents, or too long to be read, are shown by their names."""
+
+MAX_QUOTE_CHARS = 4_000
+
+Message = Mapping[str, Any]
+Turn = tuple[str, tuple[Part, ...]]
+"""The role and the parts of a stored message."""
+
+_LENGTH_PARAMS = frozenset({"max_tokens", "max_completion_tokens"})
 
 
 class PromptBuilder:
@@ -42,99 +42,67 @@ class PromptBuilder:
         self._files = files
         self._documents = documents
 
-    async def build(
-        self,
-        run: Run,
-        profile: Profile,
-        model: str,
-        turn: ModelTurn | None = None,
-        first: tuple[Part, ...] | None = None,
-    ) -> ModelRequest:
-        """The request for a run whose turn it is; messages that wait for theirs are not shown yet.
+    async def build(self, plan: ReplyPlan, model: str) -> ModelRequest:
+        """Make the request for a run whose turn has come; messages that wait for theirs are not shown yet.
 
-        With `turn`, the run's own message is shown as that has it. `first` are the parts of a message that began its
-        session: there is no conversation to be read then. Raises DatabaseUnavailable, Unavailable.
+        With the caller's own messages in the plan, those stand for the run's message. Raises DatabaseUnavailable,
+        Unavailable.
         """
-        turns = await self._turns(run, profile) if first is None else [(MessageRole.USER.value, first)]
+        run, profile, turn = plan.run, plan.profile, plan.turn
         if turn is None:
-            messages = [*_system(profile), *await self._shown(run, turns)]
+            history = await self._transcript(run, await self._turns(plan))
+            messages = _with_passages([*_system(profile), *history], plan.passages)
             return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
-        history = await self._shown(run, turns[:-1], followed_by=turn.messages)
-        complete = replace(turn, messages=[*history, *turn.messages], system=turn.system or _system(profile))
-        return as_given(complete, profile, model, stream=run.streaming, params=profile.parameters)
+        params = turn.params
+        messages = [*turn.system, *turn.messages]
+        if run.session_id is not None:
+            history = await self._transcript(run, (await self._turns(plan))[:-1], followed_by=turn.messages)
+            messages = [*(turn.system or _system(profile)), *history, *turn.messages]
+            params = with_defaults(params, profile.parameters)
+        return ModelRequest(
+            model,
+            _with_passages(messages, plan.passages),
+            dict(params),
+            profile.timeout_seconds,
+            profile.max_retries,
+            stream=run.streaming,
+            keep_raw=True,
+        )
 
-    async def _shown(
-        self, run: Run, turns: Sequence[_Turn], followed_by: Sequence[Mapping[str, Any]] = ()
-    ) -> list[dict[str, Any]]:
-        """Stored turns as the model is shown them, before messages that are not stored in that form."""
-        quoted = await self._quoted(run, [part for _, parts in turns for part in parts if isinstance(part, Reply)])
-        wanted = {id for _, parts in turns for id in attachment_ids(parts)}
-        attachments = await self._files.find_many(wanted, None) if wanted else {}
-        as_images = _newest_images(turns, attachments)
-        answered = answered_calls(turns, followed_by)
-        messages: list[dict[str, Any]] = []
-        for role, parts in turns:
-            messages += tool_results(parts, answered)
-            content = [item for part in parts if (item := await self._content(part, quoted, attachments, as_images))]
-            calls = tool_calls(parts, answered)
-            if content or calls:
-                message = {"role": role, "content": _simplest(content) if content else None}
-                messages.append({**message, "tool_calls": calls} if calls else message)
-        return messages
-
-    async def _turns(self, run: Run, profile: Profile) -> list[_Turn]:
-        """The run's own message and, before it, the newest that fit the profile's limits; the oldest first.
-
-        A message that went ahead of others has a higher number than theirs, and they are shown its answer all the same.
-        """
-        most = profile.history_messages + 1
-
-        def read(connection: Connection) -> list[Any]:
-            own = run.user_message_id
-            rows = statements.NEWEST_MESSAGES.all(connection, session_id=run.session_id, user_message_id=own, most=most)
-            if all(row.id != own for row in rows):  # much has been added since it was sent
-                rows += statements.MESSAGE.all(connection, message_id=own)
-            return rows
-
-        rows = await self._database.read(read)
-        rows.sort(key=lambda row: row.id != run.user_message_id)  # its own message first, which is the last in time
-        turns: list[_Turn] = []
-        left = profile.history_tokens
-        for row in rows[:most]:
-            parts = from_stored(row.parts)
-            left -= approximate_tokens(plain_text(parts))
-            if turns and left < 0:
+    async def _turns(self, plan: ReplyPlan) -> list[Turn]:
+        """Load the run's own message and, before it, the newest that fit the profile's limits; the oldest first."""
+        if plan.first_parts is not None:
+            return [(MessageRole.USER.value, plan.first_parts)]
+        limit = plan.profile.history_messages + 1
+        newest = await self._database.read(lambda connection: store.conversation(connection, plan.run, limit))
+        turns: list[Turn] = []
+        tokens = plan.profile.history_tokens
+        for role, parts in newest:
+            tokens -= approximate_tokens(parts)
+            if turns and tokens < 0:
                 break
-            turns.append((MessageRole(row.role).value, parts))
+            turns.append((role, parts))
         return turns[::-1]
 
-    async def _quoted(self, run: Run, replies: Sequence[Reply]) -> Mapping[int, str]:
-        """The texts of quoted messages: of this session only, whatever a reply may name."""
-        ids = {int(reply.message_id) for reply in replies}
-        if not ids:
-            return {}
-        query = select(MessageRow.id, MessageRow.parts).where(
-            MessageRow.session_id == run.session_id, MessageRow.id.in_(ids)
-        )
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return {row.id: plain_text(from_stored(row.parts)) for row in rows}
+    async def _transcript(self, run: Run, turns: Sequence[Turn], followed_by: Sequence[Message] = ()) -> list[Message]:
+        """Load what the turns name, and put them into the model's form."""
+        parts = [part for _, parts in turns for part in parts]
+        quoted_ids = {int(part.message_id) for part in parts if isinstance(part, Reply)}
+        quotes = await self._quotes(run, quoted_ids) if quoted_ids else {}
+        media = await self._media(turns) if any(isinstance(part, Media) for part in parts) else {}
+        return _transcript(turns, quotes, media, followed_by)
 
-    async def _content(
-        self,
-        part: Part,
-        quoted: Mapping[int, str],
-        attachments: Mapping[str, Attachment],
-        as_images: Collection[str],
-    ) -> dict[str, Any] | None:
-        if isinstance(part, Text):
-            return _text(part.text)
-        if isinstance(part, Reply):
-            quote = part.selected_text or quoted.get(int(part.message_id), "")
-            lines = quote[:MAX_QUOTE_CHARS].splitlines()
-            return _text("\n".join(f"> {line}" for line in lines)) if lines else None
-        if not isinstance(part, Media):
-            return None  # what has to do with tools stands beside the content
-        attachment = attachments.get(part.attachment_id)
+    async def _quotes(self, run: Run, message_ids: Collection[int]) -> Mapping[int, str]:
+        return await self._database.read(lambda connection: store.quoted_texts(connection, run.session_id, message_ids))
+
+    async def _media(self, turns: Sequence[Turn]) -> Mapping[Media, Message]:
+        media = {part for _, parts in turns for part in parts if isinstance(part, Media)}
+        attachments = await self._files.find_many({part.attachment_id for part in media}, None)
+        as_images = _newest_images(turns, attachments)
+        return {part: await self._content(part, attachments.get(part.attachment_id), as_images) for part in media}
+
+    async def _content(self, part: Media, attachment: Attachment | None, as_images: Collection[str]) -> Message:
+        """Return an image as it is, a document as its text, and anything else as its name."""
         if attachment is None:
             return _text(f"[{part.kind}: {part.filename or part.attachment_id}, no longer available]")
         name = part.filename or attachment.filename
@@ -144,19 +112,21 @@ class PromptBuilder:
         if attachment.type is Kind.FILE:
             try:
                 return _text((await self._documents.text_of(attachment)).for_model(name))
-            except DocumentRefused as refused:
-                if refused.reason not in SHOWN_BY_NAME:
-                    return _text(f"[file: {name}, which cannot be read: {refused.explanation}]")
+            except DocumentRefused as error:
+                if error.reason not in SHOWN_BY_NAME:
+                    return _text(f"[file: {name}, which cannot be read: {error.explanation}]")
         return _text(f"[{attachment.type}: {name}, {attachment.media_type}]")
 
 
-def approximate_tokens(text: str) -> int:
-    """About four bytes make a token, in most languages and models; a message itself costs some."""
-    return len(text.encode()) // 4 + 4
+def with_defaults(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge a request's parameters with those that it leaves open."""
+    if _LENGTH_PARAMS & params.keys():  # two names of one thing, which model servers refuse together
+        defaults = {name: value for name, value in defaults.items() if name not in _LENGTH_PARAMS}
+    return {**defaults, **params}
 
 
-def _newest_images(turns: Sequence[_Turn], attachments: Mapping[str, Attachment]) -> frozenset[str]:
-    """The attachments that are shown as images. Assistants' turns cannot hold images."""
+def _newest_images(turns: Sequence[Turn], attachments: Mapping[str, Attachment]) -> Collection[str]:
+    """Return the ids of the attachments that are shown as images. Assistants' turns cannot hold images."""
     ids = [
         part.attachment_id
         for role, parts in reversed(turns)
@@ -167,38 +137,82 @@ def _newest_images(turns: Sequence[_Turn], attachments: Mapping[str, Attachment]
     return frozenset(images[:IMAGES_SHOWN])
 
 
-def _system(profile: Profile) -> list[dict[str, Any]]:
-    return [{"role": "system", "content": profile.system_prompt}] if profile.system_prompt else []
+def _transcript(
+    turns: Sequence[Turn],
+    quotes: Mapping[int, str],
+    media: Mapping[Media, Message],
+    followed_by: Sequence[Message] = (),
+) -> list[Message]:
+    """Return the turns in OpenAI's form, the oldest first.
+
+    Model servers refuse a call of a tool without its result, and a result without its call. Either can be missing from
+    the stored conversation: the caller may have gone on without the tool, and of a long conversation only the end is
+    shown.
+
+    `quotes` are the texts of quoted messages, `media` the content of each media part; `followed_by` are the messages
+    behind the last turn.
+    """
+    answered = _answered_calls(turns, followed_by)
+    messages: list[Message] = []
+    for role, parts in turns:
+        messages += [
+            {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.text}
+            for part in parts
+            if isinstance(part, ToolResult) and part.tool_call_id in answered
+        ]
+        content = [item for part in parts if (item := _content(part, quotes, media))]
+        calls = [_call(part) for part in parts if isinstance(part, ToolCallPart) and part.id in answered]
+        if content or calls:
+            message = {"role": role, "content": _simplest(content) if content else None}
+            messages.append({**message, "tool_calls": calls} if calls else message)
+    return messages
 
 
-def as_given(
-    turn: ModelTurn, profile: Profile, model: str, *, stream: bool, params: Mapping[str, Any] | None = None
-) -> ModelRequest:
-    """The request that is made of a caller's own messages and parameters; `params` are defaults for the latter."""
-    return ModelRequest(
-        model,
-        [*turn.system, *turn.messages],
-        with_defaults(turn.params, params or {}),
-        profile.timeout_seconds,
-        profile.max_retries,
-        stream=stream,
-        keep_raw=True,
-    )
-
-
-def with_defaults(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters for a model, and of the defaults those that they leave open."""
-    if _LENGTH_PARAMS & params.keys():  # two names of one thing, which model servers refuse together
-        defaults = {name: value for name, value in defaults.items() if name not in _LENGTH_PARAMS}
-    return {**defaults, **params}
-
-
-def _text(text: str) -> dict[str, Any]:
+def _text(text: str) -> Message:
     return {"type": "text", "text": text}
 
 
-def _simplest(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """Plain text as a string, which every model server takes; a list only where there are images."""
+def _answered_calls(turns: Sequence[Turn], followed_by: Sequence[Message]) -> Collection[str]:
+    """Return the ids of the calls that are answered right after their message, all of that message together."""
+    answered: set[str] = set()
+    for index, (_, parts) in enumerate(turns):
+        calls = {part.id for part in parts if isinstance(part, ToolCallPart)}
+        if not calls:
+            continue
+        if index + 1 < len(turns):
+            results = {part.tool_call_id for part in turns[index + 1][1] if isinstance(part, ToolResult)}
+        else:
+            results = {str(message.get("tool_call_id")) for message in followed_by if message.get("role") == "tool"}
+        if calls <= results:
+            answered |= calls
+    return answered
+
+
+def _call(part: ToolCallPart) -> Message:
+    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
+
+
+def _content(part: Part, quotes: Mapping[int, str], media: Mapping[Media, Message]) -> Message | None:
+    """Return a part as content; calls of tools and their results have places of their own."""
+    if isinstance(part, Text):
+        return _text(part.text)
+    if isinstance(part, Reply):
+        quote = part.selected_text or quotes.get(int(part.message_id), "")
+        lines = quote[:MAX_QUOTE_CHARS].splitlines()
+        return _text("\n".join(f"> {line}" for line in lines)) if lines else None
+    return media[part] if isinstance(part, Media) else None
+
+
+def _simplest(content: list[Message]) -> str | list[Message]:
+    """Return plain text as a string, which every model server takes; a list only where there are images."""
     if all(item["type"] == "text" for item in content):
         return "\n".join(item["text"] for item in content)
     return content
+
+
+def _system(profile: Profile) -> list[Message]:
+    return [{"role": "system", "content": profile.system_prompt}] if profile.system_prompt else []
+
+
+def _with_passages(messages: list[Message], passages: Sequence[FoundPassage]) -> list[Message]:
+    return add_passages(messages, passages) if passages else messages

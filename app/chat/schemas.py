@@ -1,4 +1,4 @@
-"""The wire shapes of parts of messages, which several doors show."""
+"""Wire shapes of message parts, shared by several doors."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

@@ -1,183 +1,383 @@
-"""What the run engine keeps in the database: a run's opening, its checkpoints, its end, and those left behind."""
+"""Every statement on sessions, messages, runs and their events, as functions of a connection.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+What each message executes is prepared once, with named parameters.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, select
+from msgspec.structs import asdict
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_, or_, select, update
 
-from app.chat import statements
-from app.chat.models import MessageRow, RunEventsRow, RunRow
-from app.chat.parts import Text, ToolCallPart, to_stored
-from app.chat.runs.events import Event, EventBatch, Ref, decode_events, encode_events
-from app.chat.values import OPEN_STATUSES, MessageStatus, Run, RunStatus, run_of
-from app.database.engine import Database
+from app.chat.models import MessageRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
+from app.chat.parts import Media, Part, Text, from_stored, plain_text, to_stored
+from app.chat.runs.events import Event, EventBatch, decode_events, encode_events
+from app.chat.runs.reply import RunResult
+from app.chat.values import (
+    KEYS_PREFIX,
+    OPEN_STATUSES,
+    WEBCHAT,
+    Message,
+    MessageRole,
+    MessageStatus,
+    Run,
+    RunStatus,
+    Session,
+)
+from app.database.prepared import Prepared
+from app.database.tables import MAX_INTEGER, insert_if_absent, value_of
+from app.errors import BadRequest, Forbidden, NotFound
 
 LEASE = timedelta(seconds=15)
 EVENTS_KEPT = timedelta(hours=24)
+TITLE_CHARS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How and when a run ended, and what of its reply is kept. `token_usage` is what the model server counted."""
-
-    status: RunStatus
-    message_status: MessageStatus
-    ended_at: datetime
-    text: str
-    reasoning: str = ""
-    tool_calls: Sequence[ToolCallPart] = ()
-    error_code: str | None = None
-    error: str | None = None
-    token_usage: Mapping[str, int] | None = None
-    refs: Sequence[Ref] = ()
+def _new_values(*columns: str) -> dict[str, Any]:
+    """Parameters for an update: `new_status` for the column `status`, and so on."""
+    return {column: bindparam(f"new_{column}") for column in columns}
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The events of a running run that are not in the database yet."""
+_IS_OPEN = or_(*(RunRow.status == status.value for status in OPEN_STATUSES))
+
+
+# Sessions
+
+_SESSION = select(SessionRow).where(SessionRow.id == bindparam("session_id"))
+_TOUCH_SESSION = Prepared(
+    update(SessionRow).where(SessionRow.id == bindparam("session_id")).values(updated_at=bindparam("moment"))
+)
+_CONTINUE_SESSION = Prepared(
+    update(SessionRow)
+    .where(SessionRow.id == bindparam("session_id"), SessionRow.creator == bindparam("username"))
+    .values(updated_at=bindparam("moment"))
+    .returning(SessionRow.config_id)
+)
+
+
+class ContinuedSession(NamedTuple):
+    """What a further message needs of its session."""
+
+    config_id: str | None
+
+
+def find_session(connection: Connection, session_id: str, username: str) -> Session | None:
+    """Find the user's session. Raises Forbidden when it is someone else's."""
+    row = connection.execute(_SESSION, {"session_id": session_id}).first()
+    if row is None:
+        return None
+    if row.creator != username:
+        raise Forbidden("session_id belongs to another username", code="session_not_yours")
+    return value_of(Session, row)
+
+
+def get_session(connection: Connection, session_id: str, username: str) -> Session:
+    """Raises NotFound `Session not found`, Forbidden."""
+    session = find_session(connection, session_id, username)
+    if session is None:
+        raise NotFound("Session not found", code="session_not_found")
+    return session
+
+
+def continue_session(connection: Connection, session_id: str, username: str, now: datetime) -> ContinuedSession | None:
+    """Find the user's session for a new message, and lock it until the commit. Raises Forbidden."""
+    values = {"session_id": session_id, "username": username, "moment": now}
+    row = _CONTINUE_SESSION.first(connection, values)
+    if row is None:
+        find_session(connection, session_id, username)  # which may be someone else's
+        return None
+    return ContinuedSession(row.config_id)
+
+
+def touch_session(connection: Connection, session_id: str, now: datetime) -> bool:
+    """Put the session first in its user's list; False when there is no such session."""
+    return _TOUCH_SESSION.change(connection, {"session_id": session_id, "moment": now}) == 1
+
+
+def add_session(
+    connection: Connection,
+    session_id: str,
+    creator: str,
+    parts: Sequence[Part],
+    config_id: str | None,
+    now: datetime,
+    platform_id: str = WEBCHAT,
+) -> bool:
+    """Add a session that begins with a message of these parts; False when another request has just added it."""
+    if platform_id == WEBCHAT and session_id.startswith(KEYS_PREFIX):
+        raise BadRequest(f"session ids that begin with {KEYS_PREFIX} are kept for /v1", code="invalid_session_id")
+    session = Session(session_id, platform_id, creator, _title(parts), 0, config_id, now, now)
+    return insert_if_absent(connection, SessionRow, asdict(session))
+
+
+def change_session(connection: Connection, session_id: str, changes: Mapping[str, Any]) -> None:
+    connection.execute(update(SessionRow).where(SessionRow.id == session_id).values(**changes))
+
+
+def delete_session(connection: Connection, session_id: str) -> None:
+    """Delete a session with its messages and runs."""
+    connection.execute(delete(SessionRow).where(SessionRow.id == session_id))
+
+
+def list_sessions(
+    connection: Connection, creator: str, platform_id: str | None, *, offset: int, limit: int
+) -> tuple[list[Session], int]:
+    """Return a user's sessions, the newest first, and how many there are in all."""
+    of_user, counted = SessionRow.creator == creator, SessionCountRow.creator == creator
+    if platform_id:
+        of_user &= SessionRow.platform_id == platform_id
+        counted &= SessionCountRow.platform_id == platform_id
+    page = select(SessionRow).where(of_user).order_by(SessionRow.updated_at.desc(), SessionRow.id.desc())
+    rows = connection.execute(page.limit(limit).offset(min(offset, MAX_INTEGER)))
+    # Counting the sessions themselves takes 19 ms for half a million.
+    total = connection.execute(select(func.coalesce(func.sum(SessionCountRow.count), 0)).where(counted)).scalar_one()
+    return [value_of(Session, row) for row in rows], int(total)
+
+
+def _title(parts: Sequence[Part]) -> str | None:
+    """A session's first name: the beginning of its first message, or of its first file's name."""
+    text = " ".join(plain_text(parts)[: 4 * TITLE_CHARS].split())
+    if not text:
+        text = next((part.filename for part in parts if isinstance(part, Media) and part.filename), "")
+    if len(text) <= TITLE_CHARS:
+        return text or None
+    shortened = text[: TITLE_CHARS - 1]
+    # Cut between words where there are words, which not every script parts by spaces.
+    head, space, _ = shortened.rpartition(" ")
+    return (head if space and len(head) > TITLE_CHARS // 2 else shortened) + "…"
+
+
+# Messages
+
+_MESSAGE_COLUMNS = (MessageRow.id, MessageRow.role, MessageRow.parts)
+_IS_SHOWN = MessageRow.status != MessageStatus.PENDING.value
+_ADD_MESSAGE = Prepared(
+    insert(MessageRow).returning(MessageRow.id),
+    ("session_id", "run_id", "role", "status", "parts", "reasoning", "dedupe_key", "created_at"),
+)
+# A user's message whose reply is still to come belongs to a later turn, for all but that turn's own run.
+_NEWEST_MESSAGES = Prepared(
+    select(*_MESSAGE_COLUMNS)
+    .where(
+        MessageRow.session_id == bindparam("session_id"),
+        _IS_SHOWN,
+        or_(
+            MessageRow.id == bindparam("user_message_id"),
+            MessageRow.role != MessageRole.USER.value,
+            not_(exists().where(RunRow.id == MessageRow.run_id, _IS_OPEN)),
+        ),
+    )
+    .order_by(MessageRow.id.desc())
+    .limit(bindparam("limit"))
+)
+_MESSAGE = select(*_MESSAGE_COLUMNS).where(MessageRow.id == bindparam("message_id"))
+_STORE_REPLY = Prepared(
+    update(MessageRow)
+    .where(MessageRow.id == bindparam("message_id"))
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("status", "parts", "reasoning", "token_usage", "refs", "created_at")
+        }
+    )
+)
+
+
+def add_message(
+    connection: Connection,
+    session_id: str,
+    run_id: str | None,
+    role: MessageRole,
+    status: MessageStatus,
+    parts: Sequence[Part],
+    now: datetime,
+    dedupe_key: str | None = None,
+) -> int:
+    """Add a message to a session; its id."""
+    values = {
+        "session_id": session_id,
+        "run_id": run_id,
+        "role": role.value,
+        "status": status.value,
+        "parts": to_stored(parts),
+        "reasoning": "",
+        "dedupe_key": dedupe_key,
+        "created_at": now,
+    }
+    message_id: int = _ADD_MESSAGE.first(connection, values).id
+    return message_id
+
+
+def find_deduped_message(connection: Connection, dedupe_key: str) -> Message | None:
+    row = connection.execute(select(MessageRow).where(MessageRow.dedupe_key == dedupe_key)).first()
+    return None if row is None else value_of(Message, row)
+
+
+def list_messages(connection: Connection, session_id: str, *, before: int | None, limit: int) -> list[Message]:
+    """Return the newest messages below the id `before`, the newest first."""
+    query = select(MessageRow).where(MessageRow.session_id == session_id, _IS_SHOWN)
+    if before is not None:
+        query = query.where(MessageRow.id < before)
+    rows = connection.execute(query.order_by(MessageRow.id.desc()).limit(limit))
+    return [value_of(Message, row) for row in rows]
+
+
+def conversation(connection: Connection, run: Run, limit: int) -> list[tuple[str, tuple[Part, ...]]]:
+    """Return the role and parts of the run's own message and of those before it, the newest first.
+
+    A message that was sent ahead of others has a higher id than theirs, and is shown their replies all the same.
+    """
+    values = {"session_id": run.session_id, "user_message_id": run.user_message_id, "limit": limit}
+    rows = list(_NEWEST_MESSAGES.all(connection, values))
+    if all(row.id != run.user_message_id for row in rows):  # many have been added since it was sent
+        rows += connection.execute(_MESSAGE, {"message_id": run.user_message_id})
+    rows.sort(key=lambda row: row.id != run.user_message_id)
+    return [(row.role, from_stored(row.parts)) for row in rows[:limit]]
+
+
+def quoted_texts(connection: Connection, session_id: str | None, message_ids: Collection[int]) -> dict[int, str]:
+    """Return the texts of messages of this session, whatever a quotation may name."""
+    query = select(MessageRow.id, MessageRow.parts).where(
+        MessageRow.session_id == session_id, MessageRow.id.in_(message_ids)
+    )
+    return {row.id: plain_text(from_stored(row.parts)) for row in connection.execute(query)}
+
+
+def check_quotes(connection: Connection, session_id: str, message_ids: Sequence[int | str]) -> None:
+    """Raises BadRequest unless each id is a message of that session: nothing else can be quoted."""
+    if not message_ids:
+        return
+    ids: set[int] = set()
+    for message_id in message_ids:
+        text = str(message_id)
+        if not (re.fullmatch(r"[0-9]{1,19}", text) and int(text) <= MAX_INTEGER):
+            raise BadRequest(f"reply message not found: {text[:64]}", code="reply_not_found")
+        ids.add(int(text))
+    query = select(MessageRow.id).where(MessageRow.session_id == session_id, MessageRow.id.in_(ids), _IS_SHOWN)
+    if missing := ids - set(connection.execute(query).scalars()):
+        raise BadRequest(f"reply message not found: {min(missing)}", code="reply_not_found")
+
+
+# Runs
+
+_ADD_RUN = Prepared(insert(RunRow), (*Run.__struct_fields__, "owner", "leased_until"))
+_START_RUN = Prepared(
+    update(RunRow)
+    .where(RunRow.id == bindparam("run_id"), RunRow.status == RunStatus.QUEUED.value)
+    .values(status=RunStatus.RUNNING.value, started_at=bindparam("moment"))
+)
+_RENEW_LEASES = Prepared(
+    update(RunRow).where(RunRow.owner == bindparam("holder"), _IS_OPEN).values(leased_until=bindparam("deadline"))
+)
+_END_RUN = Prepared(
+    update(RunRow)
+    .where(RunRow.id == bindparam("run_id"), _IS_OPEN)
+    .values(_new_values("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at"))
+)
+_ADD_EVENTS = Prepared(insert(RunEventsRow), ("run_id", "first", "events", "created_at"))
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What a run has gained since it was last stored."""
 
     run_id: str
     started_at: datetime | None
-    added: EventBatch
+    events: EventBatch
 
 
-class RunStore:
-    """`owner` names this process: the runs it opens are its own until it ends them or its lease runs out."""
-
-    def __init__(self, database: Database, owner: str) -> None:
-        self._database = database
-        self._owner = owner
-
-    def open(self, connection: Connection, run: Run, opening: Sequence[Event]) -> None:
-        """Write a new run and its first events, as part of the transaction that writes its message."""
-        statements.ADD_RUN.change(
-            connection,
-            id=run.id,
-            session_id=run.session_id,
-            username=run.username,
-            key_id=run.key_id,
-            status=run.status.value,
-            streaming=run.streaming,
-            user_message_id=run.user_message_id,
-            reply_message_id=run.reply_message_id,
-            message_id=run.message_id,
-            config_id=run.config_id,
-            provider_id=run.provider_id,
-            model=run.model,
-            owner=self._owner,
-            leased_until=run.created_at + LEASE,
-            created_at=run.created_at,
-        )
-        _add_events(connection, run.id, EventBatch(1, opening), run.created_at)
-
-    async def checkpoint(self, checkpoints: Sequence[Checkpoint], now: datetime) -> None:
-        """Write what running runs have added, and renew the lease on all that this process holds."""
-
-        def write(connection: Connection) -> None:
-            for point in checkpoints:
-                _add_events(connection, point.run_id, point.added, now)
-                if point.started_at is not None:
-                    statements.START_RUN.change(
-                        connection,
-                        run_id=point.run_id,
-                        before=RunStatus.QUEUED.value,
-                        status=RunStatus.RUNNING.value,
-                        started_at=point.started_at,
-                    )
-            statements.RENEW_LEASES.change(connection, holder=self._owner, leased_until=now + LEASE)
-
-        await self._database.write(write)
-
-    async def finish(
-        self,
-        run: Run,
-        outcome: RunResult,
-        events: EventBatch,
-        *,
-        started_at: datetime | None,
-        provider_id: str,
-        model: str,
-    ) -> bool:
-        """End a run: its reply, its status and the rest of its log, in one transaction.
-
-        False when the run is no longer open: its session was deleted meanwhile, or it was ended by another process.
-        """
-
-        def write(connection: Connection) -> bool:
-            ended = statements.END_RUN.change(
-                connection,
-                run_id=run.id,
-                status=outcome.status.value,
-                error_code=outcome.error_code,
-                error=outcome.error,
-                provider_id=provider_id,
-                model=model,
-                started_at=started_at,
-                finished_at=outcome.ended_at,
-            )
-            if ended == 0:
-                return False
-            _add_events(connection, run.id, events, outcome.ended_at)
-            if run.session_id is not None:
-                _keep_reply(connection, run, outcome)
-            return True
-
-        return await self._database.write(write)
-
-    async def left_behind(self, now: datetime, *, sole_owner: bool) -> list[Run]:
-        """Open runs that no living process holds; with `sole_owner`, all that this process did not open."""
-        lost = RunRow.owner != self._owner
-        if not sole_owner:
-            lost = lost & (RunRow.leased_until < now)
-        query = select(RunRow).where(RunRow.status.in_(OPEN_STATUSES), lost).order_by(RunRow.created_at)
-        return [run_of(row) for row in await self._rows(query)]
-
-    async def find(self, run_id: str) -> Run | None:
-        rows = await self._rows(select(RunRow).where(RunRow.id == run_id))
-        return run_of(rows[0]) if rows else None
-
-    async def events(self, run_id: str) -> list[tuple[int, Event]]:
-        """What is stored of a run's log, in order; empty when it is too old."""
-        query = select(RunEventsRow).where(RunEventsRow.run_id == run_id).order_by(RunEventsRow.first)
-        rows = await self._rows(query)
-        return [(row.first + offset, event) for row in rows for offset, event in enumerate(decode_events(row.events))]
-
-    async def reply(self, run: Run) -> Any:
-        """The row of the message that the run made, or None when it is gone."""
-        rows = await self._rows(select(MessageRow).where(MessageRow.id == run.reply_message_id))
-        return rows[0] if rows else None
-
-    async def purge_events(self, now: datetime) -> None:
-        """Drop the logs of runs that ended more than EVENTS_KEPT ago: the messages remain."""
-        over = select(RunRow.id).where(RunRow.finished_at < now - EVENTS_KEPT)
-        async with self._database.write_block() as connection:
-            await connection.execute(
-                delete(RunEventsRow).where(RunEventsRow.created_at < now - EVENTS_KEPT, RunEventsRow.run_id.in_(over))
-            )
-
-    async def _rows(self, query: Select[Any]) -> Sequence[Any]:
-        return await self._database.read(lambda connection: connection.execute(query).all())
+def add_run(connection: Connection, run: Run, owner: str, opening: Sequence[Event]) -> None:
+    """Add a run, leased to `owner`, and the first events of its log."""
+    _ADD_RUN.change(connection, {**asdict(run), "owner": owner, "leased_until": run.created_at + LEASE})
+    _add_events(connection, run.id, EventBatch(1, opening), run.created_at)
 
 
-def _keep_reply(connection: Connection, run: Run, outcome: RunResult) -> None:
-    said = [Text(outcome.text)] if outcome.text else []
-    statements.KEEP_REPLY.change(
-        connection,
-        message_id=run.reply_message_id,
-        status=outcome.message_status.value,
-        parts=to_stored([*said, *outcome.tool_calls]),
-        reasoning=outcome.reasoning,
-        token_usage=outcome.token_usage,
-        refs=[msgspec.structs.asdict(ref) for ref in outcome.refs] or None,
-        created_at=outcome.ended_at,
+def find_run(connection: Connection, run_id: str) -> Run | None:
+    row = connection.execute(select(RunRow).where(RunRow.id == run_id)).first()
+    return None if row is None else value_of(Run, row)
+
+
+def checkpoint_runs(connection: Connection, owner: str, progress: Sequence[Progress], now: datetime) -> None:
+    """Store what running runs have gained, and renew the lease of all that `owner` holds."""
+    for each in progress:
+        _add_events(connection, each.run_id, each.events, now)
+        if each.started_at is not None:
+            _START_RUN.change(connection, {"run_id": each.run_id, "moment": each.started_at})
+    _RENEW_LEASES.change(connection, {"holder": owner, "deadline": now + LEASE})
+
+
+def end_run(connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
+    """Store a run's end: its reply, its status and the rest of its log.
+
+    False when the run is no longer open: its session was deleted, or another process ended it. `run` is as it is now.
+    """
+    values = {
+        "run_id": run.id,
+        "new_status": result.status.value,
+        "new_error_code": result.error_code,
+        "new_error": result.error,
+        "new_provider_id": run.provider_id,
+        "new_model": run.model,
+        "new_started_at": run.started_at,
+        "new_finished_at": result.ended_at,
+    }
+    if _END_RUN.change(connection, values) == 0:
+        return False
+    _add_events(connection, run.id, events, result.ended_at)
+    if run.session_id is not None:
+        _store_reply(connection, run, result)
+        touch_session(connection, run.session_id, result.ended_at)
+    return True
+
+
+def list_lost_runs(connection: Connection, owner: str, now: datetime, *, sole_owner: bool) -> list[Run]:
+    """Return the open runs of processes that are gone; with `sole_owner`, of all but this one."""
+    query = select(RunRow).where(_IS_OPEN, RunRow.owner != owner)
+    if not sole_owner:
+        query = query.where(RunRow.leased_until < now)
+    return [value_of(Run, row) for row in connection.execute(query.order_by(RunRow.created_at))]
+
+
+def run_events(connection: Connection, run_id: str) -> list[tuple[int, Event]]:
+    """Return a run's log as far as it is stored, numbered; empty when it is too old."""
+    query = select(RunEventsRow).where(RunEventsRow.run_id == run_id).order_by(RunEventsRow.first)
+    return [
+        (row.first + offset, event)
+        for row in connection.execute(query)
+        for offset, event in enumerate(decode_events(row.events))
+    ]
+
+
+def find_reply(connection: Connection, run: Run) -> Message | None:
+    row = connection.execute(select(MessageRow).where(MessageRow.id == run.reply_message_id)).first()
+    return None if row is None else value_of(Message, row)
+
+
+def purge_events(connection: Connection, now: datetime) -> None:
+    """Delete the logs of runs that ended more than EVENTS_KEPT ago; their messages remain."""
+    over = select(RunRow.id).where(RunRow.finished_at < now - EVENTS_KEPT)
+    connection.execute(
+        delete(RunEventsRow).where(RunEventsRow.created_at < now - EVENTS_KEPT, RunEventsRow.run_id.in_(over))
     )
-    statements.TOUCH_SESSION.change(connection, session_id=run.session_id, updated_at=outcome.ended_at)
 
 
-def _add_events(connection: Connection, run_id: str, added: EventBatch, now: datetime) -> None:
-    if added.events:
-        stored = encode_events(added.events)
-        statements.ADD_EVENTS.change(connection, run_id=run_id, first=added.first, events=stored, created_at=now)
+def _store_reply(connection: Connection, run: Run, result: RunResult) -> None:
+    text = [Text(result.text)] if result.text else []
+    values = {
+        "message_id": run.reply_message_id,
+        "new_status": result.message_status.value,
+        "new_parts": to_stored([*text, *result.tool_calls]),
+        "new_reasoning": result.reasoning,
+        "new_token_usage": result.token_usage,
+        "new_refs": [asdict(ref) for ref in result.refs] or None,
+        "new_created_at": result.ended_at,
+    }
+    _STORE_REPLY.change(connection, values)
+
+
+def _add_events(connection: Connection, run_id: str, batch: EventBatch, now: datetime) -> None:
+    if batch.events:
+        events = encode_events(batch.events)
+        _ADD_EVENTS.change(connection, {"run_id": run_id, "first": batch.first, "events": events, "created_at": now})

@@ -1,1 +1,1 @@
-"""`/v1`: the door that speaks OpenAI's API."""
+"""Completions in OpenAI's form, shared by its doors."""

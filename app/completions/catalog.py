@@ -1,4 +1,4 @@
-"""Which model a name means: a profile, a model of a provider, or `<provider>/<model>`."""
+"""The meaning of model names: a profile, a provider's model, or `<provider>/<model>`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.auth.models import Principal
 from app.completions.errors import ModelNotFound
+from app.completions.schemas import OpenAIModel
 from app.profiles.models import Profile
 from app.profiles.service import ProfileService
 from app.providers.client import Provider
@@ -13,12 +14,12 @@ from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
 
 ROLE_PREFIX = "role:"
-"""How a `model` begins that names a role."""
+"""The prefix of a role's name in `model`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What a request's `model` asks for; a profile brings its own provider and model."""
+    """The meaning of a request's `model`; a profile has a provider and a model of its own."""
 
     profile: Profile | None = None
     provider: Provider | None = None
@@ -33,24 +34,16 @@ class ModelChoice:
         return None if self.provider is None else self.provider.id
 
 
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """A name that requests may give, and whose it is."""
-
-    id: str
-    owned_by: str
-
-
 class ModelCatalog:
-    """The names that there are now: profiles can be edited, and model servers change their models."""
+    """The current names: profiles can be edited, and model servers change their models."""
 
     def __init__(self, profiles: ProfileService, providers: ProviderRegistry, roles: RoleService) -> None:
         self._profiles = profiles
         self._providers = providers
         self._roles = roles
 
-    async def if_known(self, name: str | None) -> str | None:
-        """The name, if it is known to mean something; for doors where any other means the default."""
+    async def known_name(self, name: str | None) -> str | None:
+        """The name, or None for an unknown one: the default, in some doors."""
         return name if name is not None and await self._find(name) is not None else None
 
     async def choose(self, name: str | None) -> ModelChoice:
@@ -60,18 +53,17 @@ class ModelCatalog:
         if (choice := await self._find(name)) is not None:
             return choice
         providers = self._in_order()
-        for provider, models in zip(providers, await self._known(providers), strict=True):
-            if models is None:  # a server that does not say what it has may have it
+        for provider, models in zip(providers, await self._model_lists(providers), strict=True):
+            if models is None:  # a server without a list may have the model
                 return ModelChoice(provider=provider, model=name)
         raise ModelNotFound(name)
 
     def profile(self, profile_id: str) -> ModelChoice:
-        """The profile, or nothing, where it is gone."""
+        """The profile, or an empty choice once it is deleted."""
         return ModelChoice(profile=self._profiles.find(profile_id))
 
-    async def entries(self, principal: Principal) -> list[ModelEntry]:
-        """Every name that is known, each once: profiles, the caller's roles, then models by provider, the default
-        one's first."""
+    async def entries(self, principal: Principal) -> list[OpenAIModel]:
+        """Every known name once: profiles, the caller's roles, then models by provider, the default one's first."""
         names: dict[str, str] = {}
         for entry in self._profiles.entries():
             if entry.profile is not None:
@@ -79,13 +71,13 @@ class ModelCatalog:
         for role in await self._roles.list_roles(principal, is_active=True):
             names.setdefault(f"{ROLE_PREFIX}{role.name}", "palaver")
         providers = self._in_order()
-        for provider, models in zip(providers, await self._known(providers), strict=True):
+        for provider, models in zip(providers, await self._model_lists(providers), strict=True):
             for model in dict.fromkeys([provider.default_model, *(models or ())]):
                 name = model if model not in names else f"{provider.id}/{model}"
                 names.setdefault(name, provider.id)
-        return [ModelEntry(name, owner) for name, owner in names.items()]
+        return [OpenAIModel(name, owner) for name, owner in names.items()]
 
-    async def find(self, principal: Principal, name: str) -> ModelEntry:
+    async def find(self, principal: Principal, name: str) -> OpenAIModel:
         """Raises ModelNotFound."""
         for entry in await self.entries(principal):
             if entry.id == name:
@@ -93,14 +85,14 @@ class ModelCatalog:
         if name.startswith(ROLE_PREFIX):
             raise ModelNotFound(name)
         choice = await self.choose(name)
-        return ModelEntry(name, "palaver" if choice.provider is None else choice.provider.id)
+        return OpenAIModel(name, "palaver" if choice.provider is None else choice.provider.id)
 
     def provider_of(self, choice: ModelChoice) -> Provider:
-        """The provider that a choice leads to, for calls that are no chat."""
+        """The provider of a choice, for calls other than chat."""
         if choice.provider is not None:
             return choice.provider
-        named = choice.profile.provider if choice.profile is not None else None
-        return self._providers.get(named) if named in self._providers.ids else self._providers.default
+        provider_id = None if choice.profile is None else choice.profile.provider
+        return self._providers.get(provider_id) if provider_id in self._providers.ids else self._providers.default
 
     async def _find(self, name: str) -> ModelChoice | None:
         if (profile := self._profile(name)) is not None:
@@ -109,11 +101,11 @@ class ModelCatalog:
         for provider in providers:
             if name == provider.default_model or name in provider.models:
                 return ModelChoice(provider=provider, model=name)
-        known = await self._known(providers)
-        for provider, models in zip(providers, known, strict=True):
+        lists = await self._model_lists(providers)
+        for provider, models in zip(providers, lists, strict=True):
             if models is not None and name in models:
                 return ModelChoice(provider=provider, model=name)
-        for provider, models in zip(providers, known, strict=True):
+        for provider, models in zip(providers, lists, strict=True):
             prefix = f"{provider.id}/"
             model = name.removeprefix(prefix)
             if name.startswith(prefix) and model and (models is None or model in models):
@@ -121,19 +113,22 @@ class ModelCatalog:
         return None
 
     def _profile(self, name: str) -> Profile | None:
-        there = [entry.profile for entry in self._profiles.entries() if entry.profile is not None]
-        named = [profile for profile in there if profile.name == name]
-        return next((profile for profile in there if profile.id == name), named[0] if len(named) == 1 else None)
+        """The profile with that id, or else the only one with that name."""
+        profiles = [entry.profile for entry in self._profiles.entries() if entry.profile is not None]
+        namesakes = [profile for profile in profiles if profile.name == name]
+        only = namesakes[0] if len(namesakes) == 1 else None
+        return next((profile for profile in profiles if profile.id == name), only)
 
     def _in_order(self) -> list[Provider]:
+        """The providers, the default one first."""
         default = self._providers.default
-        others = (self._providers.get(id) for id in self._providers.ids)
-        return [default, *(provider for provider in others if provider is not default)]
+        providers = [self._providers.get(id) for id in self._providers.ids]
+        return sorted(providers, key=lambda provider: provider is not default)
 
-    async def _known(self, providers: Sequence[Provider]) -> list[Sequence[str] | None]:
-        """The models of each provider: those it was configured with, else those its server says it has."""
-        if unknown := [each for each in providers if not each.models and each.must_ask_for_models]:
-            await asyncio.gather(*(provider.model_ids() for provider in unknown))
+    async def _model_lists(self, providers: Sequence[Provider]) -> list[Sequence[str] | None]:
+        """The models of each provider: those of its configuration, or else of its server's list."""
+        if unlisted := [provider for provider in providers if not provider.models and provider.must_ask_for_models]:
+            await asyncio.gather(*(provider.model_ids() for provider in unlisted))
         return [await _models_of(provider) for provider in providers]
 
 

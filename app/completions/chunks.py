@@ -1,4 +1,4 @@
-"""A run's events as OpenAI's chunks and completions: what the model server sent, under one id."""
+"""A run's events as OpenAI's chunks and completions: the model server's own members, under one id."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,52 +6,48 @@ from typing import Any
 
 import msgspec
 
-from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta, refs_in
+from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta
 from app.chat.runs.log import RunLog
+from app.chat.runs.reply import refs_in
 from app.chat.values import Run
-from app.completions.errors import ReplyFailed, openai_error
-from app.completions.splicing import Splice, learned
 from app.edge import sse
 
 DONE = sse.frame(b"[DONE]")
 
+Members = dict[str, msgspec.Raw]
+"""A chunk's or a completion's members, undecoded."""
+
 _json = msgspec.json.Encoder()
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_members = msgspec.json.Decoder(Members)
 _NULL = msgspec.Raw(b"null")
-_CHANGED = ("id", "created", "usage")
-"""The members of a chunk that are not passed on as they came; those that a dialect adds come to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a door's chunks and completions differ from the model server's own.
+    """A door's variant of OpenAI's chunks and completions.
 
-    `defaults` are members that the door's clients count on and some model servers leave out. `failure` is the envelope
-    of what takes the place of `[DONE]`. With `only_chunks` every event, that one too, has choices; but for the usage
-    that was asked for.
+    `defaults` are the members that clients count on and some model servers leave out. `failure` is the event that takes
+    the place of `[DONE]` when the reply fails. With `choices_required`, chunks without choices are dropped (requested
+    usage excepted), and the failure is a chunk as well.
     """
 
     name: str
     defaults: Callable[[Run], Mapping[str, Any]]
     failure: Callable[[Failed], Mapping[str, Any]]
-    only_chunks: bool = False
+    choices_required: bool = False
 
-    def kind_of(self, *, wants_usage: bool) -> str:
+    def encoding(self, *, wants_usage: bool) -> str:
         """The name of the encoding, for RunLog.follow."""
         return f"{self.name}+usage" if wants_usage else self.name
 
 
-OPENAI = Dialect(
-    "openai",
-    defaults=lambda run: {"model": run.model},
-    failure=lambda failed: openai_error(ReplyFailed(failed), ""),
-)
-
-
 class ChunkEncoder:
-    """Frames of a stream. Usage, which the model server is always asked for, is shown to those who asked for it."""
+    """Encode one run's events as a stream of chunks, with usage on request only.
 
-    __slots__ = ("_bearer", "_defaults", "_dialect", "_envelope", "_log", "_run", "_splice", "_wants_usage")
+    Readers of the same log share encoded pieces, so the bytes of an event depend on the log alone.
+    """
+
+    __slots__ = ("_defaults", "_dialect", "_envelope", "_log", "_refs_bearer", "_run", "_wants_usage")
 
     def __init__(self, run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool) -> None:
         self._run = run
@@ -59,82 +55,60 @@ class ChunkEncoder:
         self._dialect = dialect
         self._wants_usage = wants_usage
         self._defaults = _raw({"object": "chat.completion.chunk", **dialect.defaults(run)})
-        self._envelope: Mapping[str, msgspec.Raw] | None = None
-        self._bearer: Chunk | None = None
-        """The first chunk that is shown, if it is to say what the model was shown."""
-        self._splice: Splice | None = None
+        self._envelope: Members | None = None
+        self._refs_bearer: Chunk | None = None
 
-    def __call__(self, _: Sequence[int], events: Sequence[Event]) -> bytes:
-        frames: list[bytes] = []
-        chunks: list[Chunk] = []
-        for event in events:
-            if isinstance(event, Chunk):
-                chunks.append(event)
-            elif frame := self._of_another(event):
-                frames += (*self._of_chunks(chunks), frame)
-                chunks = []
-        frames += self._of_chunks(chunks)
-        return b"".join(frames)
+    def __call__(self, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+        return b"".join([self._frame(event) for event in events])
 
-    def _of_chunks(self, chunks: Sequence[Chunk]) -> Iterator[bytes]:
-        data = [chunk.data for chunk in chunks]
-        position = 0
-        while position < len(data):
-            splice = self._splice
-            alike = [] if splice is None else splice.choices_in(data[position:])
-            if splice is None or not alike:
-                yield self._of_chunk(chunks[position])
-                position += 1
-                continue
-            end = position + len(alike)
-            if frames := splice.shown(alike):
-                yield frames
-            else:
-                for one, chunk in zip(alike, chunks[position:end], strict=True):
-                    yield splice.shown([one]) or self._of_chunk(chunk)
-            position = end
-
-    def _of_chunk(self, chunk: Chunk) -> bytes:
-        members = self._shown(chunk)
-        if members is None:
-            return b""
-        whole = {**members, **_missing(members, self._defaults), **self._shared()}
-        if chunk is self._bearer:
-            return sse.frame(_json.encode({**whole, **_refs(self._log)}))
-        frame = sse.frame(_json.encode(whole))
-        choices = bytes(members.get("choices", _NULL))
-        self._splice = learned(chunk.data, frame, choices, (*_CHANGED, *self._defaults))
-        return frame
-
-    def _of_another(self, event: Event) -> bytes:
+    def _frame(self, event: Event) -> bytes:
         match event:
+            case Chunk():
+                return self._chunk_frame(event)
             case TextDelta():
-                said = _choice({"role": "assistant", "content": event.text}, None)
-                return sse.frame(_json.encode({**self._defaults, **said, **self._shared(), **_refs(self._log)}))
+                choice = _choice({"role": "assistant", "content": event.text}, None)
+                members = {**self._defaults, **choice, **self._shared_members(), **_refs(self._log)}
             case Completed():
                 return DONE
             case Failed():
-                told = self._dialect.failure(event)
-                if self._dialect.only_chunks:
-                    told = {**told, **self._defaults, **_choice({}, "error"), **self._shared()}
-                return sse.frame(_json.encode(told))
+                members = dict(self._dialect.failure(event))
+                if self._dialect.choices_required:
+                    members |= {**self._defaults, **_choice({}, "error"), **self._shared_members()}
             case _:
                 return b""
+        return sse.frame(_json.encode(members))
 
-    def _shared(self) -> Mapping[str, msgspec.Raw]:
+    def _chunk_frame(self, chunk: Chunk) -> bytes:
+        members: dict[str, Any] | None = self._visible_members(chunk)
+        if members is None:
+            return b""
+        members |= _missing(members, self._defaults)
+        members |= self._shared_members()
+        if chunk is self._refs_bearer:
+            members |= _refs(self._log)
+        return sse.frame(_json.encode(members))
+
+    def _shared_members(self) -> Members:
         if self._envelope is None:
             self._envelope = _envelope(self._run, self._log)
-            if refs_in(self._log.events):
-                self._bearer = next((each for each in _chunks(self._log) if self._shown(each) is not None), None)
+            if refs_in(self._log.events):  # the first visible chunk bears the refs
+                visible = (chunk for chunk in _chunks(self._log) if self._visible_members(chunk) is not None)
+                self._refs_bearer = next(visible, None)
         return self._envelope
 
-    def _shown(self, chunk: Chunk) -> dict[str, msgspec.Raw] | None:
+    def _visible_members(self, chunk: Chunk) -> Members | None:
+        """The chunk's members, without unrequested usage; None for a chunk that is dropped."""
         members = _members.decode(chunk.data)
-        return members if _is_shown(members, self._dialect, wants_usage=self._wants_usage) else None
+        has_usage = members.get("usage", _NULL) != _NULL
+        if not self._wants_usage:
+            members.pop("usage", None)
+        if not has_usage and not self._dialect.choices_required:
+            return members
+        return members if _has_choices(members) or (has_usage and self._wants_usage) else None
 
 
-def completion_of(run: Run, log: RunLog, dialect: Dialect) -> bytes:
-    """The whole completion of a run that was completed."""
+def encode_completion(run: Run, log: RunLog, dialect: Dialect) -> bytes:
+    """The whole completion of a completed run."""
     defaults = _raw({"object": "chat.completion", **dialect.defaults(run)})
     for chunk in _chunks(log):
         members = _members.decode(chunk.data)
@@ -148,12 +122,12 @@ def completion_id(run: Run) -> str:
     return f"chatcmpl-{run.id}"
 
 
-def _envelope(run: Run, log: RunLog) -> dict[str, msgspec.Raw]:
-    """What is the same in all chunks of a reply, whatever the model server does: its id, and when it was made."""
-    created = _created(run)
-    if (first := next(_chunks(log), None)) is not None:
-        told = _members.decode(first.data).get("created")
-        created = bytes(told) if told is not None and bytes(told).isdigit() else created
+def _envelope(run: Run, log: RunLog) -> Members:
+    """The id and the time of creation, shared by all chunks of a reply."""
+    created = b"%d" % int(run.created_at.timestamp())
+    if (chunk := next(_chunks(log), None)) is not None:
+        value = bytes(_members.decode(chunk.data).get("created", _NULL))
+        created = value if value.isdigit() else created
     return {"id": msgspec.Raw(_json.encode(completion_id(run))), "created": msgspec.Raw(created)}
 
 
@@ -162,39 +136,24 @@ def _chunks(log: RunLog) -> Iterator[Chunk]:
 
 
 def _refs(log: RunLog) -> dict[str, Any]:
-    """What the model was shown of the knowledge base, in a field of ours; nothing when it was shown nothing."""
+    """The passages of the knowledge base behind the reply, in a member of Palaver's own; empty without any."""
     refs = refs_in(log.events)
     return {"refs": [msgspec.structs.asdict(ref) for ref in refs]} if refs else {}
 
 
-def _is_shown(members: dict[str, msgspec.Raw], dialect: Dialect, *, wants_usage: bool) -> bool:
-    """Whether a chunk is for this client; usage that it did not ask for is taken out of it."""
-    usage = members.get("usage", _NULL)
-    has_usage = usage != _NULL
-    if not wants_usage:
-        members.pop("usage", None)
-    if not has_usage and not dialect.only_chunks:
-        return True
-    return _has_choices(members) or (has_usage and wants_usage)
-
-
-def _missing(members: dict[str, msgspec.Raw], defaults: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
-    """What clients count on and the model server left out."""
+def _missing(members: Members, defaults: Members) -> Members:
+    """The defaults for members left out by the model server, or null."""
     return {name: value for name, value in defaults.items() if members.get(name, _NULL) == _NULL}
 
 
-def _raw(members: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
+def _raw(members: Mapping[str, Any]) -> Members:
     return {name: msgspec.Raw(_json.encode(value)) for name, value in members.items()}
 
 
-def _has_choices(members: dict[str, msgspec.Raw]) -> bool:
-    choices = members.get("choices")
-    return choices is not None and bytes(choices).translate(None, b" \t\r\n") not in (b"[]", b"null")
+def _has_choices(members: Members) -> bool:
+    choices = bytes(members.get("choices", _NULL))
+    return choices.translate(None, b" \t\r\n") not in (b"[]", b"null")
 
 
 def _choice(delta: Mapping[str, Any], finish_reason: str | None) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
-
-
-def _created(run: Run) -> bytes:
-    return b"%d" % int(run.created_at.timestamp())

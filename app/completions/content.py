@@ -1,16 +1,16 @@
-"""What stands in messages beside text: images, which are checked, and documents, which become text."""
+"""The content of messages: images are checked, documents become text."""
 
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from app.auth.models import Principal
 from app.chat.parts import Media, Part, Text, ToolResult
 from app.completions.errors import InvalidRequest
-from app.completions.requests import Message
+from app.completions.values import MessageParam
 from app.errors import PayloadTooLarge
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import ExtractedText
@@ -22,27 +22,31 @@ from app.files.names import clean_filename
 from app.files.refusals import ImageRefused
 from app.files.service import FileService
 
+ContentParam = dict[str, Any]
+"""A part of a message's content as a client of OpenAI's API sends it."""
+
 MAX_FILE_BYTES = 10 * 1024**2
 _TOO_LARGE = f"is larger than {MAX_FILE_BYTES} bytes"
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedMessages:
-    """Messages as the model is given them, and the parts that are kept of them in a session."""
+class TurnContent:
+    """Messages for the model, and their parts for the session's history."""
 
-    messages: list[Message] = field(default_factory=list)
+    messages: list[MessageParam] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
 
 class FileSink(Protocol):
-    """Where the files of a request go: nowhere, or into the attachments."""
+    """The destination of a request's files: nowhere, or the attachments. `undo` deletes stored files."""
 
     async def add_image(self, filename: str, data: bytes) -> Part: ...
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]: ...
+    async def undo(self) -> None: ...
 
 
 class DiscardFiles:
-    """Keeps nothing."""
+    """Store no files."""
 
     def __init__(self, reader: DocumentReader) -> None:
         self._reader = reader
@@ -53,15 +57,18 @@ class DiscardFiles:
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]:
         return await self._reader.read(data, filename), Text(f"[file: {filename}]")
 
+    async def undo(self) -> None:
+        """Nothing was stored."""
+
 
 class KeepAsAttachments:
-    """Keeps files as the principal's attachments; `discard` takes them back."""
+    """Store files as the principal's attachments."""
 
     def __init__(self, files: FileService, documents: ExtractedTextService, principal: Principal) -> None:
         self._files = files
         self._documents = documents
         self._principal = principal
-        self._kept: list[Attachment] = []
+        self._attachments: list[Attachment] = []
 
     async def add_image(self, filename: str, data: bytes) -> Part:
         attachment = await self._save(filename, data)
@@ -72,143 +79,140 @@ class KeepAsAttachments:
         text = await self._documents.text_of(attachment)
         return text, Media("file", attachment.id, attachment.filename)
 
-    async def discard(self) -> None:
-        while self._kept:
-            await self._files.delete(self._kept.pop().id, None)
+    async def undo(self) -> None:
+        while self._attachments:
+            await self._files.delete(self._attachments.pop().id, None)
 
     async def _save(self, filename: str, data: bytes) -> Attachment:
-        attachment = await self._files.save(filename, _one(data), self._principal)
-        self._kept.append(attachment)
+        attachment = await self._files.save(filename, _single_chunk(data), self._principal)
+        self._attachments.append(attachment)
         return attachment
 
 
 class ContentReader:
-    """Prepares the messages of a request."""
+    """Reads the messages of a request."""
 
     def __init__(self, images: ImageReader) -> None:
-        self._images = replace_limits(images)
+        self._images = _with_file_limit(images)
 
-    async def prepare(self, messages: Sequence[Message], shelf: FileSink) -> PreparedMessages:
+    async def read(self, messages: Sequence[MessageParam], sink: FileSink) -> TurnContent:
         """Raises InvalidRequest, PayloadTooLarge, DocumentRefused, ImageRefused, Unavailable."""
-        prepared = PreparedMessages()
+        turn = TurnContent()
         for index, message in enumerate(messages):
             content = message.get("content")
             if not isinstance(content, list):
-                prepared.messages.append(message)
-                prepared.parts.extend(_kept_of(message, content or ""))
+                turn.messages.append(message)
+                turn.parts.extend(_stored_parts(message, content or ""))
                 continue
-            shown, kept = [], []
-            for position, part in enumerate(content):
-                place = f"messages[{index}].content[{position}]"
-                as_shown, as_kept = await self._part(part, place, shelf)
-                shown.append(as_shown)
-                kept.append(as_kept)
-            changed = any(new is not old for new, old in zip(shown, content, strict=True))
-            prepared.messages.append({**message, "content": shown} if changed else message)
-            prepared.parts.extend(_kept_of(message, kept))
-        return prepared
+            params, parts = [], []
+            for position, item in enumerate(content):
+                param, part = await self._read_part(item, f"messages[{index}].content[{position}]", sink)
+                params.append(param)
+                parts.append(part)
+            is_changed = any(param is not item for param, item in zip(params, content, strict=True))
+            turn.messages.append({**message, "content": params} if is_changed else message)
+            turn.parts.extend(_stored_parts(message, parts))
+        return turn
 
-    async def _part(self, part: Any, place: str, shelf: FileSink) -> tuple[Any, Part]:
-        """A part as the model is shown it, and as it is kept."""
-        if isinstance(part, FormUpload):
-            return await self._file(part.filename, part.data, shelf)
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise InvalidRequest("A part must be an object with a type", place)
-        match part["type"]:
+    async def _read_part(self, param: Any, path: str, sink: FileSink) -> tuple[Any, Part]:
+        """A content part for the model, and for the session's history; `path` is its location in the request."""
+        if isinstance(param, FormUpload):
+            return await self._read_file(param.filename, param.data, sink)
+        if not isinstance(param, dict) or not isinstance(param.get("type"), str):
+            raise InvalidRequest("A part must be an object with a type", path)
+        match param["type"]:
             case "image_url":
-                return await self._image_url(part, place, shelf)
-            case "file" if isinstance(part.get("file"), dict) and part["file"].get("file_data") is not None:
-                return await self._file_data(part["file"], place, shelf)
+                return await self._read_image_url(param, path, sink)
+            case "file" if isinstance(param.get("file"), dict) and param["file"].get("file_data") is not None:
+                return await self._read_file_data(param["file"], f"{path}.file.file_data", sink)
             case "text":
-                text = part.get("text")
+                text = param.get("text")
                 if not isinstance(text, str):
-                    raise InvalidRequest("A text part needs its text", f"{place}.text")
-                return part, Text(text)
-            case other:  # audio, refusals, and what is yet to come
-                text = part.get(other)
-                return part, Text(text if isinstance(text, str) else f"[{other[:64]}]")
+                    raise InvalidRequest("A text part needs its text", f"{path}.text")
+                return param, Text(text)
+            case kind:  # audio, refusals, and what is yet to come
+                text = param.get(kind)
+                return param, Text(text if isinstance(text, str) else f"[{kind[:64]}]")
 
-    async def _image_url(self, part: Message, place: str, shelf: FileSink) -> tuple[Any, Part]:
-        image_url = part.get("image_url")
-        url = image_url.get("url") if isinstance(image_url, dict) else image_url
-        place = f"{place}.image_url.url"
+    async def _read_image_url(self, param: ContentParam, path: str, sink: FileSink) -> tuple[ContentParam, Part]:
+        image_url = param.get("image_url")
+        options = dict(image_url) if isinstance(image_url, dict) else {}
+        url = options.pop("url", None) if isinstance(image_url, dict) else image_url
+        path = f"{path}.image_url.url"
         if not isinstance(url, str):
-            raise InvalidRequest("An image_url part needs a url", place)
+            raise InvalidRequest("An image_url part needs a url", path)
         if url[:5].lower() != "data:":
             if not url[:8].lower().startswith(("http://", "https://")):
-                raise InvalidRequest("An image's url must be a data, http or https URL", place)
-            return part, Text(f"[image: {url[:2000]}]")  # the model server may fetch it; Palaver never does
-        declared, data = await _from_data_url(url, place)
+                raise InvalidRequest("An image's url must be a data, http or https URL", path)
+            return param, Text(f"[image: {url[:2000]}]")  # the model server may fetch it; Palaver never does
+        media_type, data = await _decode_data_url(url, path)
         try:
             image = await self._images.check(data, "The image")
         except ImageRefused as error:
             if error.status == 413:
                 raise
-            raise InvalidRequest(error.message, place, code=error.code) from None
-        kept = await shelf.add_image(f"image.{image.media_type.removeprefix('image/')}", image.data)
-        if not image.changed and declared == image.media_type:
-            return part, kept
-        others = dict(image_url) if isinstance(image_url, dict) else {}
-        others.pop("url", None)
-        return _image_part(image, others), kept
+            raise InvalidRequest(error.message, path, code=error.code) from None
+        part = await sink.add_image(f"image.{image.media_type.removeprefix('image/')}", image.data)
+        if not image.changed and media_type == image.media_type:
+            return param, part
+        return _image_param(image, options), part
 
-    async def _file_data(self, file: Message, place: str, shelf: FileSink) -> tuple[Any, Part]:
-        place = f"{place}.file.file_data"
-        given = file["file_data"]
-        if not isinstance(given, str):
-            raise InvalidRequest("file_data must be a string", place)
-        _, data = await _from_data_url(given if given[:5].lower() == "data:" else f"data:;base64,{given}", place)
-        name = file.get("filename")
-        return await self._file(clean_filename(name if isinstance(name, str) else "file"), data, shelf)
+    async def _read_file_data(self, file: ContentParam, path: str, sink: FileSink) -> tuple[ContentParam, Part]:
+        file_data, name = file["file_data"], file.get("filename")
+        if not isinstance(file_data, str):
+            raise InvalidRequest("file_data must be a string", path)
+        url = file_data if file_data[:5].lower() == "data:" else f"data:;base64,{file_data}"
+        _, data = await _decode_data_url(url, path)
+        return await self._read_file(clean_filename(name if isinstance(name, str) else "file"), data, sink)
 
-    async def _file(self, filename: str, data: bytes, shelf: FileSink) -> tuple[Any, Part]:
+    async def _read_file(self, filename: str, data: bytes, sink: FileSink) -> tuple[ContentParam, Part]:
         if len(data) > MAX_FILE_BYTES:
             raise PayloadTooLarge(f"{filename} {_TOO_LARGE}", code="file_too_large")
         if looks_like_image(data):
             image = await self._images.check(data, filename)
-            return _image_part(image, {}), await shelf.add_image(filename, image.data)
-        text, kept = await shelf.add_document(filename, data)
-        return {"type": "text", "text": text.for_model(filename)}, kept
+            return _image_param(image, {}), await sink.add_image(filename, image.data)
+        text, part = await sink.add_document(filename, data)
+        return {"type": "text", "text": text.for_model(filename)}, part
 
 
-def replace_limits(images: ImageReader) -> ImageReader:
-    """The same reader for this door's files, which are no larger than MAX_FILE_BYTES."""
+def _with_file_limit(images: ImageReader) -> ImageReader:
+    """The reader, for images of at most MAX_FILE_BYTES."""
     if images.limits.max_bytes <= MAX_FILE_BYTES:
         return images
     return ImageReader(replace(images.limits, max_bytes=MAX_FILE_BYTES))
 
 
-def _kept_of(message: Message, content: str | list[Part]) -> list[Part]:
-    """What a session keeps of a message."""
-    said: list[Part] = [Text(content)] if isinstance(content, str) and content.strip() else []
-    parts = said if isinstance(content, str) else content
+def _stored_parts(message: MessageParam, content: str | list[Part]) -> list[Part]:
+    """A message's parts for the session's history."""
+    if isinstance(content, str):
+        content = [Text(content)] if content.strip() else []
     call_id = message.get("tool_call_id")
     if message.get("role") == "tool" and isinstance(call_id, str):
-        return [ToolResult(call_id, "\n".join(part.text for part in parts if isinstance(part, Text)))]
-    return parts
+        return [ToolResult(call_id, "\n".join(part.text for part in content if isinstance(part, Text)))]
+    return content
 
 
-def _image_part(image: CheckedImage, others: Message) -> Message:
+def _image_param(image: CheckedImage, options: Mapping[str, Any]) -> ContentParam:
     url = f"data:{image.media_type};base64,{base64.b64encode(image.data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url, **others}}
+    return {"type": "image_url", "image_url": {"url": url, **options}}
 
 
-async def _from_data_url(url: str, place: str) -> tuple[str, bytes]:
+async def _decode_data_url(url: str, path: str) -> tuple[str, bytes]:
     """The declared media type and the bytes of a data URL. Raises InvalidRequest, PayloadTooLarge."""
-    head, comma, encoded = url[5:].partition(",")
-    media_type, *options = [each.strip().lower() for each in head.split(";")]
+    head, comma, payload = url[5:].partition(",")
+    media_type, *options = [option.strip().lower() for option in head.split(";")]
     if not comma or "base64" not in options:
-        raise InvalidRequest("A data URL must hold base64: data:<type>;base64,<data>", place)
-    if len(encoded) // 4 * 3 - 2 > MAX_FILE_BYTES:
-        raise PayloadTooLarge(f"The file in {place} {_TOO_LARGE}", code="file_too_large")
+        raise InvalidRequest("A data URL must hold base64: data:<type>;base64,<data>", path)
+    if len(payload) // 4 * 3 - 2 > MAX_FILE_BYTES:
+        raise PayloadTooLarge(f"The file in {path} {_TOO_LARGE}", code="file_too_large")
     try:
-        data = await asyncio.to_thread(base64.b64decode, encoded, validate=True)
+        data = await asyncio.to_thread(base64.b64decode, payload, validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidRequest("The data is not valid base64", place, code="invalid_base64") from None
+        raise InvalidRequest("The data is not valid base64", path, code="invalid_base64") from None
     if len(data) > MAX_FILE_BYTES:
-        raise PayloadTooLarge(f"The file in {place} {_TOO_LARGE}", code="file_too_large")
+        raise PayloadTooLarge(f"The file in {path} {_TOO_LARGE}", code="file_too_large")
     return media_type, data
 
 
-async def _one(data: bytes) -> AsyncIterator[bytes]:
+async def _single_chunk(data: bytes) -> AsyncIterator[bytes]:
     yield data

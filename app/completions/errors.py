@@ -1,4 +1,4 @@
-"""Errors as OpenAI has them, so that its clients raise their own exceptions for them."""
+"""Errors in OpenAI's envelope, as its clients expect them."""
 
 import math
 from collections.abc import Mapping
@@ -7,16 +7,16 @@ from typing import Any
 from app.chat.runs.events import Failed
 from app.edge.operation import ErrorShape
 from app.errors import AppError
-from app.providers.models import Refusal, UpstreamError
+from app.providers.models import ErrorObject, UpstreamError
 
 INVALID = "invalid_request_error"
 _TYPES = {429: "rate_limit_error"}
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded", 504: "timeout"}
-"""OpenAI's own words for what has another in the Open API."""
+"""OpenAI's codes, where the Open API has others."""
 
 
 class InvalidRequest(AppError):
-    """Something in the request that cannot be; `param` names the field."""
+    """An invalid request; `param` names the field."""
 
     status = 400
     code = "invalid_request"
@@ -35,40 +35,34 @@ class ModelNotFound(AppError):
         super().__init__(f"The model `{model[:200]}` does not exist or you do not have access to it.")
 
 
-class ReplyFailed(AppError):
-    """There is no reply; `refusal` is the model server's own account of a request that it refused."""
+class CompletionFailed(AppError):
+    """A failed reply; `refusal` is the model server's own account of a refused request."""
 
-    def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.message, code=failed.code)
-        self.status = failed.status or 502
-        self.refusal = failed.refusal
+    def __init__(self, failure: Failed, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(failure.message, code=failure.code, headers=headers)
+        self.status = failure.status or 502
+        self.refusal = failure.refusal
         if self.status in (429, 503):
-            self.headers["Retry-After"] = str(math.ceil(failed.retry_after or 1))
+            self.headers["Retry-After"] = str(math.ceil(failure.retry_after or 1))
 
-    def with_headers(self, headers: Mapping[str, str]) -> "ReplyFailed":
-        self.headers |= headers
-        return self
-
-
-def failure_of(error: UpstreamError) -> ReplyFailed:
-    """What a caller is told of a call that failed without a run."""
-    return ReplyFailed(Failed("upstream_error", error.message, error.gateway_status, error.retry_after, error.refusal))
+    @classmethod
+    def from_upstream(cls, error: UpstreamError) -> "CompletionFailed":
+        """The failure of a call without a run."""
+        return cls(Failed("upstream_error", error.message, error.gateway_status, error.retry_after, error.refusal))
 
 
 def openai_error(error: AppError, request_id: str) -> Mapping[str, Any]:
-    """OpenAI's envelope. The request's id stands in the header `X-Request-ID`, as it does there."""
+    """OpenAI's envelope. The request's id is in the header `X-Request-ID`, as in OpenAI's own answers."""
     refusal = getattr(error, "refusal", None)
-    if isinstance(refusal, Refusal):
-        said = {"message": refusal.message, "type": refusal.type or INVALID}
-        return {"error": {**said, "param": refusal.param, "code": refusal.code}}
-    return {
-        "error": {
-            "message": error.message,
-            "type": _TYPES.get(error.status, INVALID if error.status < 500 else "server_error"),
-            "param": getattr(error, "param", None),
-            "code": _CODES.get(error.status, error.code),
-        }
-    }
+    if isinstance(refusal, ErrorObject):
+        kind = refusal.type or INVALID
+        return _envelope(refusal.message, kind, refusal.param, refusal.code)
+    kind = _TYPES.get(error.status, INVALID if error.status < 500 else "server_error")
+    return _envelope(error.message, kind, getattr(error, "param", None), _CODES.get(error.status, error.code))
+
+
+def _envelope(message: str, kind: str, param: str | None, code: str | None) -> Mapping[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def _example(status: int, message: str) -> Mapping[str, Any]:

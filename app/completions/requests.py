@@ -1,61 +1,27 @@
-"""A request for a completion, parsed: which conversation it belongs to, what is new in it, and what is passed on."""
+"""Parse OpenAI's request for a completion: its session, its new messages, and the model server's parameters."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from app.chat.commands import INSTRUCTIONS, OnBusy, RetrievalOptions, parse_knowledge, parse_on_busy
+from app.chat.commands import INSTRUCTIONS
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy
 from app.completions.catalog import ROLE_PREFIX
 from app.completions.errors import InvalidRequest, ModelNotFound
+from app.completions.values import CompletionRequest, MessageParam, SessionPolicy
 from app.errors import BadRequest
 
 MAX_NAME_CHARS = 200
 MAX_MESSAGES = 10_000
-OURS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge"})
+OWN_FIELDS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge"})
 """The fields that are read here and not passed on."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-Message = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionPolicy:
-    """How requests that name no session are taken; an empty `default_session` makes them stateless."""
-
-    default_session: str = "api:default"
-    require_session_key: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
-    """One request. `session` is the session's name, None for a stateless request.
-
-    `messages` are what is new in the session, or, stateless, all of them; in a session, `system` stands apart.
-    `params` reach the model server as they are; `role` is a role's id or name.
-    """
-
-    session: str | None
-    messages: Sequence[Message]
-    system: Sequence[Message]
-    params: Mapping[str, Any]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    """The door's own parameters, which hold where neither the request nor a chosen profile says otherwise."""
-    model: str | None = None
-    stream: bool = False
-    on_busy: OnBusy = OnBusy.QUEUE
-    role: str | None = None
-    knowledge: RetrievalOptions | None = None
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether a stream is to end with the usage."""
-        options = self.params.get("stream_options")
-        return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def parse_completion(body: Mapping[str, Any], session_key: str | None, policy: SessionPolicy) -> CompletionRequest:
-    """The request in a JSON object; `session_key` is the header x-session-key. Raises InvalidRequest."""
+    """The request in a JSON object; `session_key` is the header x-session-key.
+
+    Raises InvalidRequest, ModelNotFound for a role without a name.
+    """
     if policy.require_session_key and not (session_key or "").strip():
         raise InvalidRequest("Missing required header: x-session-key", "x-session-key", code="missing_session_key")
     messages = _messages(body.get("messages"))
@@ -78,40 +44,42 @@ def parse_completion(body: Mapping[str, Any], session_key: str | None, policy: S
         session=_session_name(body, session_key),
         messages=messages,
         system=(),
-        params={name: value for name, value in body.items() if name not in OURS},
+        params={name: value for name, value in body.items() if name not in OWN_FIELDS},
         model=name or None if role is None else None,
         stream=bool(stream),
         on_busy=on_busy,
         role=role,
         knowledge=knowledge,
     )
-    return _in_its_conversation(request, policy)
+    return _in_conversation(request, policy)
 
 
-def _in_its_conversation(request: CompletionRequest, policy: SessionPolicy) -> CompletionRequest:
-    several = request.params.get("n") not in (None, 1)
+def _in_conversation(request: CompletionRequest, policy: SessionPolicy) -> CompletionRequest:
+    """The request in its session, with the new messages only; a single message goes to the default session."""
+    has_choices = request.params.get("n") not in (None, 1)
     if request.session is None:
-        one_message = _is_one_message(request.messages) and request.params.get("store") is not False and not several
-        if not (one_message and policy.default_session):
+        single = _is_single_message(request.messages) and request.params.get("store") is not False and not has_choices
+        if not (single and policy.default_session):
             return request
         request = replace(request, session=policy.default_session)
-    if several:
+    if has_choices:
         raise InvalidRequest("n must be 1 in a session, which goes on from one reply", "n")
     roles = [message["role"] for message in request.messages]
-    begins = len(roles) - roles[::-1].index("assistant") if "assistant" in roles else 0
-    new = [message for message in request.messages[begins:] if message["role"] not in INSTRUCTIONS]
-    if not new:
+    start = len(roles) - roles[::-1].index("assistant") if "assistant" in roles else 0
+    messages = [message for message in request.messages[start:] if message["role"] not in INSTRUCTIONS]
+    if not messages:
         raise InvalidRequest("messages must end with a new message of the user's or a tool's", "messages")
     system = [message for message in request.messages if message["role"] in INSTRUCTIONS]
-    return replace(request, messages=new, system=system)
+    return replace(request, messages=messages, system=system)
 
 
-def _is_one_message(messages: Sequence[Message]) -> bool:
-    *before, last = messages
-    return last["role"] == "user" and all(message["role"] in INSTRUCTIONS for message in before)
+def _is_single_message(messages: Sequence[MessageParam]) -> bool:
+    """Whether the one message beside instructions is the user's, and stands at the end."""
+    *history, message = messages
+    return message["role"] == "user" and all(message["role"] in INSTRUCTIONS for message in history)
 
 
-def _messages(value: object) -> list[Message]:
+def _messages(value: object) -> list[MessageParam]:
     if not isinstance(value, list) or not value:
         raise InvalidRequest("messages must be a list with at least one message", "messages")
     if len(value) > MAX_MESSAGES:
@@ -127,19 +95,23 @@ def _messages(value: object) -> list[Message]:
 
 
 def _session_name(body: Mapping[str, Any], session_key: str | None) -> str | None:
-    """The first of the three names that a session can be given by; blank ones are none."""
+    """The first of a session's three possible names in a request; blank ones do not count."""
     session_id, thread_id = body.get("session_id"), body.get("thread_id")
     if not isinstance(session_id, str | None):
         raise InvalidRequest("session_id must be a string", "session_id")
     if isinstance(thread_id, bool) or not isinstance(thread_id, int | str | None):
         raise InvalidRequest("thread_id must be an integer or a string", "thread_id")
-    told = {"session_id": session_id, "x-session-key": session_key, "thread_id": thread_id}
     names = []
-    for param, value in told.items():
+    for param, value in (("session_id", session_id), ("x-session-key", session_key), ("thread_id", thread_id)):
         name = "" if value is None else str(value).strip()
-        if len(name) > MAX_NAME_CHARS:
-            raise InvalidRequest(f"{param} has more than {MAX_NAME_CHARS} characters", param)
-        if _CONTROL.search(name):
-            raise InvalidRequest(f"{param} contains control characters", param)
+        check_param(param, name, MAX_NAME_CHARS)
         names.append(name)
     return next(filter(None, names), None)
+
+
+def check_param(param: str, name: str, max_chars: int) -> None:
+    """Raises InvalidRequest for a name that is too long or holds control characters."""
+    try:
+        check_name(param, name, max_chars)
+    except BadRequest as error:
+        raise InvalidRequest(error.message, param) from None

@@ -1,29 +1,30 @@
-"""Completions: a request of this door as a message to the chat service, which makes the reply."""
+"""Completions: a request in OpenAI's form as a message to the chat service."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from app.auth.models import Principal
-from app.chat.commands import INSTRUCTIONS, ModelTurn, SendRequest
+from app.chat.commands import INSTRUCTIONS, ModelTurn, SendMessage
 from app.chat.parts import Part, PartLimits, Text, ToolResult
 from app.chat.prompt import with_defaults
 from app.chat.service import Accepted, ChatService
 from app.chat.values import API, KEYS_PREFIX
 from app.completions.catalog import ModelCatalog, ModelChoice
-from app.completions.content import ContentReader, DiscardFiles, KeepAsAttachments, PreparedMessages
-from app.completions.errors import InvalidRequest, failure_of
-from app.completions.requests import CompletionRequest
+from app.completions.content import ContentReader, DiscardFiles, FileSink, KeepAsAttachments, TurnContent
+from app.completions.errors import CompletionFailed, InvalidRequest
+from app.completions.values import CompletionRequest, MessageParam
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.reader import DocumentReader
 from app.files.images import ImageReader
 from app.files.service import FileService
 from app.idempotency import Claim
 from app.limits import ConcurrencyLimit
+from app.profiles.models import Profile
 from app.providers.models import UpstreamError
 from app.roles.service import RoleService
 
 
 class CompletionService:
-    """Takes requests in, and starts their runs."""
+    """Accept requests, and start their runs."""
 
     def __init__(
         self,
@@ -48,49 +49,51 @@ class CompletionService:
         self._roles = roles
 
     async def complete(self, principal: Principal, request: CompletionRequest, claim: Claim | None) -> Accepted:
-        """The run that answers the request; a repeat gets the run that the first one started.
+        """Start the run of a request; a repeat gets the first request's run.
 
         Raises what ChatService.send does, ModelNotFound, NotFound for an unknown role, InvalidRequest, and refusals of
         files. When it raises, nothing is left behind.
         """
-        if (first := await self._chat.find_first(principal, claim)) is not None:
-            return first
+        if (repeat := await self._chat.find_first(principal, claim)) is not None:
+            return repeat
         choice = await self._choose(principal, request)
-        if request.session is None:
-            prepared = await self._content.prepare(request.messages, DiscardFiles(self._reader))
-            return await self._chat.send(principal, _stateless(principal, request, choice, prepared), claim)
-        shelf = KeepAsAttachments(self._files, self._documents, principal)
+        sink: FileSink = DiscardFiles(self._reader)
+        if request.session is not None:
+            sink = KeepAsAttachments(self._files, self._documents, principal)
         accepted = None
         try:
-            prepared = await self._content.prepare(request.messages, shelf)
-            self._check_length(prepared.parts)
-            accepted = await self._chat.send(principal, _in_session(principal, request, choice, prepared), claim)
+            content = await self._content.read(request.messages, sink)
+            if request.session is not None:
+                self._check_length(content.parts)
+            accepted = await self._chat.send(principal, _message(principal, request, choice, content), claim)
         finally:
             if accepted is None or accepted.repeated:
-                await shelf.discard()
+                await sink.undo()
         return accepted
 
     async def _choose(self, principal: Principal, request: CompletionRequest) -> ModelChoice:
         if request.role is None:
             return await self._catalog.choose(request.model)
-        unbound = principal.username is None
-        role = await self._roles.get_for_use(request.role, creator_of(principal), everyones=unbound)
+        is_unbound = principal.username is None
+        role = await self._roles.get_for_use(request.role, creator_of(principal), any_owner=is_unbound)
         if request.model is None and role.config_id is not None:
             return self._catalog.profile(role.config_id)
         return await self._catalog.choose(request.model)
 
     async def embed(self, principal: Principal, model: str, body: dict[str, object]) -> bytes:
-        """What the model server answers to a request for embeddings. Raises ModelNotFound, ReplyFailed,
-        TooManyRequests."""
+        """The model server's answer to a request for embeddings.
+
+        Raises ModelNotFound, CompletionFailed, TooManyRequests.
+        """
         choice = await self._catalog.choose(model)
         provider = self._catalog.provider_of(choice)
-        place = self._runs.take(principal.key_id)
+        slot = self._runs.take(principal.key_id)
         try:
             return await provider.call("/embeddings", {**body, "model": choice.model or provider.default_model})
         except UpstreamError as error:
-            raise failure_of(error) from error
+            raise CompletionFailed.from_upstream(error) from error
         finally:
-            place.release()
+            slot.release()
 
     def _check_length(self, parts: list[Part]) -> None:
         chars = sum(len(part.text) for part in parts if isinstance(part, Text | ToolResult))
@@ -100,58 +103,47 @@ class CompletionService:
 
 
 def creator_of(principal: Principal) -> str:
-    """Whose sessions a key's are in the Open API."""
+    """The creator of a key's sessions, as the Open API shows them."""
     return principal.username or f"api:{principal.name}"
 
 
 def session_id_of(principal: Principal, name: str) -> str:
-    """The session that a key means by a name; another key means another session by it."""
+    """The id of a key's session; each key has names of its own."""
     return f"{KEYS_PREFIX}{principal.key_id}:{name}"
 
 
-def _in_session(
-    principal: Principal, request: CompletionRequest, choice: ModelChoice, prepared: PreparedMessages
-) -> SendRequest:
-    assert request.session is not None
-    turn = ModelTurn(prepared.messages, request.system, request.params)
-    return SendRequest(
+def _message(
+    principal: Principal, request: CompletionRequest, choice: ModelChoice, content: TurnContent
+) -> SendMessage:
+    name = request.session
+    return SendMessage(
         username=creator_of(principal),
-        parts=tuple(prepared.parts),
-        session_id=session_id_of(principal, request.session),
+        parts=() if name is None else tuple(content.parts),
+        session_id=None if name is None else session_id_of(principal, name),
         provider_id=choice.provider_id,
         model=choice.model,
         config_id=choice.config_id,
         streaming=request.stream,
         on_busy=request.on_busy,
         platform_id=API,
-        turn=turn,
+        turn=_turn(request, choice.profile, content.messages),
+        stateless=name is None,
         role=request.role,
         knowledge=request.knowledge,
     )
 
 
-def _stateless(
-    principal: Principal, request: CompletionRequest, choice: ModelChoice, prepared: PreparedMessages
-) -> SendRequest:
-    """The messages as they are; a profile that was asked for by its name brings what the request does not say."""
-    turn = ModelTurn(prepared.messages, params=with_defaults(request.params, request.defaults))
-    if (profile := choice.profile) is not None:
-        instructed = any(message["role"] in INSTRUCTIONS for message in request.messages)
-        prompt = [{"role": "system", "content": profile.system_prompt}]
-        turn = replace(
-            turn,
-            system=prompt if profile.system_prompt and not instructed else (),
-            params=with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
-        )
-    return SendRequest(
-        username=creator_of(principal),
-        parts=(),
-        provider_id=choice.provider_id,
-        model=choice.model,
-        config_id=choice.config_id,
-        streaming=request.stream,
-        turn=turn,
-        stateless=True,
-        role=request.role,
-        knowledge=request.knowledge,
+def _turn(request: CompletionRequest, profile: Profile | None, messages: Sequence[MessageParam]) -> ModelTurn:
+    """The turn; without a session, the requested profile adds instructions and parameters of its own."""
+    if request.session is not None:
+        return ModelTurn(messages, request.system, request.params)
+    if profile is None:
+        return ModelTurn(messages, params=with_defaults(request.params, request.defaults))
+    has_instructions = any(message["role"] in INSTRUCTIONS for message in request.messages)
+    return ModelTurn(
+        messages,
+        [{"role": "system", "content": profile.system_prompt}]
+        if profile.system_prompt and not has_instructions
+        else (),
+        with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
     )

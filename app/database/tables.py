@@ -1,10 +1,14 @@
 """What all tables have in common: their base, and the types that both databases share."""
 
+import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
+from functools import cache
+from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, Row
+from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Insert, Integer, MetaData, Row
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -31,16 +35,10 @@ class Base(DeclarativeBase):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept as UTC; SQLite forgets time zones, so it is put back on the way out."""
+    """A datetime in UTC. SQLite stores no time zone, so that values must be in UTC, and get it back when read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -51,3 +49,23 @@ class UtcDateTime(TypeDecorator[datetime]):
 def value_of(kind: type[T], row: Row[*tuple[object, ...]]) -> T:
     """Make a value of `kind`, a struct whose fields are named for the row's columns."""
     return msgspec.convert(row._mapping, kind, from_attributes=True)
+
+
+def insert_if_absent(connection: Connection, table: type[Base], values: Mapping[str, Any]) -> bool:
+    """Insert a row, unless one with the same key exists or is being inserted; whether it was inserted."""
+    return connection.execute(_insert_if_absent(connection.dialect.name, table), values).rowcount == 1
+
+
+@cache
+def _insert_if_absent(dialect: str, table: type[Base]) -> Insert:
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
+ENGINE_OPTIONS: Final[Mapping[str, Any]] = {
+    "json_serializer": json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode,
+    "json_deserializer": msgspec.json.decode,
+    "hide_parameters": True,  # they are what people wrote
+}
+"""What every engine is made with."""

@@ -1,58 +1,149 @@
-"""Quart without what Palaver has no use for, and every request would pay for."""
+"""The Quart application, with back-pressure for request bodies: what nobody reads is not fetched from the socket.
 
-from collections.abc import Callable
+Quart takes a body from the server as fast as it arrives and keeps it until it is read, so a sender faster than the
+storage fills the memory. And when a server answers early and closes, the sender's system discards the answer with the
+reset connection. Both are solved here, for every door.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from contextlib import suppress
 from typing import Any
 
-from quart import Quart
+from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
+from quart import Quart, Request
+from quart.asgi import ASGIHTTPConnection
 from quart.routing import QuartMap
-from quart.sessions import NullSession, SessionInterface
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
+BUFFERED_BYTES = 256 * 1024
+# How long an early answer waits for a sender that is still sending. What it sends is discarded.
+LINGER_SECONDS = 2.0
 
-class NoSessions(SessionInterface):
-    """Callers show a key with each request: there are no cookies to look for."""
 
-    def __init__(self) -> None:
-        self._none = NullSession()
+class BoundedBody:
+    """A request body that holds about BUFFERED_BYTES for its reader; a whole one is collected as it is read.
 
-    async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> NullSession:
-        return self._none
+    It has the interface of `quart.wrappers.request.Body`. Readers bound what they read, so there is no limit here.
+    """
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._is_discarded = False
+        self._readable = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._complete = asyncio.Event()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await self._readable.wait()
+        if not self._pieces:
+            raise StopAsyncIteration
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self.clear()
+        if not self.is_complete:
+            self._readable.clear()
+        self._has_room.set()
+        return data
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        return self._read().__await__()
+
+    async def _read(self) -> bytes:
+        return b"".join([piece async for piece in self])
+
+    def append(self, data: bytes) -> None:
+        if not data or self._is_discarded:
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        self._readable.set()
+        if self._size >= BUFFERED_BYTES:
+            self._has_room.clear()
+
+    def set_complete(self) -> None:
+        self._complete.set()
+        self._readable.set()
+        self._has_room.set()
+
+    def set_result(self, data: bytes) -> None:
+        self.append(data)
+        self.set_complete()
+
+    def clear(self) -> None:
+        self._pieces = []
+        self._size = 0
+
+    def discard(self) -> None:
+        """Drop what is still to come."""
+        self._is_discarded = True
+        self._has_room.set()
+
+    @property
+    def is_complete(self) -> bool:
+        return self._complete.is_set()
+
+    async def wait_for_room(self) -> None:
+        await self._has_room.wait()
+
+    async def wait_complete(self) -> None:
+        await self._complete.wait()
+
+
+class BoundedRequest(Request):
+    body_class = BoundedBody  # type: ignore[assignment]  # has the interface, and none of the implementation
+    body: BoundedBody  # type: ignore[assignment]
+
+
+class BoundedConnection(ASGIHTTPConnection):
+    """Receives a body while there is room for it, and lets the sender finish before an early answer ends."""
+
+    async def handle_messages(self, request: BoundedRequest, receive: ASGIReceiveCallable) -> None:  # type: ignore[override]
+        async def receive_into_room() -> ASGIReceiveEvent:
+            await request.body.wait_for_room()
+            return await receive()
+
+        await super().handle_messages(request, receive_into_room)
+
+    async def handle_request(self, request: BoundedRequest, send: ASGISendCallable) -> None:  # type: ignore[override]
+        body = request.body
+
+        async def send_and_linger(event: ASGISendEvent) -> None:
+            if event["type"] == "http.response.start":
+                # A pause would hide from now on that the sender has left, which is received after its body.
+                body.discard()
+            elif event["type"] == "http.response.body" and not event["more_body"]:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER_SECONDS):
+                        await body.wait_complete()
+            await send(event)
+
+        await super().handle_request(request, send_and_linger)
 
 
 class AnyHostMap(QuartMap):
-    """Rules that hold under every name the server is reached by: `Host` need not be understood to find one."""
+    """Routes for any `Host`: Quart answers one that is no valid name with a 500 before the first hook runs."""
 
     def bind_to_request(
         self, request: BaseRequestWebsocket, subdomain: str | None, server_name: str | None
     ) -> MapAdapter:
-        return MapAdapter(
-            self,
-            server_name or "",  # stands in redirects only, of which there are none
-            request.root_path,
-            subdomain or self.default_subdomain,
-            request.scheme,
-            request.path,
-            request.method,
-        )
+        return self.bind("localhost", request.root_path, subdomain, request.scheme, request.method, request.path)
 
 
 class Application(Quart):
-    """A Quart application for many small requests."""
+    """Quart with back-pressure for request bodies. Views set the limits of body and time that Quart sets for all."""
 
-    session_interface = NoSessions()  # type: ignore[assignment]  # Quart does not say which type it may have
+    request_class = BoundedRequest
+    asgi_http_class = BoundedConnection
     url_map_class = AnyHostMap
 
     def __init__(self, import_name: str) -> None:
-        self._coroutine_functions: set[Callable[..., Any]] = set()
         super().__init__(import_name, static_folder=None)
+        self.config["MAX_CONTENT_LENGTH"] = None
+        self.config["RESPONSE_TIMEOUT"] = None
         self.url_map.merge_slashes = False  # ids may hold two slashes, and no path is answered with a redirect
-
-    def ensure_async(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """As Quart does, which looks at every hook and view of every request anew."""
-        if func in self._coroutine_functions:
-            return func
-        ensured: Callable[..., Any] = super().ensure_async(func)
-        if ensured is func:
-            self._coroutine_functions.add(func)
-        return ensured

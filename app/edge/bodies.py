@@ -1,12 +1,13 @@
 """JSON request bodies: bounded in size and depth, and an object each."""
 
+import asyncio
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 from quart import request
-from werkzeug.exceptions import RequestEntityTooLarge as BodyTooLarge
+from werkzeug.exceptions import RequestTimeout
 
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
@@ -33,12 +34,12 @@ async def json_object(limit: int | None = None) -> dict[str, Any]:
     """
     if not request.is_json:
         raise UnsupportedMediaType("Content-Type must be application/json")
-    return parse_json_object(await _body(limit))
+    return parse_json_object(await _read_body(limit))
 
 
 async def optional_json_object(limit: int | None = None) -> dict[str, Any]:
     """As `json_object`, and empty for a request without a body, which needs no content type then."""
-    body = await _body(limit)
+    body = await _read_body(limit)
     if not body:
         return {}
     if not request.is_json:
@@ -46,15 +47,24 @@ async def optional_json_object(limit: int | None = None) -> dict[str, Any]:
     return parse_json_object(body)
 
 
-async def _body(limit: int | None) -> bytes:
+async def _read_body(limit: int | None) -> bytes:
     limit = limit or service(BodyLimit).bytes
-    request.max_content_length = limit
     if (request.content_length or 0) > limit:
-        raise PayloadTooLarge(f"The request body is larger than {limit} bytes")
+        raise _too_large(limit)
+    body = bytearray()
     try:
-        return cast(bytes, await request.get_data(cache=False))
-    except BodyTooLarge:
-        raise PayloadTooLarge(f"The request body is larger than {limit} bytes") from None
+        async with asyncio.timeout(request.body_timeout):
+            async for piece in request.body:
+                body += piece
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise RequestTimeout from None
+    return bytes(body)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The request body is larger than {limit} bytes")
 
 
 def parse_json_object(text: bytes | str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Server-Sent Events: frames, heartbeats, and the response that carries them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from quart import Response
 
@@ -15,11 +15,14 @@ HEADERS = {
 }
 
 
-def frame(data: bytes, event_id: int | None = None) -> bytes:
-    """One event. `data` is a line of JSON; `event_id` is what `Last-Event-ID` will bring back."""
-    if event_id is None:
-        return b"data: %b\n\n" % data
-    return b"id: %d\ndata: %b\n\n" % (event_id, data)
+def frame(data: bytes) -> bytes:
+    """One event; `data` is a line of JSON."""
+    return b"data: %b\n\n" % data
+
+
+def numbered_frames(events: Iterable[tuple[int, bytes]]) -> bytes:
+    """Events with their ids, which `Last-Event-ID` brings back; each with a line of JSON."""
+    return b"".join([b"id: %d\ndata: %b\n\n" % event for event in events])
 
 
 def stream_response(frames: AsyncIterator[bytes], headers: dict[str, str] | None = None) -> Response:

@@ -1,1 +1,1 @@
-"""Attachments: bytes in, their kind found out, bytes out."""
+"""Attachments: uploads, their types, downloads, and what models get of them."""

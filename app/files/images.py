@@ -1,4 +1,4 @@
-"""Images on their way to a model: what they are by their content, whole, and no larger than is wanted.
+"""Images for a model: checked by their content, and scaled down to a limit.
 
 Pillow works in threads and lets the event loop run meanwhile; it is imported with the first image.
 """
@@ -19,7 +19,7 @@ WORKERS: Final = 2
 """Images decoded at once: each takes up to four bytes a pixel."""
 QUALITY: Final = 90
 
-# MPO is what some telephones call a JPEG with a second picture behind it, which models' servers do not mind.
+# MPO is a JPEG with a second picture behind it, as some telephones make them; model servers accept it.
 _MEDIA_TYPES: Final = {
     "PNG": "image/png",
     "JPEG": "image/jpeg",
@@ -31,10 +31,10 @@ _MEDIA_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Above `max_bytes` and `max_pixels` an image is refused, without being decoded.
+    """Limits of an image. Above `max_bytes` and `max_pixels` it is refused, without being decoded.
 
-    One whose longer side is above `max_side` pixels is `scale`d down to it, or `refuse`d, by `oversized`. Of an
-    animation the `first` picture is taken, or it is `refuse`d, by `animated`.
+    `oversized` says what to do when its longer side is above `max_side` pixels: `scale` it down, or `refuse` it.
+    `animated` does so for animations: take the `first` picture, or `refuse` it.
     """
 
     max_bytes: int = 10 * 1024**2
@@ -46,7 +46,7 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
-    """An image that can be decoded; `data` is the sender's own unless it was `changed`."""
+    """A decodable image; `data` is the sender's own unless it was `changed`."""
 
     data: bytes
     media_type: str
@@ -56,23 +56,23 @@ class CheckedImage:
 
 
 class ImageReader:
-    """Checks images, and makes them fit, at most WORKERS at once."""
+    """Checks images and makes them fit, at most WORKERS at once."""
 
     def __init__(self, limits: ImageLimits | None = None) -> None:
         self.limits = limits or ImageLimits()
-        self._places = asyncio.Semaphore(WORKERS)
+        self._slots = asyncio.Semaphore(WORKERS)
 
     async def check(self, data: bytes, filename: str) -> CheckedImage:
-        """The image in `data`. Raises ImageRefused."""
+        """Check the image in `data`. Raises ImageRefused."""
         if len(data) > self.limits.max_bytes:
             explanation = f"it is larger than {self.limits.max_bytes:,} bytes"
             raise ImageRefused(filename, Reason.TOO_LARGE, explanation)
-        async with self._places:
+        async with self._slots:
             return await asyncio.to_thread(check_image, data, filename, self.limits)
 
 
 def check_image(data: bytes, filename: str, limits: ImageLimits) -> CheckedImage:
-    """The same, in this thread. Raises ImageRefused."""
+    """Check an image in this thread. Raises ImageRefused."""
     from PIL import Image
 
     def refused(reason: Reason, explanation: str) -> ImageRefused:
@@ -135,7 +135,7 @@ def looks_like_image(data: bytes) -> bool:
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the head of a WebP file."""
+    """The width and height in the head of a WebP file."""
     if not data.startswith(b"RIFF") or len(data) < 30:
         return None
     head = data[20:30]

@@ -1,4 +1,4 @@
-"""Taking a file in: while one block is hashed and written by other threads, the next one is collected."""
+"""Intake of a file: the next block is collected while threads hash and write the one before."""
 
 import asyncio
 import codecs
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from app.errors import PayloadTooLarge
-from app.files.sinks import Sink
+from app.files.sinks import Sink, until_done
 from app.files.sniffing import HEAD_BYTES
 
 BLOCK_BYTES: Final = 1024 * 1024
@@ -17,7 +17,7 @@ SMALL_BYTES: Final = 64 * 1024
 
 
 class Digest:
-    """What is learned of a file while its bytes pass: size, SHA-256, its first bytes, whether it is UTF-8."""
+    """Size, SHA-256, first bytes and encoding of a file, collected while its bytes pass."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -50,43 +50,44 @@ class Digest:
 
 
 async def take_in(chunks: AsyncIterator[bytes], digest: Digest, sink: Sink, limit: int) -> None:
-    """Give all chunks to the digest and the sink, in blocks of BLOCK_BYTES: one is on its way, one is being filled.
+    """Give all chunks to the digest and the sink in blocks of BLOCK_BYTES: one is stored while the next one is filled.
 
-    Nothing is on its way any more when this returns or raises: PayloadTooLarge above `limit` bytes, StorageUnavailable,
+    Nothing is under way any more when this returns or raises: PayloadTooLarge above `limit` bytes, StorageUnavailable,
     or what `chunks` raises.
     """
-    filling, resting = _new_block(), _new_block()
-    held = size = 0
-    on_its_way: asyncio.Task[None] | None = None
+    block, spare_block = _new_block(), _new_block()
+    length = size = 0
+    storing: asyncio.Task[None] | None = None
     try:
         async for chunk in chunks:
             size += len(chunk)
             if size > limit:
                 raise PayloadTooLarge(f"The file is larger than {limit} bytes")
-            rest = memoryview(chunk)
-            while rest:
-                taken, rest = rest[: BLOCK_BYTES - held], rest[BLOCK_BYTES - held :]
-                filling[held : held + len(taken)] = taken
-                held += len(taken)
-                if held == BLOCK_BYTES:
-                    if on_its_way is not None:
-                        await on_its_way
-                    on_its_way = asyncio.create_task(_store(filling, digest, sink))
-                    filling, resting, held = resting, filling, 0
-        if on_its_way is not None:
-            await on_its_way
-        if held:
-            await _store(filling[:held], digest, sink)
+            view = memoryview(chunk)
+            while view:
+                piece = view[: BLOCK_BYTES - length]
+                block[length : length + len(piece)] = piece
+                length += len(piece)
+                view = view[len(piece) :]
+                if length == BLOCK_BYTES:
+                    if storing is not None:
+                        await storing
+                    storing = asyncio.create_task(_store(block, digest, sink))
+                    block, spare_block, length = spare_block, block, 0
+        if storing is not None:
+            await storing
+        if length:
+            await _store(block[:length], digest, sink)
     finally:
-        if on_its_way is not None:
-            await _to_its_end(on_its_way)
+        if storing is not None:
+            await until_done(storing)
 
 
 def _new_block() -> memoryview:
-    """Memory of BLOCK_BYTES that takes none until it is written to, so that small files need no more than they are.
+    """Memory for one block, given by the system page by page as it is written to: small files need no more.
 
-    It is filled again and again: to hold each block in memory of its own is to be given that memory by the system page
-    by page, which costs more than all the copying.
+    It is filled again and again. New memory for each block would be given page by page each time, which costs more than
+    all the copying.
     """
     return memoryview(mmap.mmap(-1, BLOCK_BYTES))
 
@@ -100,18 +101,4 @@ async def _store(block: memoryview, digest: Digest, sink: Sink) -> None:
     try:
         await sink.write(block)
     finally:
-        await _to_its_end(hashing)
-
-
-async def _to_its_end(future: asyncio.Future[None]) -> None:
-    """Wait until it is over, however it ends; when cancelled, wait all the same and pass the cancellation on then."""
-    cancelled = False
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError:
-            cancelled = True
-    if not future.cancelled():
-        future.exception()  # seen: who waits for it in earnest has been told
-    if cancelled:
-        raise asyncio.CancelledError
+        await until_done(hashing)

@@ -1,10 +1,10 @@
-"""Attachments as they are stored, and as the rest of Palaver sees them."""
+"""Attachments and their texts: the tables, and the value for the rest of Palaver."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,7 +14,7 @@ MAX_FILENAME_CHARS = 255
 
 
 class Kind(StrEnum):
-    """What an attachment is to a chat: the seed's words (`record` is sound)."""
+    """An attachment's kind in a chat, in the API's words (`record` is sound)."""
 
     IMAGE = "image"
     RECORD = "record"
@@ -45,9 +45,9 @@ class AttachmentRow(Base):
 
 
 class AttachmentTextRow(Base):
-    """What was made of an attachment that is a document: its text, or the reason why there is none.
+    """The text of an attachment that is a document, or the reason for its refusal.
 
-    `made_by` names the reader's version and limits: a text of another make counts for nothing. `details` is an
+    `made_by` names the reader's version and limits: texts of another make are not used. `details` is an
     ExtractedText without its text when `reason` is None; else `reason` and `text` are a refusal's and its explanation.
     """
 
@@ -63,9 +63,8 @@ class AttachmentTextRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """An attachment without its bytes; `storage_key` is for the storage only and is shown to nobody."""
+class Attachment(msgspec.Struct, frozen=True):
+    """An attachment without its bytes; `storage_key` is for the storage only, and never shown."""
 
     id: str
     filename: str

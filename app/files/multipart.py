@@ -1,13 +1,14 @@
-"""The one file of a multipart form, read as it arrives: nothing is spooled, and nothing is read that will not be used.
+"""Multipart bodies, read part by part as they arrive: nothing is spooled.
 
-`python-multipart` is pushed what the socket gives and calls back with what it finds; this turns it round, into an
-iterator that is pulled, so that a slow storage slows the sender down.
+`python-multipart` is fed what the socket gives and calls back with what is in it. Here, parts are pulled
+instead, so that a slow storage slows the sender down.
 """
 
 import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,12 +17,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.errors import AppError, BadRequest, PayloadTooLarge, UnsupportedMediaType
 
-MAX_PARTS = 20
 MAX_HEADERS = 8
 MAX_HEADER_BYTES = 4096
-# What may come around the file: boundaries, headers, small fields.
-MAX_OVERHEAD_BYTES = 64 * 1024
 IDLE_SECONDS = 60.0
+# RFC 7578 forbids this form, and there are clients that send nothing better for what is not ASCII.
+_EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"\s]+)", re.IGNORECASE)
 
 
 class UploadStalled(AppError):
@@ -31,76 +31,23 @@ class UploadStalled(AppError):
     code = "request_timeout"
 
 
-async def next_piece(body: AsyncIterator[bytes]) -> bytes | None:
-    """What comes next of a body; None at its end. Raises UploadStalled."""
-    try:
-        async with asyncio.timeout(IDLE_SECONDS):
-            return await anext(body, None)
-    except TimeoutError:
-        raise UploadStalled("The request did not arrive in time") from None
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The head of a part; `filename` is None for a plain field."""
+
+    name: str
+    filename: str | None
 
 
-class FormFile:
-    """The file of the field `name` in the multipart body that `body` yields.
+class MultipartReader:
+    """The parts of a multipart body, at most `max_parts`; `pieces` yields the body.
 
-    `open` reads up to the file and gives its name, `chunks` gives its bytes and reads the body to its end. At most
-    `limit` bytes of file are looked at. Both raise BadRequest for a form that is malformed or ends too early,
-    PayloadTooLarge, UploadStalled, and UnsupportedMediaType for what is no form.
+    Raises BadRequest for a form that is malformed or ends too early, UnsupportedMediaType for another content type, and
+    what `pieces` raises.
     """
 
-    def __init__(self, name: str, content_type: str | None, body: AsyncIterator[bytes], limit: int) -> None:
-        self._name = name
-        self._body = body
-        self._allowance = limit + MAX_OVERHEAD_BYTES
-        self._parser = self._make_parser(content_type)
-        self._headers: dict[bytes, bytes] = {}
-        self._header_name = b""
-        self._header_value = b""
-        self._parts = 0
-        self._filename: str | None = None
-        self._inside = False
-        self._found = False
-        self._ended = False
-        self._pieces: deque[bytes] = deque()
-
-    async def open(self) -> str:
-        """The file's name as the sender gave it. Raises BadRequest `Missing key: <field>` when there is no file."""
-        while not self._found and await self._feed():
-            pass
-        if self._filename is None:
-            raise self._missing()
-        return self._filename
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The file's bytes, once."""
-        more = True
-        while more:
-            while self._pieces:
-                yield self._pieces.popleft()
-            more = await self._feed()
-        while self._pieces:
-            yield self._pieces.popleft()
-
-    async def _feed(self) -> bool:
-        """Give the parser what comes next; False at the end of the body."""
-        data = await next_piece(self._body)
-        if data is None:
-            if self._parts and not self._ended:
-                raise malformed("it ends too early")
-            return False
-        self._allowance -= len(data)
-        if self._allowance < 0:
-            raise PayloadTooLarge("The request body is too large")
-        try:
-            self._parser.write(data)
-        except FormParserError:
-            raise malformed("it is not valid multipart/form-data") from None
-        return True
-
-    def _make_parser(self, content_type: str | None) -> MultipartParser:
+    def __init__(self, content_type: str | None, pieces: AsyncIterator[bytes], max_parts: int) -> None:
         media_type, options = parse_options_header(content_type)
-        if media_type in (b"", b"application/x-www-form-urlencoded"):
-            raise self._missing()
         if media_type != b"multipart/form-data":
             raise UnsupportedMediaType("Content-Type must be multipart/form-data")
         boundary = options.get(b"boundary", b"")
@@ -116,15 +63,54 @@ class FormFile:
             "on_part_end": self._on_part_end,
             "on_end": self._on_end,
         }
-        return MultipartParser(boundary, callbacks, max_header_count=MAX_HEADERS, max_header_size=MAX_HEADER_BYTES)
+        self._parser = MultipartParser(
+            boundary, callbacks, max_header_count=MAX_HEADERS, max_header_size=MAX_HEADER_BYTES
+        )
+        self._pieces = pieces
+        self._max_parts = max_parts
+        self._part_count = 0
+        self._headers: dict[bytes, bytes] = {}
+        self._header_name = self._header_value = b""
+        # What was in the last piece, in its order: heads of parts, their data, b"" where a part ends, and a fault.
+        self._events: deque[Part | bytes | BadRequest] = deque()
+        self.is_complete = False
+        """Whether the closing boundary has come."""
 
-    def _missing(self) -> BadRequest:
-        return BadRequest(f"Missing key: {self._name}", code="missing_key")
+    async def next_part(self) -> Part | None:
+        """The head of the next part, or None at the end of the body. Skips the unread rest of the part before."""
+        while (event := await self._next_event()) is not None:
+            if isinstance(event, Part):
+                return event
+        return None
+
+    async def data(self) -> AsyncIterator[bytes]:
+        """The data of the current part, once."""
+        while isinstance(event := await self._next_event(), bytes) and event:
+            yield event
+
+    async def _next_event(self) -> Part | bytes | None:
+        """The next head, data or end of a part; None at the end of the body."""
+        while not self._events:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                if self._part_count and not self.is_complete:
+                    raise malformed("it ends too early")
+                return None
+            try:
+                self._parser.write(piece)
+            except FormParserError:
+                self._events.append(malformed("it is not valid multipart/form-data"))
+            except BadRequest as error:
+                self._events.append(error)
+        event = self._events.popleft()
+        if isinstance(event, BadRequest):
+            raise event
+        return event
 
     def _on_part_begin(self) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise malformed(f"it has more than {MAX_PARTS} parts")
+        self._part_count += 1
+        if self._part_count > self._max_parts:
+            raise malformed(f"it has more than {self._max_parts} parts")
         self._headers.clear()
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -140,37 +126,48 @@ class FormFile:
     def _on_headers_finished(self) -> None:
         disposition = self._headers.get(b"content-disposition", b"")
         _, options = parse_options_header(disposition)
-        if not self._found and options.get(b"name") == self._name.encode():
-            self._filename = extended_filename(disposition) or decoded(options.get(b"filename"))
-            self._found = self._inside = self._filename is not None
+        filename = _extended_filename(disposition) or _decoded(options.get(b"filename"))
+        self._events.append(Part(_decoded(options.get(b"name")) or "", filename))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._inside:
-            self._pieces.append(data if end - start == len(data) else data[start:end])
+        self._events.append(data if end - start == len(data) else data[start:end])
 
     def _on_part_end(self) -> None:
-        self._inside = False
+        self._events.append(b"")
 
     def _on_end(self) -> None:
-        self._ended = True
+        self.is_complete = True
 
 
-# RFC 7578 forbids this form, and there are clients that send nothing better for what is not ASCII.
-_EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"\s]+)", re.IGNORECASE)
+async def arriving(body: AsyncIterator[bytes], max_bytes: int, refusal: str) -> AsyncIterator[bytes]:
+    """The pieces of a body. Raises UploadStalled, and PayloadTooLarge with the text `refusal`."""
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                piece = await anext(body, None)
+        except TimeoutError:
+            raise UploadStalled("The request did not arrive in time") from None
+        if piece is None:
+            return
+        size += len(piece)
+        if size > max_bytes:
+            raise PayloadTooLarge(refusal)
+        yield piece
 
 
-def extended_filename(disposition: bytes) -> str | None:
-    found = _EXTENDED_FILENAME.search(disposition)
-    return None if found is None else unquote(found[2].decode("latin-1"), found[1].decode(), "replace")
+def malformed(reason: str) -> BadRequest:
+    return BadRequest(f"The form cannot be read: {reason}", code="invalid_form")
 
 
-def decoded(value: bytes | None) -> str | None:
+def _extended_filename(disposition: bytes) -> str | None:
+    match = _EXTENDED_FILENAME.search(disposition)
+    return None if match is None else unquote(match[2].decode("latin-1"), match[1].decode(), "replace")
+
+
+def _decoded(value: bytes | None) -> str | None:
     # Browsers and libraries send names in UTF-8; some old ones in Latin-1.
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
         return None if value is None else value.decode("latin-1")
-
-
-def malformed(why: str) -> BadRequest:
-    return BadRequest(f"The form cannot be read: {why}", code="invalid_form")

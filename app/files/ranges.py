@@ -1,4 +1,8 @@
-"""Conditional and range requests, as RFC 9110 wants them (sections 13.2.2 and 14.2)."""
+"""Conditional and range requests by RFC 9110 (sections 13.2.2 and 14.2).
+
+Quart's `make_conditional` does not serve: it reads a stream into memory to cut it, refuses several ranges and suffixes
+longer than the file, evaluates `Range` before `If-None-Match`, and does not know `If-Unmodified-Since`.
+"""
 
 import re
 from dataclasses import dataclass
@@ -8,27 +12,19 @@ from werkzeug.datastructures import Headers, Range
 from werkzeug.http import parse_date, parse_etags, parse_if_range_header, parse_range_header
 
 from app.errors import AppError, RangeNotSatisfiable
+from app.files.models import Attachment
 
 
 class PreconditionFailed(AppError):
-    """The caller wants it only as it is no longer, or never was."""
+    """A precondition of the request does not hold."""
 
     status = 412
     code = "precondition_failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Representation:
-    """What the path has now: a strong `etag` without its quotes, when it changed, its size in bytes."""
-
-    etag: str
-    modified: datetime
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
 class Selection:
-    """What to answer with: `status` 200 (all), 206 (a part) or 304 (nothing new), and the bytes `start` to `end`."""
+    """The answer: `status` 200 (all), 206 (a part) or 304 (not modified), and the bytes `start` to `end`."""
 
     status: int
     start: int
@@ -38,29 +34,29 @@ class Selection:
         return f"bytes {self.start}-{self.end - 1}/{size}"
 
 
-def select(method: str, headers: Headers, present: Representation) -> Selection:
-    """What a GET or HEAD with these headers gets of `present`. Raises PreconditionFailed, RangeNotSatisfiable."""
-    modified = present.modified.replace(microsecond=0)  # dates in HTTP know no less
+def select(method: str, headers: Headers, attachment: Attachment) -> Selection:
+    """Select the bytes for a GET or HEAD. Raises PreconditionFailed, RangeNotSatisfiable."""
+    modified = attachment.created_at.replace(microsecond=0)  # HTTP dates have whole seconds
     if "If-Match" in headers:
-        if not parse_etags(headers["If-Match"]).contains(present.etag):
+        if not parse_etags(headers["If-Match"]).contains(attachment.sha256):
             raise PreconditionFailed("The attachment is not the one that If-Match names")
     elif (date := parse_date(headers.get("If-Unmodified-Since"))) is not None and modified > date:
         raise PreconditionFailed("The attachment has changed since the time in If-Unmodified-Since")
     if "If-None-Match" in headers:
-        if parse_etags(headers["If-None-Match"]).contains_weak(present.etag):
+        if parse_etags(headers["If-None-Match"]).contains_weak(attachment.sha256):
             return Selection(304, 0, 0)
     elif (date := parse_date(headers.get("If-Modified-Since"))) is not None and modified <= date:
         return Selection(304, 0, 0)
-    whole = Selection(200, 0, present.size)
-    wanted = headers.get("Range")
-    if method != "GET" or wanted is None or not _if_range_holds(headers.get("If-Range"), present.etag, modified):
-        return whole
-    if re.fullmatch(r"\s*bytes\s*=\s*-0+\s*", wanted, re.IGNORECASE):
-        raise _not_satisfiable(present.size)  # the last 0 bytes: werkzeug does not know what to make of them
-    ranges = parse_range_header(wanted)
+    complete = Selection(200, 0, attachment.size)
+    if method != "GET" or not _if_range_holds(headers.get("If-Range"), attachment.sha256, modified):
+        return complete
+    value = headers.get("Range", "")
+    if re.fullmatch(r"\s*bytes\s*=\s*-0+\s*", value, re.IGNORECASE):
+        raise _not_satisfiable(attachment.size)  # the last 0 bytes, which werkzeug does not parse
+    ranges = parse_range_header(value)
     if ranges is None or ranges.units != "bytes" or len(ranges.ranges) != 1:
-        return whole  # what cannot be understood, or would take many parts to answer, is as if it were not there
-    return _part(ranges, present.size)
+        return complete  # ranges that are unknown, or would need a multipart answer, are ignored
+    return _part(ranges, attachment.size)
 
 
 def _if_range_holds(value: str | None, etag: str, modified: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Files that were taken in, but cannot be put before a model: the errors say which file, and why."""
+"""Errors for stored files that cannot be given to a model: which file, and why."""
 
 from app.errors import AppError
 from app.files.extraction.models import Reason
@@ -8,7 +8,7 @@ MAX_SHOWN_CHARS = 120
 
 
 class FileRefused(AppError):
-    """`<file name> cannot be read: <explanation>`, with the sender's name of the file; 413 for too large, else 422."""
+    """`<file name> cannot be read: <explanation>`, with the sender's file name; 413 for too large, else 422."""
 
     kind = "file"
 
@@ -17,8 +17,10 @@ class FileRefused(AppError):
         self.explanation = explanation
         self.filename = clean_filename(filename)
         self.status = 413 if reason is Reason.TOO_LARGE else 422
-        shown = self.filename if len(self.filename) <= MAX_SHOWN_CHARS else f"{self.filename[: MAX_SHOWN_CHARS - 1]}…"
-        super().__init__(f"{shown} cannot be read: {explanation}", code=f"{self.kind}_{reason.value}")
+        short_name = (
+            self.filename if len(self.filename) <= MAX_SHOWN_CHARS else f"{self.filename[: MAX_SHOWN_CHARS - 1]}…"
+        )
+        super().__init__(f"{short_name} cannot be read: {explanation}", code=f"{self.kind}_{reason.value}")
 
 
 class DocumentRefused(FileRefused):

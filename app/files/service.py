@@ -1,27 +1,27 @@
-"""Taking files in, finding them, giving them back and deleting them."""
+"""Attachments: saving, finding, reading and deleting them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection
+from uuid import uuid4
 
 import structlog
-from sqlalchemy import Select, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from msgspec.structs import asdict
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from app.auth.models import Principal
 from app.clock import utc_now
 from app.database.engine import Database
+from app.database.tables import value_of
 from app.errors import AppError, NotFound
 from app.files.intake import Digest, take_in
-from app.files.models import Attachment, AttachmentRow, Kind
+from app.files.models import Attachment, AttachmentRow
 from app.files.names import clean_filename
 from app.files.sniffing import Sniffer
 from app.files.storage import AttachmentStorage
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
-from app.ids import new_id
 
-Sequel = Callable[[AsyncConnection, Attachment], Awaitable[None]]
-"""What else is written in the transaction that makes an attachment exist."""
+InTransaction = Callable[[Connection, Attachment], None]
+"""Writes more in the transaction that makes an attachment exist."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,53 +49,43 @@ class FileService:
         principal: Principal,
         idempotency_key: str | None = None,
         *,
-        sequel: Sequel | None = None,
+        in_transaction: InTransaction | None = None,
     ) -> Attachment:
-        """Store what `chunks` yields, as it comes; the same file with the same idempotency key is stored once.
+        """Store a file as it comes; the same file with the same idempotency key is stored once.
 
         Either the row and the bytes are both there when this returns, or neither is when it raises: PayloadTooLarge,
-        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or `sequel` raises. A
-        cancellation counts as raising.
+        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or `in_transaction`
+        raises. A cancellation counts as raising.
         """
-        name = clean_filename(filename)
-        try:
-            return await self._save(name, chunks, principal, idempotency_key, sequel)
-        except _StoredBefore as before:
-            first = await self._idempotency.find(before.claim)
-            return await self.get(first["attachment_id"] if first is not None else "", principal)
-
-    async def _save(
-        self,
-        filename: str,
-        chunks: AsyncIterator[bytes],
-        principal: Principal,
-        idempotency_key: str | None,
-        sequel: Sequel | None,
-    ) -> Attachment:
+        filename = clean_filename(filename)
+        claim: Claim | None = None
         key = self._storage.new_key()
-        async with self._storage.new_object(key) as sink:
-            digest = Digest()
-            await take_in(chunks, digest, sink, self.max_upload_bytes)
-            await sink.finish()
-            attachment = await self._describe(filename, digest, key, principal)
-            claim = claim_of(principal.key_id, "file", idempotency_key, [filename, attachment.sha256])
-            await self._insert(attachment, claim, sequel)
+        try:
+            async with self._storage.new_object(key) as sink:
+                digest = Digest()
+                await take_in(chunks, digest, sink, self.max_upload_bytes)
+                await sink.finish()
+                attachment = await self._describe(filename, digest, key, principal)
+                claim = claim_of(principal.key_id, "file", idempotency_key, [filename, attachment.sha256])
+                await self._insert(attachment, claim, in_transaction)
+        except AlreadyClaimed:
+            assert claim is not None
+            result = await self._idempotency.find(claim) or {}
+            return await self.get(result.get("attachment_id", ""), principal)
         return attachment
 
     async def get(self, attachment_id: str, principal: Principal | None) -> Attachment:
-        """Raises NotFound `Attachment not found`."""
-        found = await self.find_many([attachment_id], principal)
-        if attachment_id not in found:
+        """The attachment with an id. Raises NotFound `Attachment not found`."""
+        attachments = await self.find_many([attachment_id], principal)
+        if attachment_id not in attachments:
             raise _not_found()
-        return found[attachment_id]
+        return attachments[attachment_id]
 
     async def find_many(self, ids: Collection[str], principal: Principal | None) -> dict[str, Attachment]:
-        """Those of `ids` that exist and that the principal may see, by id."""
+        """The attachments among `ids`, by id, except those hidden from the principal."""
         if not ids:
             return {}
-        query = _visible_to(principal, select(AttachmentRow).where(AttachmentRow.id.in_(set(ids))))
-        async with self._database.read_block() as connection:
-            return {row.id: _to_attachment(row) for row in await connection.execute(query)}
+        return await self._database.read(lambda connection: find_attachments(connection, ids, principal))
 
     async def read(self, attachment: Attachment, limit: int) -> bytes:
         """The bytes, the first `limit` of them at most. Raises Unavailable."""
@@ -107,12 +97,12 @@ class FileService:
         return self._storage.stream(attachment.storage_key, start, end)
 
     async def open_stream(self, attachment: Attachment, start: int, end: int) -> AsyncIterator[bytes]:
-        """The same, once its first block has come: what is not there raises Unavailable before an answer begins."""
+        """The same, with the first block read already: missing bytes raise Unavailable before an answer begins."""
         blocks = self.stream(attachment, start, end)
-        first = await anext(blocks, b"")
+        first_block = await anext(blocks, b"")
 
         async def all_blocks() -> AsyncIterator[bytes]:
-            yield first
+            yield first_block
             async for block in blocks:
                 yield block
 
@@ -120,34 +110,23 @@ class FileService:
 
     async def delete(self, attachment_id: str, principal: Principal | None) -> None:
         """Remove the attachment; messages that show it keep its name. Raises NotFound, Unavailable."""
-        attachment = await self.get(attachment_id, principal)
-        async with self._database.write_block() as connection:
-            result = await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
-        if result.rowcount == 0:
+        attachment = await self._database.write(
+            lambda connection: remove_attachment(connection, attachment_id, principal)
+        )
+        if attachment is None:
             raise _not_found()
         # The row goes first: bytes that nothing names do no harm, a name without bytes does.
         await self._storage.delete(attachment.storage_key)
 
-    async def sweep(self) -> int:
-        """Remove what killed uploads left in the storage, and say how many; before the server listens."""
-        removed = await self._storage.sweep()
-        if removed:
-            log.info("staged_uploads_swept", count=removed)
-        return removed
-
-    async def check(self) -> None:
-        """Raises Unavailable when the storage cannot be used: for readiness."""
-        await self._storage.check()
-
     async def _describe(self, filename: str, digest: Digest, key: str, principal: Principal) -> Attachment:
         # Off the event loop: libmagic can take a while over a text that looks like many things.
-        sniffed = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
+        file_type = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
         return Attachment(
-            id=new_id(),
+            id=str(uuid4()),
             filename=filename,
-            type=sniffed.kind,
-            media_type=sniffed.media_type,
-            charset="utf-8" if sniffed.is_text and digest.is_utf8() else None,
+            type=file_type.kind,
+            media_type=file_type.media_type,
+            charset="utf-8" if file_type.is_text and digest.is_utf8() else None,
             size=digest.size,
             sha256=digest.hexdigest(),
             storage_key=key,
@@ -156,48 +135,51 @@ class FileService:
             created_at=utc_now(),
         )
 
-    async def _insert(self, attachment: Attachment, claim: Claim | None, sequel: Sequel | None) -> None:
-        values = {name: getattr(attachment, name) for name in Attachment.__slots__}
+    async def _insert(self, attachment: Attachment, claim: Claim | None, in_transaction: InTransaction | None) -> None:
+        def insert_all(connection: Connection) -> None:
+            record(connection, claim, {"attachment_id": attachment.id})
+            connection.execute(insert(AttachmentRow).values(**asdict(attachment)))
+            if in_transaction is not None:
+                in_transaction(connection, attachment)
+
+        def undo(connection: Connection) -> None:
+            remove_attachment(connection, attachment.id, None)
+            forget(connection, claim)
+
         try:
-            async with self._database.write_block() as connection:
-                await connection.run_sync(record, claim, {"attachment_id": attachment.id})
-                await connection.execute(insert(AttachmentRow).values(**values))
-                if sequel is not None:
-                    await sequel(connection, attachment)
+            await self._database.write(insert_all)
         except AlreadyClaimed:
-            assert claim is not None
-            raise _StoredBefore(claim) from None
+            raise
         except BaseException:
             # A commit that was cancelled may have happened all the same.
-            await self._forget(attachment.id, claim)
+            try:
+                await self._database.write(undo)
+            except AppError as error:
+                log.warning("attachment_row_not_removed", attachment_id=attachment.id, exc_info=error.__cause__)
             raise
 
-    async def _forget(self, attachment_id: str, claim: Claim | None) -> None:
-        try:
-            async with self._database.write_block() as connection:
-                await connection.execute(delete(AttachmentRow).where(AttachmentRow.id == attachment_id))
-                await connection.run_sync(forget, claim)
-        except AppError as error:
-            log.warning("attachment_row_not_removed", attachment_id=attachment_id, exc_info=error.__cause__)
+
+def find_attachments(
+    connection: Connection, ids: Collection[str], principal: Principal | None
+) -> dict[str, Attachment]:
+    """The attachments among `ids`, by id, except those hidden from the principal."""
+    rows = connection.execute(select(AttachmentRow).where(_among(ids, principal)))
+    return {row.id: value_of(Attachment, row) for row in rows}
 
 
-class _StoredBefore(Exception):
-    """A request with the same claim was first; what this one brought is discarded."""
+def remove_attachment(connection: Connection, attachment_id: str, principal: Principal | None) -> Attachment | None:
+    """Delete an attachment's row and return the attachment; None for one that is hidden or does not exist."""
+    statement = delete(AttachmentRow).where(_among([attachment_id], principal)).returning(AttachmentRow)
+    row = connection.execute(statement).first()
+    return None if row is None else value_of(Attachment, row)
 
-    def __init__(self, claim: Claim) -> None:
-        super().__init__()
-        self.claim = claim
 
-
-def _visible_to(principal: Principal | None, query: Select[Any]) -> Select[Any]:
+def _among(ids: Collection[str], principal: Principal | None) -> ColumnElement[bool]:
+    # PostgreSQL refuses a NUL, even to compare with it; no id has one.
+    among = AttachmentRow.id.in_([id for id in ids if "\0" not in id])
     if principal is None or principal.username is None:
-        return query
-    return query.where(AttachmentRow.owner_username == principal.username)
-
-
-def _to_attachment(row: Any) -> Attachment:
-    values = {name: getattr(row, name) for name in Attachment.__slots__}
-    return Attachment(**{**values, "type": Kind(row.type)})
+        return among
+    return among & (AttachmentRow.owner_username == principal.username)
 
 
 def _not_found() -> NotFound:

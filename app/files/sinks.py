@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import obstore
 from obstore.exceptions import BaseError
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 # Buckets take parts of 5 MiB at least; two on their way and one being filled are all that an upload holds in memory.
 PART_BYTES = 5 * 1024**2
 PARTS_UNDER_WAY = 2
-# As `cp` does it. The system keeps what it is given in one piece in one piece of its memory, and large ones are those
-# that it has to ask its host for: writes of a megabyte cost up to ten times as much in a virtual machine.
+# As `cp` does it. The page cache keeps one write in one piece of memory, and large pieces have to be asked of the host:
+# writes of a megabyte cost up to ten times as much in a virtual machine.
 WRITE_BYTES = 128 * 1024
-# A folder that is empty may be cleared away between its making and its use, so many times in a row at most.
+# Another request's clean-up may remove the empty folder before it is used, so many times in a row at most.
 TRIES = 10
 
 
 class StorageUnavailable(Unavailable):
-    """The storage did not take or give the bytes: disk full, bucket out of reach, object gone."""
+    """The storage failed: disk full, bucket out of reach, object gone."""
 
     code = "storage_unavailable"
 
@@ -45,14 +45,14 @@ class Sink(Protocol):
         """Make the object exist. Raises StorageUnavailable."""
 
     def abandon(self) -> None:
-        """Let go of it. What is there of it may remain, for whoever made the sink to remove."""
+        """Let go of it. Unfinished bytes may remain, for the maker of the sink to remove."""
 
 
-class FileSink:
-    """The file `place`, which is `staged_at(place)` until it is finished.
+class FolderSink:
+    """The file at `place`, staged at `staged_at(place)` until it is finished.
 
-    Blocks are written from the caller's memory. obstore keeps what it is given until five megabytes have come, so that
-    each block had to be memory of its own.
+    Blocks are written from the caller's memory. obstore would keep them until it has five megabytes, so that each had
+    to be memory of its own.
     """
 
     def __init__(self, place: Path) -> None:
@@ -60,10 +60,10 @@ class FileSink:
         self._file: FileIO | None = None
 
     async def write(self, block: memoryview) -> None:
-        await to_its_end(asyncio.to_thread(self._write, block))
+        await _run(asyncio.to_thread(self._write, block))
 
     async def finish(self) -> None:
-        await to_its_end(asyncio.to_thread(self._finish))
+        await _run(asyncio.to_thread(self._finish))
 
     def abandon(self) -> None:
         if self._file is not None:
@@ -85,7 +85,7 @@ class FileSink:
 
 
 class BucketSink:
-    """The object at `key`, sent in parts while the next one is collected."""
+    """The object at `key`, sent part by part."""
 
     def __init__(self, store: "ObjectStore", key: str) -> None:
         self._writer: obstore.AsyncWritableFile | None = obstore.open_writer_async(
@@ -94,12 +94,12 @@ class BucketSink:
 
     async def write(self, block: memoryview) -> None:
         assert self._writer is not None
-        # It keeps what it is given until the part has been sent.
-        await to_its_end(self._writer.write(bytes(block)))
+        # The writer keeps the bytes until the part has been sent.
+        await _run(self._writer.write(bytes(block)))
 
     async def finish(self) -> None:
         assert self._writer is not None
-        await to_its_end(self._writer.close())
+        await _run(self._writer.close())
 
     def abandon(self) -> None:
         # Letting go of the writer is what makes it give up its parts.
@@ -107,24 +107,30 @@ class BucketSink:
 
 
 def staged_at(place: Path) -> Path:
-    """Where the file that will be `place` is while it is written."""
+    """The path of an unfinished file."""
     return place.with_name(f"{place.name}#1")
 
 
-async def to_its_end(operation: Awaitable[object]) -> None:
-    """Wait for a storage operation; when cancelled, wait all the same and pass the cancellation on then.
-
-    An operation that goes on by itself could make its staged file after the clearing up.
-    """
-    future = asyncio.ensure_future(operation)
-    with faults_as_unavailable():
+async def until_done(future: asyncio.Future[Any]) -> None:
+    """Wait for the future, however it ends. A cancellation is passed on, but only then."""
+    cancelled = False
+    while not future.done():
         try:
-            await asyncio.shield(future)
-        except asyncio.CancelledError:
             await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # seen: the cancellation is what counts
-            raise
+        except asyncio.CancelledError:
+            cancelled = True
+    if not future.cancelled():
+        future.exception()  # retrieved: whoever awaits the result gets it too
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _run(operation: Awaitable[object]) -> None:
+    """Run a storage operation to its end, even when cancelled: later, it could undo the clearing up."""
+    future = asyncio.ensure_future(operation)
+    await until_done(future)
+    with faults_as_unavailable():
+        future.result()
 
 
 @contextmanager

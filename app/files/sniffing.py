@@ -1,10 +1,10 @@
-"""What a file is, found out from its content; what its sender says of it counts for nothing."""
+"""Types of files, by their content alone: the sender's claim counts for nothing."""
 
 import codecs
 import re
 from dataclasses import dataclass
 
-# First, because it is what makes the library findable.
+# First: its import lets `magic` find the library.
 import pylibmagic
 
 # isort: split
@@ -30,7 +30,7 @@ _REGISTERED = {
     "video/x-m4v": "video/mp4",
 }
 
-# Named, not guessed from the prefix: libmagic finds old picture formats in random bytes, and SVG is a program.
+# Listed, not derived from the prefix: libmagic finds old picture formats in random bytes, and SVG can run scripts.
 _KINDS = {
     Kind.IMAGE: {
         "image/avif", "image/bmp", "image/gif", "image/heic", "image/heif", "image/jpeg", "image/png", "image/tiff",
@@ -52,7 +52,9 @@ _BOM = codecs.BOM_UTF8
 
 
 @dataclass(frozen=True, slots=True)
-class Sniffed:
+class FileType:
+    """A media type, and the kind of attachment that goes with it."""
+
     media_type: str
     kind: Kind
 
@@ -68,26 +70,26 @@ class Sniffer:
         database = str(pylibmagic.data.joinpath("magic.mgc"))
         self._magic = magic.Magic(mime=True, mime_encoding=True, magic_file=database)
 
-    def sniff(self, head: bytes) -> Sniffed:
-        """What the file is that begins with `head` (HEAD_BYTES, or all of it)."""
+    def sniff(self, head: bytes) -> FileType:
+        """The type of a file by its `head` (HEAD_BYTES, or all of it)."""
         media_type = self._media_type(head)
-        return Sniffed(media_type, _KIND_OF.get(media_type, Kind.FILE))
+        return FileType(media_type, _KIND_OF.get(media_type, Kind.FILE))
 
     def _media_type(self, head: bytes) -> str:
         if not head:
             return "application/x-empty"
         try:
-            found = str(self._magic.from_buffer(head))
+            description = str(self._magic.from_buffer(head))
         except magic.MagicException:
-            found = f"{UNKNOWN}; charset=binary"
-        media_type, _, charset = found.partition("; charset=")
+            description = f"{UNKNOWN}; charset=binary"
+        media_type, _, charset = description.partition("; charset=")
         media_type = _REGISTERED.get(media_type, media_type)
         if media_type.startswith("text/") and charset in ("binary", "unknown-8bit"):
             media_type = UNKNOWN
         if media_type == UNKNOWN and _is_plain_text(head):
             media_type = "text/plain"
         if media_type == "text/plain" and _MARKUP.match(head.removeprefix(_BOM)):
-            # libmagic wants more before it says so; a browser may want less.
+            # libmagic needs more markup to call it HTML; a browser may need less.
             media_type = "image/svg+xml" if b"<svg" in head.lower() else "text/html"
         if media_type in ("video/webm", "video/x-matroska") and b"A_" in head and b"V_" not in head:
             # The container names its tracks near its start: this one has sound only, as browsers' recorders make it.

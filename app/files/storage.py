@@ -1,6 +1,6 @@
-"""Where the bytes of attachments are kept: a local folder, or a bucket reached by URL.
+"""The storage of attachments' bytes: a local folder, or a bucket at a URL.
 
-Keys are random and say nothing of what is under them. An object exists wholly or not at all: until it is finished its
+Keys are random and say nothing of their objects. An object exists wholly or not at all: until it is finished its
 bytes are in a staged file beside its place (`<key>#1`), or in parts that the bucket does not show.
 """
 
@@ -17,7 +17,7 @@ import obstore
 import structlog
 from obstore.store import LocalStore, from_url
 
-from app.files.sinks import BucketSink, FileSink, Sink, StorageUnavailable, faults_as_unavailable, staged_at
+from app.files.sinks import BucketSink, FolderSink, Sink, StorageUnavailable, faults_as_unavailable, staged_at
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class AttachmentStorage:
-    """Objects under keys, in `folder` when they are local."""
+    """Objects under keys; `folder` is None for a bucket."""
 
     def __init__(self, store: "ObjectStore", folder: Path | None = None) -> None:
         self._store = store
@@ -36,13 +36,13 @@ class AttachmentStorage:
 
     @staticmethod
     def new_key() -> str:
-        """A key for a new object, in one of 65,536 folders, so that none grows too long to list."""
+        """A key for a new object, in one of 65,536 folders: none grows too long to list."""
         name = secrets.token_hex(16)
         return f"{name[:2]}/{name[2:4]}/{name}"
 
     @asynccontextmanager
     async def new_object(self, key: str) -> AsyncIterator[Sink]:
-        """A sink for the object at `key`, which is gone again, finished or not, when the block raises."""
+        """A sink for the object at `key`. When the block raises, the object is removed, finished or not."""
         sink = self._sink(key)
         try:
             yield sink
@@ -59,7 +59,7 @@ class AttachmentStorage:
             return bytes(await obstore.get_range_async(self._store, key, start=start, end=end))
 
     async def stream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The same in blocks of at most BLOCK_BYTES; nothing is held open while the caller is busy with one."""
+        """The same in blocks of at most BLOCK_BYTES; nothing is open between two of them."""
         for position in range(start, end, BLOCK_BYTES):
             yield await self.read(key, position, min(position + BLOCK_BYTES, end))
 
@@ -69,25 +69,28 @@ class AttachmentStorage:
             await obstore.delete_async(self._store, key)
 
     async def check(self) -> None:
-        """Raises StorageUnavailable when objects can be neither read nor, in a folder, written."""
+        """Raise StorageUnavailable when objects cannot be read, or a folder cannot be written."""
         if self._folder is not None and not await asyncio.to_thread(os.access, self._folder, os.R_OK | os.W_OK):
             raise StorageUnavailable
         with faults_as_unavailable(), suppress(FileNotFoundError):
             await obstore.head_async(self._store, "00/00/readiness")
 
     async def sweep(self) -> int:
-        """Remove what killed uploads left in the local folder, and say how many files that were.
+        """Remove the files of killed uploads from the local folder, and return their number.
 
-        For the start of the one server that uses the folder: it would take a running upload for a dead one. Buckets
-        hide such parts, and remove them by a lifecycle rule of their own.
+        Only for the start of the one server that uses the folder: running uploads look the same. Buckets hide
+        unfinished parts, and remove them by a lifecycle rule.
         """
         if self._folder is None:
             return 0
         with faults_as_unavailable():
-            return await asyncio.to_thread(_sweep_folder, self._folder)
+            removed = await asyncio.to_thread(_sweep_folder, self._folder)
+        if removed:
+            log.info("staged_uploads_swept", count=removed)
+        return removed
 
     def _sink(self, key: str) -> Sink:
-        return BucketSink(self._store, key) if self._folder is None else FileSink(self._folder / key)
+        return BucketSink(self._store, key) if self._folder is None else FolderSink(self._folder / key)
 
     async def _discard(self, key: str) -> None:
         try:
@@ -95,7 +98,7 @@ class AttachmentStorage:
             if self._folder is not None:
                 await asyncio.to_thread(_remove_staged, self._folder, key)
         except StorageUnavailable as error:
-            # What brought us here is the error to tell of; this one leaves an object that no row names.
+            # The error that is being handled matters to the caller; this one leaves an object that no row names.
             log.warning("object_not_discarded", storage_key=key, exc_info=error.__cause__)
 
 

@@ -1,38 +1,41 @@
-"""Collections: making, finding, changing and deleting them, and who may."""
+"""Collections: creating, listing and changing them, and who may."""
 
-from collections.abc import Collection as Group
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import ColumnElement, case, func, insert, or_, select, update
+from msgspec.structs import asdict
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
 from app.clock import utc_now
 from app.database.engine import Database
-from app.database.tables import MAX_INTEGER
+from app.database.tables import value_of
 from app.errors import BadRequest, Conflict, Forbidden, NotFound
-from app.ids import new_id
-from app.knowledge.models import SHARED, Collection, CollectionRow, DocumentRow, DocumentStatus
+from app.knowledge.models import SHARED, Collection, CollectionRow, CollectionStats, DocumentRow, DocumentStatus
 from app.profiles.models import Profile
 from app.profiles.service import DEFAULT_ID, ProfileService
 from app.providers.service import ProviderRegistry
 
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A collection, its documents and the passages that can be found: those of documents that are ready."""
-
-    collection: Collection
-    documents: int = 0
-    passages: int = 0
+_in_collection = DocumentRow.collection_id == CollectionRow.id
+_COUNTS = (
+    select(func.count())
+    .where(_in_collection, DocumentRow.status != DocumentStatus.DELETING)
+    .scalar_subquery()
+    .label("document_count"),
+    select(func.coalesce(func.sum(DocumentRow.passage_count), 0))
+    .where(_in_collection, DocumentRow.status == DocumentStatus.READY)
+    .scalar_subquery()
+    .label("passage_count"),
+)
 
 
 class CollectionService:
-    """Collections as their callers see them: a key bound to a username sees that user's and the shared ones, and
-    changes that user's; an unbound one sees and changes all. What may not be seen does not exist."""
+    """Collections, within the permissions of a key.
+
+    A key bound to a username sees that user's and the shared collections, and changes that user's. An unbound key sees
+    and changes all. What a key may not see does not exist for it.
+    """
 
     def __init__(self, database: Database, profiles: ProfileService, providers: ProviderRegistry) -> None:
         self._database = database
@@ -47,78 +50,69 @@ class CollectionService:
         description: str = "",
         owner: str | None = None,
         config_id: str | None = None,
-    ) -> Counted:
-        """A new one, of `owner`, or else of the principal's user; its embedding model is the profile's.
+    ) -> CollectionStats:
+        """Create an empty collection of `owner`, or else of the principal's user, with the profile's embedding model.
 
-        Raises Conflict for a name that its owner has used, Forbidden for another's, BadRequest for an empty name, an
-        unknown profile, or one whose provider there is not.
+        Raises BadRequest if the name is empty, the profile is unknown or its provider is not configured, Forbidden for
+        another user's collection, Conflict if the owner has one of that name.
         """
         if owner is not None:
             principal.check_user(owner)
         provider, model = self._embedding(self._profiles.get(config_id or DEFAULT_ID))
         now = utc_now()
         collection = Collection(
-            id=new_id(),
+            id=str(uuid4()),
             owner=owner or principal.username or SHARED,
-            name=_checked(name),
+            name=_stripped(name),
             description=description.strip(),
             embedding_provider=provider,
             embedding_model=model,
             created_at=now,
             updated_at=now,
         )
-        values = {each: getattr(collection, each) for each in Collection.__slots__}
+        values = asdict(collection)
         try:
-            async with self._database.write_block() as connection:
-                await connection.execute(insert(CollectionRow).values(**values))
+            await self._database.write(lambda connection: connection.execute(insert(CollectionRow).values(**values)))
         except IntegrityError:
             raise _name_taken(collection.name) from None
-        return Counted(collection)
+        return CollectionStats(**values, document_count=0, passage_count=0)
 
-    async def page(self, principal: Principal, *, page: int, page_size: int) -> tuple[list[Counted], int]:
-        """One page of those that the principal sees, by name, and how many there are in all."""
-        seen = visible_to(principal.username)
-        query = _ordered(seen).limit(page_size).offset(min((page - 1) * page_size, MAX_INTEGER))
-        async with self._database.read_block() as connection:
-            collections = [_to_collection(row) for row in await connection.execute(query)]
-            total = await connection.scalar(select(func.count()).select_from(CollectionRow).where(seen)) or 0
-            return await _counted(connection, collections), total
+    async def page(self, principal: Principal, *, page: int, page_size: int) -> tuple[list[CollectionStats], int]:
+        """One page of the visible collections, by name, and the number of all."""
+        visible = visible_to(principal.username)
+        query = select(CollectionRow, *_COUNTS).where(visible).order_by(CollectionRow.name, CollectionRow.id)
+        query = query.limit(page_size).offset((page - 1) * page_size)
 
-    async def get(self, principal: Principal, collection_id: str) -> Counted:
+        def read(connection: Connection) -> tuple[list[CollectionStats], int]:
+            collections = [value_of(CollectionStats, row) for row in connection.execute(query)]
+            return collections, connection.scalar(select(func.count()).select_from(CollectionRow).where(visible)) or 0
+
+        return await self._database.read(read)
+
+    async def get(self, principal: Principal, collection_id: str) -> CollectionStats:
         """Raises NotFound `Collection not found`."""
-        async with self._database.read_block() as connection:
-            collection = await get_collection(connection, principal, collection_id)
-            return (await _counted(connection, [collection]))[0]
+        return await self._database.read(lambda connection: _stats(connection, principal, collection_id))
 
-    async def change(self, principal: Principal, collection_id: str, changes: Mapping[str, str]) -> Counted:
+    async def change(self, principal: Principal, collection_id: str, changes: Mapping[str, str]) -> CollectionStats:
         """Set `name` or `description`. Raises NotFound, Forbidden, Conflict, BadRequest."""
-        wanted = {field: _checked(text) if field == "name" else text.strip() for field, text in changes.items()}
+        values = {field: _stripped(text) if field == "name" else text.strip() for field, text in changes.items()}
+
+        def write(connection: Connection) -> CollectionStats:
+            get_changeable(connection, principal, collection_id, lock=True)
+            if values:
+                statement = update(CollectionRow).where(CollectionRow.id == collection_id)
+                connection.execute(statement.values(**values, updated_at=utc_now()))
+            return _stats(connection, principal, collection_id)
+
         try:
-            async with self._database.write_block() as connection:
-                collection = await get_changeable(connection, principal, collection_id)
-                if wanted:
-                    values: dict[str, Any] = {**wanted, "updated_at": utc_now()}
-                    await connection.execute(
-                        update(CollectionRow).where(CollectionRow.id == collection_id).values(**values)
-                    )
-                    collection = replace(collection, **values)
-                return (await _counted(connection, [collection]))[0]
+            return await self._database.write(write)
         except IntegrityError:
-            raise _name_taken(wanted["name"]) from None
-
-    async def all(self, seen: ColumnElement[bool]) -> list[Collection]:
-        """The `seen` ones, by name."""
-        async with self._database.read_block() as connection:
-            return [_to_collection(row) for row in await connection.execute(_ordered(seen))]
-
-    async def named(self, names: Group[str], seen: ColumnElement[bool]) -> list[Collection]:
-        """Those among the `seen` ones that have one of the names, or ids."""
-        return await self.all(seen & or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names)))
+            raise _name_taken(values["name"]) from None
 
     def _embedding(self, profile: Profile) -> tuple[str | None, str | None]:
-        """The provider and the model that make vectors for the profile; a profile that names no model has none.
+        """The provider and the model of the profile's embeddings; None without a model.
 
-        Raises BadRequest for a provider that there is not.
+        Raises BadRequest if the provider is not configured.
         """
         model = profile.knowledge.embedding_model
         if model is None:
@@ -130,60 +124,66 @@ class CollectionService:
 
 
 def visible_to(username: str | None) -> ColumnElement[bool]:
-    """The condition for what a key bound to `username` sees (None: an unbound key, which sees all)."""
-    return ~CollectionRow.deleting if username is None else shared_or_of(username)
+    """The condition of the collections visible to a key bound to `username`; to an unbound key (None), all are."""
+    return ~CollectionRow.deleting if username is None else shared_or_owned_by(username)
 
 
-def shared_or_of(username: str | None) -> ColumnElement[bool]:
-    """The condition for the shared collections and the user's (None: the shared ones)."""
-    return CollectionRow.owner.in_({SHARED, username or SHARED}) & ~CollectionRow.deleting
+def shared_or_owned_by(username: str | None) -> ColumnElement[bool]:
+    """The condition of the shared collections and the user's; of the shared ones only for None."""
+    owners = or_(CollectionRow.owner == SHARED, CollectionRow.owner == (username or SHARED))
+    return owners & ~CollectionRow.deleting
 
 
-async def get_collection(connection: AsyncConnection, principal: Principal, collection_id: str) -> Collection:
-    """Raises NotFound."""
-    seen = visible_to(principal.username)
-    row = (await connection.execute(select(CollectionRow).where(CollectionRow.id == collection_id, seen))).first()
+def list_collections(
+    connection: Connection, condition: ColumnElement[bool], names: Sequence[str] | None = None
+) -> list[Collection]:
+    """Collections under a condition, by name; with `names`, only those with one of these names or ids."""
+    if names is not None:
+        condition = condition & or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
+    query = select(CollectionRow).where(condition).order_by(CollectionRow.name, CollectionRow.id)
+    return [value_of(Collection, row) for row in connection.execute(query)]
+
+
+def get_collection(
+    connection: Connection, principal: Principal, collection_id: str, *, lock: bool = False
+) -> Collection:
+    """The collection; with `lock`, safe from other changes until the end of the transaction. Raises NotFound."""
+    query = select(CollectionRow).where(CollectionRow.id == collection_id, visible_to(principal.username))
+    # On SQLite the transaction itself is the lock.
+    row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
-        raise NotFound("Collection not found", code="collection_not_found")
-    return _to_collection(row)
+        raise _not_found()
+    return value_of(Collection, row)
 
 
-async def get_changeable(connection: AsyncConnection, principal: Principal, collection_id: str) -> Collection:
-    """Raises NotFound, and Forbidden for a shared collection when the key is bound to a user."""
-    collection = await get_collection(connection, principal, collection_id)
+def get_changeable(
+    connection: Connection, principal: Principal, collection_id: str, *, lock: bool = False
+) -> Collection:
+    """As `get_collection`, but Forbidden for a shared collection and a key bound to a user."""
+    collection = get_collection(connection, principal, collection_id, lock=lock)
     if principal.username is not None and collection.owner != principal.username:
         raise Forbidden("A key bound to a username cannot change a shared collection", code="collection_shared")
     return collection
 
 
-def _ordered(seen: ColumnElement[bool]) -> Any:
-    return select(CollectionRow).where(seen).order_by(CollectionRow.name, CollectionRow.id)
+def _stats(connection: Connection, principal: Principal, collection_id: str) -> CollectionStats:
+    query = select(CollectionRow, *_COUNTS)
+    row = connection.execute(query.where(CollectionRow.id == collection_id, visible_to(principal.username))).first()
+    if row is None:
+        raise _not_found()
+    return value_of(CollectionStats, row)
 
 
-async def _counted(connection: AsyncConnection, collections: Sequence[Collection]) -> list[Counted]:
-    findable = case((DocumentRow.status == DocumentStatus.READY, DocumentRow.passage_count), else_=0)
-    query = (
-        select(DocumentRow.collection_id, func.count(), func.sum(findable))
-        .where(
-            DocumentRow.collection_id.in_([each.id for each in collections]),
-            DocumentRow.status != DocumentStatus.DELETING,
-        )
-        .group_by(DocumentRow.collection_id)
-    )
-    counts = {row[0]: (row[1], int(row[2])) for row in await connection.execute(query)}
-    return [Counted(each, *counts.get(each.id, (0, 0))) for each in collections]
-
-
-def _checked(name: str) -> str:
+def _stripped(name: str) -> str:
     name = name.strip()
     if not name:
         raise BadRequest("name is empty", code="invalid_request")
     return name
 
 
+def _not_found() -> NotFound:
+    return NotFound("Collection not found", code="collection_not_found")
+
+
 def _name_taken(name: str) -> Conflict:
     return Conflict(f"There is a collection of that name: {name}", code="collection_exists")
-
-
-def _to_collection(row: Any) -> Collection:
-    return Collection(**{name: getattr(row, name) for name in Collection.__slots__})

@@ -1,18 +1,18 @@
-"""Documents: adding them, each content once, finding and deleting them, and reading their passages."""
+"""Documents: adding each content once, listing and deleting them, and reading their passages."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from uuid import uuid4
 
-from sqlalchemy import ColumnElement, func, insert, literal, select, update
+from msgspec.structs import asdict, replace
+from sqlalchemy import ColumnElement, Connection, Update, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth.models import Principal
 from app.clock import utc_now
 from app.database.engine import Database
-from app.database.tables import MAX_INTEGER
+from app.database.tables import value_of
 from app.errors import NotFound, Unavailable
 from app.files.extraction.models import Reason
 from app.files.extraction.reader import DocumentReader
@@ -20,23 +20,15 @@ from app.files.models import Attachment, Kind
 from app.files.names import clean_filename
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
-from app.ids import new_id
 from app.knowledge.collections import get_changeable, get_collection
-from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, Draft, PassageRow
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """A document that was asked for; `is_new` is False for content that the collection had already."""
-
-    document: Document
-    is_new: bool
+from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageItem, PassageRow
 
 
 class DocumentService:
-    """Documents as their callers see them: who sees a collection sees what is in it, who may change it may do so here.
+    """Documents, with the visibility and the permissions of their collections.
 
-    `reader` is the one that will read them; `on_change` is called when there is work for the indexer or the remover.
+    `reader` is the indexer's, whose limits count when a document is added; `on_change` is called when there is work
+    for the indexer or the remover.
     """
 
     def __init__(
@@ -52,107 +44,113 @@ class DocumentService:
         self._on_change = on_change
         self.max_file_bytes = min(files.max_upload_bytes, reader.limits.max_file_bytes)
 
-    async def add_text(self, principal: Principal, collection_id: str, title: str, text: str) -> Added:
-        """A document of a text, which is kept as an attachment. Raises NotFound, Forbidden, Unavailable."""
-        return await self._keep(principal, collection_id, title, f"{title}.txt", _one(text.encode()), is_text=True)
+    async def add_text(self, principal: Principal, collection_id: str, title: str, text: str) -> tuple[Document, bool]:
+        """Add a text, stored as an attachment.
+
+        Returns the document, and whether it is new. Raises NotFound, Forbidden, Unavailable.
+        """
+        chunks = _single_chunk(text.encode())
+        return await self._add_file(principal, collection_id, title, f"{title}.txt", chunks, is_text=True)
 
     async def add_upload(
         self, principal: Principal, collection_id: str, filename: str, chunks: AsyncIterator[bytes]
-    ) -> Added:
-        """A document of the file that `chunks` yields, which is kept as an attachment.
+    ) -> tuple[Document, bool]:
+        """Add the file from `chunks`, stored as an attachment.
 
-        Raises NotFound, Forbidden, Unavailable, DocumentRefused for what is no document or too large, and what `chunks`
-        raises; nothing is kept then.
+        Returns the document, and whether it is new. Raises NotFound, Forbidden, Unavailable, DocumentRefused for a file
+        that is no document or too large, and whatever `chunks` raises; nothing is stored then.
         """
-        return await self._keep(principal, collection_id, clean_filename(filename), filename, chunks, is_text=False)
+        title = clean_filename(filename)
+        return await self._add_file(principal, collection_id, title, filename, chunks, is_text=False)
 
     async def add_attachment(
         self, principal: Principal, collection_id: str, attachment_id: str, title: str | None = None
-    ) -> Added:
-        """A document of an attachment, which stays when the document is deleted.
+    ) -> tuple[Document, bool]:
+        """Add an attachment, which outlives the document.
 
-        Raises NotFound for a collection or an attachment that the principal does not see, Forbidden, DocumentRefused.
+        Returns the document, and whether it is new. Raises NotFound for a collection or an attachment that the
+        principal does not see, Forbidden, DocumentRefused.
         """
         await self._check_collection(principal, collection_id)
         attachment = await self._files.get(attachment_id, principal)
         self._check_attachment(attachment)
-        placing = _Placing(principal, collection_id, title or attachment.filename, owns=False)
+        title = title or attachment.filename
+        document = _new_document(str(uuid4()), collection_id, title, attachment, owns_attachment=False)
         try:
-            async with self._database.write_block() as connection:
-                await placing.place(connection, attachment)
-        except _Known as known:
-            return Added(known.document, False)
-        except IntegrityError:
-            return await self._lost_race(placing, attachment.sha256)
-        return await self._placed(placing)
+            placement = await self._database.write(lambda connection: _place(connection, principal, document))
+        except _AlreadyAdded as duplicate:
+            return duplicate.document, False
+        except IntegrityError:  # the attachment has been deleted meanwhile
+            raise NotFound("Attachment not found", code="attachment_not_found") from None
+        return await self._finish(placement)
 
     async def page(
         self, principal: Principal, collection_id: str, *, page: int, page_size: int, status: DocumentStatus | None
     ) -> tuple[list[Document], int]:
-        """One page of a collection's documents, the newest first, and how many there are in all. Raises NotFound."""
-        shown = _shown(collection_id)
+        """One page of a collection's documents, the newest first, and the number of all. Raises NotFound."""
+        condition = _visible_in(collection_id)
         if status is not None:
-            shown = shown & (DocumentRow.status == status)
-        query = (
-            select(DocumentRow)
-            .where(shown)
-            .order_by(DocumentRow.created_at.desc(), DocumentRow.id)
-            .limit(page_size)
-            .offset(min((page - 1) * page_size, MAX_INTEGER))
-        )
-        async with self._database.read_block() as connection:
-            await get_collection(connection, principal, collection_id)
-            documents = [document_of(row) for row in await connection.execute(query)]
-            total = await connection.scalar(select(func.count()).select_from(DocumentRow).where(shown)) or 0
-        return documents, total
+            condition = condition & (DocumentRow.status == status)
+        query = select(DocumentRow).where(condition).order_by(DocumentRow.created_at.desc(), DocumentRow.id)
+        query = query.limit(page_size).offset((page - 1) * page_size)
+
+        def read(connection: Connection) -> tuple[list[Document], int]:
+            get_collection(connection, principal, collection_id)
+            documents = [value_of(Document, row) for row in connection.execute(query)]
+            return documents, connection.scalar(select(func.count()).select_from(DocumentRow).where(condition)) or 0
+
+        return await self._database.read(read)
 
     async def get(self, principal: Principal, collection_id: str, document_id: str) -> Document:
         """Raises NotFound `Document not found`."""
-        async with self._database.read_block() as connection:
-            await get_collection(connection, principal, collection_id)
-            return await _get(connection, collection_id, document_id)
+
+        def read(connection: Connection) -> Document:
+            get_collection(connection, principal, collection_id)
+            return _get(connection, collection_id, document_id)
+
+        return await self._database.read(read)
 
     async def passages(
         self, principal: Principal, collection_id: str, document_id: str, *, page: int, page_size: int
-    ) -> tuple[list[Draft], int]:
-        """One page of a document's passages, in their order, and how many there are by now. Raises NotFound."""
-        of_it = PassageRow.document_id == document_id
-        query = (
-            select(PassageRow.position, PassageRow.heading, PassageRow.text)
-            .where(of_it)
-            .order_by(PassageRow.position)
-            .limit(page_size)
-            .offset(min((page - 1) * page_size, MAX_INTEGER))
-        )
-        async with self._database.read_block() as connection:
-            await get_collection(connection, principal, collection_id)
-            await _get(connection, collection_id, document_id)
-            passages = [Draft(*row) for row in await connection.execute(query)]
-            total = await connection.scalar(select(func.count()).select_from(PassageRow).where(of_it)) or 0
-        return passages, total
+    ) -> tuple[list[PassageItem], int]:
+        """One page of a document's passages in their order, and their number so far. Raises NotFound."""
+        condition = PassageRow.document_id == document_id
+        query = select(PassageRow.position, PassageRow.heading, PassageRow.text).where(condition)
+        query = query.order_by(PassageRow.position).limit(page_size).offset((page - 1) * page_size)
+
+        def read(connection: Connection) -> tuple[list[PassageItem], int]:
+            get_collection(connection, principal, collection_id)
+            _get(connection, collection_id, document_id)
+            passages = [value_of(PassageItem, row) for row in connection.execute(query)]
+            return passages, connection.scalar(select(func.count()).select_from(PassageRow).where(condition)) or 0
+
+        return await self._database.read(read)
 
     async def delete(self, principal: Principal, collection_id: str, document_id: str) -> None:
-        """Take a document out of all answers, at once; the remover does the rest. Raises NotFound, Forbidden."""
-        async with self._database.write_block() as connection:
-            await get_changeable(connection, principal, collection_id)
-            await _get(connection, collection_id, document_id)
-            await connection.execute(_taken_out().where(DocumentRow.id == document_id))
+        """Hide a document from all answers at once; the remover does the rest. Raises NotFound, Forbidden."""
+
+        def write(connection: Connection) -> None:
+            get_changeable(connection, principal, collection_id, lock=True)
+            _get(connection, collection_id, document_id)
+            connection.execute(_hide(DocumentRow.id == document_id))
+
+        await self._database.write(write)
         self._on_change()
 
     async def delete_collection(self, principal: Principal, collection_id: str) -> None:
-        """Take a collection and all its documents out of all answers, at once. Raises NotFound, Forbidden."""
-        async with self._database.write_block() as connection:
-            await get_changeable(connection, principal, collection_id)
-            await connection.execute(_taken_out().where(_shown(collection_id)))
-            # Its name is free again.
-            await connection.execute(
-                update(CollectionRow)
-                .where(CollectionRow.id == collection_id)
-                .values(deleting=True, name=collection_id, updated_at=utc_now())
-            )
+        """Hide a collection and its documents from all answers at once. Raises NotFound, Forbidden."""
+
+        def write(connection: Connection) -> None:
+            get_changeable(connection, principal, collection_id, lock=True)
+            connection.execute(_hide(_visible_in(collection_id)))
+            # The id takes the place of the name, which may be used again.
+            values = {"deleting": True, "name": collection_id, "updated_at": utc_now()}
+            connection.execute(update(CollectionRow).where(CollectionRow.id == collection_id).values(**values))
+
+        await self._database.write(write)
         self._on_change()
 
-    async def _keep(
+    async def _add_file(
         self,
         principal: Principal,
         collection_id: str,
@@ -161,32 +159,31 @@ class DocumentService:
         chunks: AsyncIterator[bytes],
         *,
         is_text: bool,
-    ) -> Added:
+    ) -> tuple[Document, bool]:
         await self._check_collection(principal, collection_id)
-        placing = _Placing(principal, collection_id, title, owns=True)
-        digest = ""
+        document_id = str(uuid4())
+        placement: _Placement | None = None
 
-        async def sequel(connection: AsyncConnection, attachment: Attachment) -> None:
-            nonlocal digest
-            digest = attachment.sha256
+        def place(connection: Connection, attachment: Attachment) -> None:
+            nonlocal placement
             self._check_attachment(attachment, is_text=is_text)
-            await placing.place(connection, attachment)
+            document = _new_document(document_id, collection_id, title, attachment, owns_attachment=True)
+            placement = _place(connection, principal, document)
 
         try:
-            await self._files.save(filename, chunks, principal, sequel=sequel)
-        except _Known as known:
-            return Added(known.document, False)
-        except IntegrityError:
-            return await self._lost_race(placing, digest)
+            await self._files.save(filename, chunks, principal, in_transaction=place)
+        except _AlreadyAdded as duplicate:
+            return duplicate.document, False
         except BaseException:
             # A commit that was cancelled may have happened all the same.
-            await self._withdraw(placing)
+            statement = _hide(DocumentRow.id == document_id)
+            await self._database.write(lambda connection: connection.execute(statement))
             raise
-        return await self._placed(placing)
+        assert placement is not None
+        return await self._finish(placement)
 
     async def _check_collection(self, principal: Principal, collection_id: str) -> None:
-        async with self._database.read_block() as connection:
-            await get_changeable(connection, principal, collection_id)
+        await self._database.read(lambda connection: get_changeable(connection, principal, collection_id))
 
     def _check_attachment(self, attachment: Attachment, *, is_text: bool = False) -> None:
         if attachment.type is not Kind.FILE and not is_text:
@@ -194,134 +191,113 @@ class DocumentService:
             raise DocumentRefused(attachment.filename, Reason.UNSUPPORTED, explanation)
         self._reader.check_size(attachment.filename, attachment.size)
 
-    async def _placed(self, placing: "_Placing") -> Added:
-        assert placing.document is not None
+    async def _finish(self, placement: "_Placement") -> tuple[Document, bool]:
         self._on_change()
-        if placing.replaced is not None:
-            with suppress(Unavailable):  # its row is gone before its bytes: what stays is named by nothing
-                await forget_attachment(self._files, placing.replaced)
-        return Added(placing.document, placing.is_new)
-
-    async def _lost_race(self, placing: "_Placing", digest: str) -> Added:
-        """Another request has added the same content in the same moment; or the attachment was deleted in it."""
-        async with self._database.read_block() as connection:
-            await get_changeable(connection, placing.principal, placing.collection_id)
-            query = select(DocumentRow).where(_shown(placing.collection_id), DocumentRow.sha256 == digest)
-            row = (await connection.execute(query)).first()
-        if row is None:
-            raise NotFound("Attachment not found", code="attachment_not_found")
-        return Added(document_of(row), False)
-
-    async def _withdraw(self, placing: "_Placing") -> None:
-        if placing.is_new and placing.document is not None:
-            async with self._database.write_block() as connection:
-                await connection.execute(_taken_out().where(DocumentRow.id == placing.document.id))
+        if placement.obsolete_attachment_id is not None:
+            with suppress(Unavailable):  # the attachment's row goes before its bytes, which nothing refers to then
+                await delete_attachment(self._files, placement.obsolete_attachment_id)
+        return placement.document, placement.is_new
 
 
-class _Known(Exception):
-    """The collection has a document of this content already."""
+async def delete_attachment(files: FileService, attachment_id: str) -> None:
+    """Delete a document's attachment, if it still exists. Raises Unavailable."""
+    with suppress(NotFound):
+        await files.delete(attachment_id, None)
+
+
+class _AlreadyAdded(Exception):
+    """An existing document of the same content."""
 
     def __init__(self, document: Document) -> None:
         super().__init__()
         self.document = document
 
 
-class _Placing:
-    """Puts an attachment into a collection. `replaced` is the attachment of an earlier try, which is wanted no more."""
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """A queued document; `obsolete_attachment_id` is the attachment of an earlier, failed try."""
 
-    def __init__(self, principal: Principal, collection_id: str, title: str, *, owns: bool) -> None:
-        self.principal = principal
-        self.collection_id = collection_id
-        self.document: Document | None = None
-        self.is_new = False
-        self.replaced: str | None = None
-        self._title = title
-        self._owns = owns
-
-    async def place(self, connection: AsyncConnection, attachment: Attachment) -> None:
-        """Raises _Known, NotFound, Forbidden, and IntegrityError when another server does the same."""
-        await get_changeable(connection, self.principal, self.collection_id)
-        query = select(DocumentRow).where(_shown(self.collection_id), DocumentRow.sha256 == attachment.sha256)
-        row = (await connection.execute(query)).first()
-        if row is None:
-            self.document = self._new(attachment)
-            self.is_new = True
-            values = {name: getattr(self.document, name) for name in Document.__slots__}
-            await connection.execute(insert(DocumentRow).values(**{**values, "notes": []}))
-        elif row.status == DocumentStatus.FAILED:
-            await self._try_again(connection, document_of(row), attachment)
-        else:
-            raise _Known(document_of(row))
-
-    async def _try_again(self, connection: AsyncConnection, failed: Document, attachment: Attachment) -> None:
-        is_same = failed.attachment_id == attachment.id
-        if failed.owns_attachment and not is_same:
-            self.replaced = failed.attachment_id
-        values: dict[str, Any] = {
-            "title": self._title,
-            "attachment_id": attachment.id,
-            "owns_attachment": self._owns or (is_same and failed.owns_attachment),
-            "status": DocumentStatus.QUEUED,
-            "error_code": None,
-            "error": None,
-            "updated_at": utc_now(),
-        }
-        await connection.execute(update(DocumentRow).where(DocumentRow.id == failed.id).values(**values))
-        self.document = replace(failed, **values)
-
-    def _new(self, attachment: Attachment) -> Document:
-        now = utc_now()
-        return Document(
-            id=new_id(),
-            collection_id=self.collection_id,
-            title=self._title,
-            media_type=attachment.media_type,
-            size=attachment.size,
-            sha256=attachment.sha256,
-            attachment_id=attachment.id,
-            owns_attachment=self._owns,
-            status=DocumentStatus.QUEUED,
-            error_code=None,
-            error=None,
-            truncated=False,
-            notes=(),
-            passage_count=0,
-            created_at=now,
-            updated_at=now,
-        )
+    document: Document
+    is_new: bool
+    obsolete_attachment_id: str | None = None
 
 
-async def forget_attachment(files: FileService, attachment_id: str) -> None:
-    """Delete an attachment that was made for a document; somebody may have done so before. Raises Unavailable."""
-    try:
-        await files.delete(attachment_id, None)
-    except NotFound:
-        return
-
-
-def document_of(row: Any) -> Document:
-    values = {name: getattr(row, name) for name in Document.__slots__}
-    return Document(**{**values, "status": DocumentStatus(row.status), "notes": tuple(row.notes)})
-
-
-def _shown(collection_id: str) -> ColumnElement[bool]:
-    return (DocumentRow.collection_id == collection_id) & (DocumentRow.status != DocumentStatus.DELETING)
-
-
-def _taken_out() -> Any:
-    """The change that hides documents for good; their contents may be added again meanwhile."""
-    return update(DocumentRow).values(
-        status=DocumentStatus.DELETING, sha256=literal("deleted:") + DocumentRow.id, updated_at=utc_now()
+def _new_document(
+    id: str, collection_id: str, title: str, attachment: Attachment, *, owns_attachment: bool
+) -> Document:
+    now = utc_now()
+    return Document(
+        id=id,
+        collection_id=collection_id,
+        title=title,
+        media_type=attachment.media_type,
+        size=attachment.size,
+        sha256=attachment.sha256,
+        attachment_id=attachment.id,
+        owns_attachment=owns_attachment,
+        status=DocumentStatus.QUEUED,
+        error_code=None,
+        error=None,
+        truncated=False,
+        notes=(),
+        passage_count=0,
+        created_at=now,
+        updated_at=now,
     )
 
 
-async def _get(connection: AsyncConnection, collection_id: str, document_id: str) -> Document:
-    query = select(DocumentRow).where(_shown(collection_id), DocumentRow.id == document_id)
-    row = (await connection.execute(query)).first()
+def _place(connection: Connection, principal: Principal, document: Document) -> _Placement:
+    """Insert the document, or queue its failed predecessor again, with the new title and attachment.
+
+    Raises _AlreadyAdded, NotFound, Forbidden.
+    """
+    get_changeable(connection, principal, document.collection_id, lock=True)
+    query = select(DocumentRow).where(_visible_in(document.collection_id), DocumentRow.sha256 == document.sha256)
+    row = connection.execute(query).first()
+    if row is None:
+        connection.execute(insert(DocumentRow).values(**asdict(document)))
+        return _Placement(document, is_new=True)
+    previous = value_of(Document, row)
+    if previous.status is not DocumentStatus.FAILED:
+        raise _AlreadyAdded(previous)
+    same_attachment = previous.attachment_id == document.attachment_id
+    retry = replace(
+        previous,
+        title=document.title,
+        attachment_id=document.attachment_id,
+        owns_attachment=document.owns_attachment or (same_attachment and previous.owns_attachment),
+        status=DocumentStatus.QUEUED,
+        error_code=None,
+        error=None,
+        updated_at=document.updated_at,
+    )
+    connection.execute(update(DocumentRow).where(DocumentRow.id == previous.id).values(**asdict(retry)))
+    obsolete = previous.owns_attachment and not same_attachment
+    return _Placement(retry, is_new=False, obsolete_attachment_id=previous.attachment_id if obsolete else None)
+
+
+def _visible_in(collection_id: str) -> ColumnElement[bool]:
+    return (DocumentRow.collection_id == collection_id) & (DocumentRow.status != DocumentStatus.DELETING)
+
+
+def _hide(condition: ColumnElement[bool]) -> Update:
+    """Hide documents for good; the same contents may be added again."""
+    values = {
+        "status": DocumentStatus.DELETING,
+        "sha256": literal("deleted:") + DocumentRow.id,
+        "updated_at": utc_now(),
+    }
+    return update(DocumentRow).where(condition).values(**values)
+
+
+def _get(connection: Connection, collection_id: str, document_id: str) -> Document:
+    row = connection.execute(
+        select(DocumentRow).where(_visible_in(collection_id), DocumentRow.id == document_id)
+    ).first()
     if row is None:
         raise NotFound("Document not found", code="document_not_found")
-    return document_of(row)
+    return value_of(Document, row)
 
 
-async def _one(data: bytes) -> AsyncIterator[bytes]:
+async def _single_chunk(data: bytes) -> AsyncIterator[bytes]:
     yield data

@@ -1,51 +1,42 @@
-"""The indexer: takes documents from the queue, one after another, and makes passages of them in the background.
+"""The indexer: a background task from queued documents to passages, one document after another.
 
-Extraction has a process of its own, and so have long texts; passages are written some at a time, so that neither the
-event loop nor the chats' transactions wait long. A document is found only when it is whole.
+A process of its own extracts the text, another one splits long texts. Passages are written in batches, so that neither
+the event loop nor the chats' transactions wait long. A document becomes searchable as a whole, at the end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Literal, Protocol, TypeVar
 
 import stamina
 import structlog
 
 from app.background import Background
-from app.database.engine import DatabaseUnavailable
+from app.database.errors import DatabaseUnavailable
 from app.errors import AppError, NotFound, Unavailable
 from app.files.extraction.models import ExtractedText
 from app.files.extraction.reader import DocumentReader
 from app.files.service import FileService
-from app.knowledge.index import Prepared
+from app.knowledge.index import IndexedPassage
 from app.knowledge.preparing import PassageMaker
-from app.knowledge.store import Held, IndexStore, Lost
+from app.knowledge.store import IndexStore, Lease, LeaseLost
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
+from app.telemetry.metrics import Metrics
 
 LOOK_SECONDS = 15.0
-"""How often to look for what other servers queued, or left behind."""
+"""How often to look for what other servers queued or abandoned."""
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
-"""How long a document waits for a storage or a model server that is away, before it counts as failed."""
-EMBEDDED_AT_ONCE = 64
-
-T = TypeVar("T")
+"""How long a document waits for a storage or a model server that is away, before it fails."""
 
 log = structlog.get_logger(__name__)
 
 
-class Observer(Protocol):
-    """What the indexer tells the metrics."""
-
-    def document_indexed(self, state: Literal["ready", "failed"], passages: int) -> None: ...
-
-
-class Refused(AppError):
-    """The document cannot be indexed, for a reason that its owner is told."""
+class IndexingFailed(AppError):
+    """A failure of indexing, with a message for the document's owner."""
 
 
 class Indexer:
-    """Works on one document at a time, in the background. What is under way when that is cancelled begins again."""
+    """A background worker for one document at a time. After a cancellation the document starts over."""
 
     def __init__(
         self,
@@ -54,105 +45,92 @@ class Indexer:
         reader: DocumentReader,
         maker: PassageMaker,
         embedder: Embedder,
-        observer: Observer,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._files = files
         self._reader = reader
         self._maker = maker
         self._embedder = embedder
-        self._observer = observer
-        self.background = Background(self._index_all, "indexing_put_off", LOOK_SECONDS, RETRY_SECONDS)
+        self._metrics = metrics
+        self.background = Background(self._index_all, "indexing_postponed", LOOK_SECONDS, RETRY_SECONDS)
 
     async def close(self) -> None:
-        """End the processes that read documents and make passages; cancel the background work before."""
+        """End the worker processes, once the background work is cancelled."""
         await self._reader.close()
         await self._maker.close()
 
     async def _index_all(self) -> None:
-        """Index what is queued. A document that is given up half-way is still there, and has lost nothing but time."""
-        while (held := await self._store.take_next()) is not None:
-            await self._index(held)
-
-    async def _index(self, held: Held) -> None:
-        """Raises DatabaseUnavailable."""
-        document_id = held.document.id
-        try:
+        """Index the queue. Raises DatabaseUnavailable, after which the current document starts over."""
+        while (lease := await self._store.take_next()) is not None:
             try:
-                count = await self._make(held)
-            except DatabaseUnavailable:
-                raise
-            except AppError as error:
-                await self._store.fail(held, error.code, error.message)
-                log.info("document_failed", document_id=document_id, code=error.code)
-                self._observer.document_indexed("failed", 0)
-            except Lost:
-                raise
-            except Exception as error:
-                log.error("indexing_crashed", document_id=document_id, exc_info=error)
-                await self._store.fail(held, "internal_error", "The document could not be indexed: internal error")
-                self._observer.document_indexed("failed", 0)
-            else:
-                log.info("document_indexed", document_id=document_id, passages=count)
-                self._observer.document_indexed("ready", count)
-        except Lost:
-            log.info("document_lost", document_id=document_id)
+                await self._index(lease)
+            except LeaseLost:
+                log.info("document_lease_lost", document_id=lease.document.id)
 
-    async def _make(self, held: Held) -> int:
-        text = await self._extract(held)
-        await self._store.begin_passages(held)
-        so_far = 0
-        async with aclosing(self._maker.make(held.document.title, text.text)) as batches:
-            async for prepared in batches:
-                vectors = await self._vectors(held, prepared)
-                so_far += len(prepared)
-                await self._store.add_passages(held, prepared, vectors, so_far=so_far)
-        if so_far == 0:
-            raise Refused("There is no text in it", code="document_empty")
-        await self._store.finish(held, truncated=text.truncated, notes=text.notes)
-        return so_far
+    async def _index(self, lease: Lease) -> None:
+        """Make the document ready, or failed. Raises LeaseLost, DatabaseUnavailable."""
+        document_id = lease.document.id
+        try:
+            count = await self._make_ready(lease)
+        except (DatabaseUnavailable, LeaseLost):
+            raise
+        except AppError as error:
+            await self._store.fail(lease, error.code, error.message)
+            log.info("document_failed", document_id=document_id, code=error.code)
+            self._metrics.documents.labels("failed").inc()
+        except Exception as error:
+            log.error("indexing_crashed", document_id=document_id, exc_info=error)
+            await self._store.fail(lease, "internal_error", "The document could not be indexed: internal error")
+            self._metrics.documents.labels("failed").inc()
+        else:
+            log.info("document_indexed", document_id=document_id, passages=count)
+            self._metrics.documents.labels("ready").inc()
+            self._metrics.passages.inc(count)
 
-    async def _extract(self, held: Held) -> ExtractedText:
-        async for attempt in stamina.retry_context(
-            on=_may_pass, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.5, wait_max=10.0
-        ):
-            with attempt:
-                attachment_id = held.document.attachment_id
-                try:
-                    attachment = await self._files.get(attachment_id or "", None)
-                except NotFound:
-                    raise Refused("Its attachment was deleted too early", code="attachment_not_found") from None
-                self._reader.check_size(attachment.filename, attachment.size)
-                content = self._files.stream(attachment)
-                return await self._reader.read(content, attachment.filename, attachment.media_type)
-        raise AssertionError
+    async def _make_ready(self, lease: Lease) -> int:
+        """The number of the document's passages."""
+        text = await _retrying(self._extract, lease)
+        await self._store.begin_passages(lease)
+        total = 0
+        async with aclosing(self._maker.make(lease.document.title, text.text)) as batches:
+            async for passages in batches:
+                vectors = await self._embed(lease, passages)
+                total += len(passages)
+                await self._store.add_passages(lease, passages, vectors, total=total)
+        if total == 0:
+            raise IndexingFailed("There is no text in it", code="document_empty")
+        await self._store.finish(lease, truncated=text.truncated, notes=text.notes)
+        return total
 
-    async def _vectors(self, held: Held, prepared: Sequence[Prepared]) -> list[bytes]:
-        """A vector for each, if the collection has an embedding model."""
-        provider, model = held.embedding_provider, held.embedding_model
+    async def _extract(self, lease: Lease) -> ExtractedText:
+        try:
+            attachment = await self._files.get(lease.document.attachment_id or "", None)
+        except NotFound:
+            raise IndexingFailed("Its attachment was deleted too early", code="attachment_not_found") from None
+        self._reader.check_size(attachment.filename, attachment.size)
+        content = self._files.stream(attachment)
+        return await self._reader.read(content, attachment.filename, attachment.media_type)
+
+    async def _embed(self, lease: Lease, passages: Sequence[IndexedPassage]) -> list[bytes]:
+        """A vector for each passage, if the collection has an embedding model."""
+        provider, model = lease.embedding_provider, lease.embedding_model
         if provider is None or model is None:
             return []
-        vectors: list[bytes] = []
         try:
-            for some in _batched(prepared, EMBEDDED_AT_ONCE):
-                async for attempt in stamina.retry_context(
-                    on=_may_pass, attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.5, wait_max=10.0
-                ):
-                    with attempt:
-                        vectors += await self._embedder.of_passages(provider, model, some)
+            return await _retrying(self._embedder.of_passages, provider, model, passages)
         except EmbeddingsFailed as error:
-            log.warning("embeddings_failed", document_id=held.document.id, detail=error.detail)
-            raise Refused(error.message, code="embeddings_failed") from None
-        return vectors
+            log.warning("embeddings_failed", document_id=lease.document.id, detail=error.detail)
+            raise IndexingFailed(error.message, code="embeddings_failed") from None
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether the same may well succeed later; a database that is away is waited for elsewhere, without end."""
+def _is_temporary(error: Exception) -> bool:
+    """Whether a retry may succeed. For the database, `background` retries, and without end."""
     if isinstance(error, EmbeddingsFailed):
-        return error.temporary
+        return error.is_temporary
     return isinstance(error, Unavailable) and not isinstance(error, DatabaseUnavailable)
 
 
-def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+_retrying = stamina.AsyncRetryingCaller(attempts=None, timeout=PATIENCE_SECONDS, wait_initial=0.5, wait_max=10.0).on(
+    _is_temporary
+)

@@ -1,12 +1,12 @@
-"""Collections, documents and passages: as they are stored, and as values.
+"""Collections, documents and passages: their tables and their values.
 
-The full-text index is not among the models, for SQLAlchemy knows no such tables: see `app/knowledge/index.py`.
+The tables of the full-text index have no models, as SQLAlchemy knows no such tables: see `app/knowledge/fulltext`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -24,7 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.database.tables import Base, BigId, UtcDateTime
 
 SHARED = ""
-"""The owner of the collections that belong to nobody and are seen by everybody."""
+"""The owner of shared collections."""
 MAX_NAME_CHARS = 100
 MAX_DESCRIPTION_CHARS = 500
 MAX_TITLE_CHARS = 255
@@ -32,9 +32,9 @@ HEADING_SEPARATOR = " > "
 
 
 class DocumentStatus(StrEnum):
-    """A document's passages are found only while it is `READY`.
+    """The state of a document; only passages of `READY` ones are searched.
 
-    `DELETING` is shown to nobody: for its callers the document is gone, and what is left of it is being removed.
+    `DELETING` is internal: to callers the document no longer exists, while its data is being removed.
     """
 
     QUEUED = "queued"
@@ -45,13 +45,10 @@ class DocumentStatus(StrEnum):
     DELETING = "deleting"
 
 
-OPEN_STATUSES = (DocumentStatus.QUEUED, DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
-
-
 class CollectionRow(Base):
     """A named set of documents. `owner` is a username or `SHARED`; without an embedding model, search is by words.
 
-    One that is `deleting` is gone for everybody, and only waits for its documents to be removed.
+    A collection that is `deleting` is invisible, and waits for the removal of its documents.
     """
 
     __tablename__ = "knowledge_collections"
@@ -71,7 +68,8 @@ class CollectionRow(Base):
 class DocumentRow(Base):
     """A document. `size` is in bytes, `sha256` (hexadecimal) of its content; `error` is written for people.
 
-    `truncated` and `notes` are what its reader had to say.
+    `truncated` and `notes` come from the reader of its file. Each step of the indexer sets `updated_at`, which is the
+    token of its lease.
     """
 
     __tablename__ = "knowledge_documents"
@@ -102,7 +100,7 @@ class DocumentRow(Base):
 class PassageRow(Base):
     """A piece of a document. `heading` is the path of headings above it, `A > B`; `position` counts from 0.
 
-    The id is the row's in the full-text index too, and is never given twice.
+    The full-text index has the same ids; they are never reused.
     """
 
     __tablename__ = "knowledge_passages"
@@ -129,9 +127,8 @@ class VectorRow(Base):
     vector: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """A collection without its documents; `owner` is '' for a shared one."""
+class Collection(msgspec.Struct, frozen=True):
+    """A collection without its documents; `owner` is `SHARED` or a username."""
 
     id: str
     owner: str
@@ -143,9 +140,15 @@ class Collection:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document without its content; `error_code` and `error` say why it is `FAILED`."""
+class CollectionStats(Collection, frozen=True):
+    """A collection with the numbers of its documents and of their ready passages."""
+
+    document_count: int
+    passage_count: int
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A document without its content; `error_code` and `error` give the reason of `FAILED`."""
 
     id: str
     collection_id: str
@@ -165,24 +168,19 @@ class Document:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A passage that is not stored yet: see PassageRow."""
+class PassageItem(msgspec.Struct, frozen=True):
+    """A passage; `position` counts from 0, `heading` is the path of headings above it, `A > B`."""
 
     position: int
     heading: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A passage that a search found, with its document's title. `score` is from 0 to 1; higher is better."""
+class FoundPassage(PassageItem, frozen=True):
+    """A passage that was found, with its document and collection; `score` is from 0 to 1, higher is better."""
 
-    passage_id: int
-    collection_id: str
+    score: float
     document_id: str
     title: str
-    position: int
-    heading: str
-    text: str
-    score: float
+    collection_id: str
+    collection: str

@@ -1,142 +1,68 @@
-"""From a text to passages with their terms, away from the event loop: in a thread, or for a long text in a process.
+"""Passages and terms of a text, made away from the event loop: in a thread, or for a long text in a process.
 
 A thread shares the interpreter with the streams of all chats: for the seconds that a long text takes, that is too much.
 """
 
 import asyncio
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import msgspec
 
-from app.errors import Unavailable
-from app.files.extraction.framing import END, LENGTH_BYTES, blocks_of, framed, length_of
-from app.files.extraction.pool import worker_environment
-from app.knowledge.index import PassageIndex, Prepared
+from app.knowledge.index import IndexedPassage, with_terms
 from app.knowledge.splitting import split
-from app.knowledge.worker import Order
+from app.knowledge.worker import PassageRequest
+from app.workers.pool import WorkerEnded, WorkerPool, WorkersUnavailable, WorkerTimeout
 
 LONG_CHARS = 50_000
-PASSAGES_AT_ONCE = 100
-"""How many are written in one transaction."""
-BUFFER_BYTES = 1024**2
-IDLE_SECONDS = 60.0
+BATCH_SIZE = 50
+"""The passages that one transaction writes. It holds up those of the chats, which share its commit."""
+ENCODED_CHARS = 1024**2
 BATCH_SECONDS = 120.0
 """How long the process may be silent; splitting the longest text takes it some seconds."""
 
-_DECODER = msgspec.msgpack.Decoder(list[Prepared])
-
-
-class PreparingUnavailable(Unavailable):
-    """The process cannot be started, or has ended."""
-
-    code = "document_workers_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("Documents cannot be read at the moment")
+_DECODER = msgspec.msgpack.Decoder(list[IndexedPassage])
 
 
 class PassageMaker:
-    """Makes passages of at most `size` characters, of which `overlap` are the last ones of the passage before.
+    """Makes passages of at most `size` characters, the first `overlap` from the passage before.
 
-    One text at a time. The process starts with the first long text, and ends when none has come for a while.
+    The process for long texts takes one at a time.
     """
 
-    def __init__(self, index: PassageIndex, *, size: int, overlap: int, at_once: int = PASSAGES_AT_ONCE) -> None:
-        self._index = index
+    def __init__(self, *, size: int, overlap: int, batch_size: int = BATCH_SIZE) -> None:
         self._size = size
         self._overlap = overlap
-        self._at_once = at_once
-        self._process: Process | None = None
-        self._retirement: asyncio.TimerHandle | None = None
+        self._batch_size = batch_size
+        self._pool = WorkerPool("app.knowledge.worker", 1)
 
-    async def make(self, title: str, text: str) -> AsyncGenerator[list[Prepared], None]:
-        """The passages of the text, `at_once` at a time. Raises PreparingUnavailable."""
+    async def make(self, title: str, text: str) -> AsyncGenerator[list[IndexedPassage], None]:
+        """The passages of the text, `batch_size` at a time. Raises WorkersUnavailable."""
         if len(text) > LONG_CHARS:
-            async for prepared in self._make_in_process(title, text):
-                yield prepared
+            async with aclosing(self._make_in_process(title, text)) as batches:
+                async for prepared in batches:
+                    yield prepared
             return
-        drafts = await asyncio.to_thread(split, text, size=self._size, overlap=self._overlap)
-        for start in range(0, len(drafts), self._at_once):
-            yield await asyncio.to_thread(self._index.prepare, drafts[start : start + self._at_once], title)
+        passages = await asyncio.to_thread(split, text, size=self._size, overlap=self._overlap)
+        for start in range(0, len(passages), self._batch_size):
+            yield await asyncio.to_thread(with_terms, passages[start : start + self._batch_size], title)
 
     async def close(self) -> None:
-        """End the process."""
-        process = self._process
-        self._end()
-        if process is not None:
-            await process.wait()
+        """End the process; a text under way raises WorkersUnavailable."""
+        await self._pool.close()
 
-    async def _make_in_process(self, title: str, text: str) -> AsyncGenerator[list[Prepared], None]:
-        process = await self._started()
-        whole = False
+    async def _make_in_process(self, title: str, text: str) -> AsyncGenerator[list[IndexedPassage], None]:
+        request = PassageRequest(title, self._size, self._overlap, self._batch_size)
         try:
-            order = Order(title, self._size, self._overlap, self._at_once)
-            async with asyncio.timeout(BATCH_SECONDS):
-                await _send(process, msgspec.msgpack.encode(order), text)
-            while True:
+            async with self._pool.worker() as worker:
                 async with asyncio.timeout(BATCH_SECONDS):
-                    message = await _receive(process)
-                if not message:
-                    break
-                yield _DECODER.decode(message)
-            whole = True
-        except (OSError, EOFError, TimeoutError) as error:
-            raise PreparingUnavailable from error
-        finally:
-            if whole:
-                self._retirement = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end)
-            else:
-                self._end()  # it is in the middle of something that nobody wants
-
-    async def _started(self) -> Process:
-        if self._retirement is not None:
-            self._retirement.cancel()
-            self._retirement = None
-        if self._process is not None and self._process.returncode is None:
-            return self._process
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "app.knowledge.worker"),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                limit=BUFFER_BYTES,
-                env=worker_environment(),
-            )
-        except OSError as error:
-            raise PreparingUnavailable from error
-        return self._process
-
-    def _end(self) -> None:
-        if self._retirement is not None:
-            self._retirement.cancel()
-            self._retirement = None
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            assert process.stdin is not None
-            process.stdin.close()
+                    await worker.send(msgspec.msgpack.encode(request), _encoded(text))
+                while message := await worker.receive(BATCH_SECONDS):
+                    yield _DECODER.decode(message)
+        except (WorkerEnded, WorkerTimeout, TimeoutError) as error:
+            raise WorkersUnavailable from error
 
 
-async def _send(process: Process, head: bytes, text: str) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(framed(head))
-        for start in range(0, len(text), BUFFER_BYTES):
-            for block in blocks_of(text[start : start + BUFFER_BYTES].encode()):
-                process.stdin.write(framed(block))
-                await process.stdin.drain()
-        process.stdin.write(END)
-        await process.stdin.drain()
-    except RuntimeError as error:  # uvloop's word for a pipe that was closed meanwhile
-        raise EOFError from error
-
-
-async def _receive(process: Process) -> bytes:
-    assert process.stdout is not None
-    length = length_of(await process.stdout.readexactly(LENGTH_BYTES))
-    return await process.stdout.readexactly(length)
+async def _encoded(text: str) -> AsyncIterator[bytes]:
+    for start in range(0, len(text), ENCODED_CHARS):
+        yield text[start : start + ENCODED_CHARS].encode()

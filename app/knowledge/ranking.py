@@ -1,65 +1,82 @@
-"""How well passages match a question: BM25 over its terms, and how much of the question they cover."""
+"""The ranking of passages by BM25, their relevance, and the fusion with a ranking by vectors."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.knowledge.fulltext import IndexedTerms, Wanted
-from app.knowledge.tokens import is_light
+from app.knowledge.fulltext.base import PassageTerms, QueryTerm
+from app.knowledge.similarity import Neighbour
+from app.knowledge.tokens import is_stopword
 
-LIGHT: Final = 0.2
-"""What a term counts that says little, such as `the`, of what it would by its rarity."""
-UNKNOWN_PAIR: Final = 0.35
-"""What a pair of characters counts that is in no passage: most straddle two words and mean nothing."""
 HEADING: Final = 1.0
-"""What a term in the heading or the title counts, of one in the text."""
+"""The weight of a term in the heading or the title, relative to one in the text."""
 COVERAGE: Final = 0.15
-"""A passage bears on a question if it has two of its terms, light ones apart, and this share of their weights."""
-LONE_COVERAGE: Final = 0.3
+"""A passage is relevant if it has two of the query's terms, stopwords apart, and this share of their weights."""
+SINGLE_COVERAGE: Final = 0.3
 """The share that a single term must have."""
+FUSION: Final = 60
+"""Reciprocal rank fusion's constant: how little the first places count more than the later ones."""
 _K1: Final = 1.2
 _B: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A passage as it matches; `score` is from 0 to 1."""
+    """A passage that may answer a query; `score` is from 0 to 1."""
 
     passage_id: int
     score: float
-    bears_on_it: bool
+    is_relevant: bool
 
 
 def weight_of(frequency: int, total: int) -> float:
-    """What a term counts that is in `frequency` of `total` passages: BM25's, which is never below 0."""
+    """BM25's weight of a term in `frequency` of `total` passages, never below 0."""
     return math.log(1 + (max(total - frequency, 0) + 0.5) / (frequency + 0.5))
 
 
-def rank(terms: Sequence[Wanted], passages: Iterable[IndexedTerms]) -> list[Match]:
-    """The passages, best first; those that have none of the terms come last and score 0."""
-    # Spaces around each term: counting in the text costs a third of taking it apart.
-    spaced = [(passage.passage_id, f" {passage.body} ", f" {passage.heading} ") for passage in passages]
-    if not spaced:
+def rank(terms: Sequence[QueryTerm], passages: Iterable[PassageTerms]) -> list[Match]:
+    """The passages, best first; those without any of the terms come last and score 0."""
+    # With a space on both sides of each term: counting in the text costs a third of splitting it.
+    padded = [(passage.passage_id, f" {passage.body} ", f" {passage.heading} ") for passage in passages]
+    if not padded:
         return []
-    lengths = [body.count(" ") - 1 for _, body, _ in spaced]
-    usual_length = sum(lengths) / len(lengths) or 1.0
-    everything = sum(term.weight for term in terms) or 1.0
-    telling = {term.term for term in terms if not is_light(term.term)}
-    told = sum(term.weight for term in terms if term.term in telling) or 1.0
+    lengths = [body.count(" ") - 1 for _, body, _ in padded]
+    mean_length = sum(lengths) / len(lengths) or 1.0
+    total_weight = sum(term.weight for term in terms) or 1.0
+    keywords = {term.text for term in terms if not is_stopword(term.text)}
+    keyword_weight = sum(term.weight for term in terms if term.text in keywords) or 1.0
+    patterns = [(f" {term.text}" if term.is_prefix else f" {term.text} ", term) for term in terms]
     matches = []
-    sought = [(f" {term.term}" if term.beginning else f" {term.term} ", term) for term in terms]
-    for (id, body, heading), length in zip(spaced, lengths, strict=True):
-        norm = _K1 * (1 - _B + _B * length / usual_length)
-        score = covered = 0.0
+    for (id, body, heading), length in zip(padded, lengths, strict=True):
+        norm = _K1 * (1 - _B + _B * length / mean_length)
+        score = coverage = 0.0
         hits = 0
-        for text, term in sought:
-            times = body.count(text) + HEADING * heading.count(text)
-            if times:
-                score += term.weight * times / (times + norm)
-                if term.term in telling:
+        for pattern, term in patterns:
+            count = body.count(pattern) + HEADING * heading.count(pattern)
+            if count:
+                score += term.weight * count / (count + norm)
+                if term.text in keywords:
                     hits += 1
-                    covered += term.weight / told
-        bears_on_it = covered >= (COVERAGE if hits > 1 else LONE_COVERAGE)
-        matches.append(Match(id, min(score / everything, 1.0), bears_on_it))
+                    coverage += term.weight / keyword_weight
+        is_relevant = coverage >= (COVERAGE if hits > 1 else SINGLE_COVERAGE)
+        matches.append(Match(id, min(score / total_weight, 1.0), is_relevant))
     return sorted(matches, key=lambda match: (-match.score, match.passage_id))
+
+
+def fuse(matches: Sequence[Match], neighbours: Sequence[Neighbour], depth: int) -> list[Match]:
+    """Fuse the first `depth` of both rankings by reciprocal ranks. The first of both has score 1."""
+    by_id = {match.passage_id: match for match in matches}
+    scores: defaultdict[int, float] = defaultdict(float)
+    for ids in (
+        [match.passage_id for match in matches if match.score],
+        [neighbour.passage_id for neighbour in neighbours],
+    ):
+        for place, id in enumerate(ids[:depth], 1):
+            scores[id] += (FUSION + 1) / (2 * (FUSION + place))
+    outstanding = {neighbour.passage_id for neighbour in neighbours if neighbour.stands_out}
+    ranking = [
+        Match(id, score, by_id[id].is_relevant or id in outstanding) for id, score in scores.items() if id in by_id
+    ]
+    return sorted(ranking, key=lambda match: (-match.score, match.passage_id))

@@ -1,34 +1,36 @@
-"""Collections, documents and passages as they look on the wire."""
+"""The wire's shapes of collections, documents and passages."""
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.auth.service import MAX_USERNAME_CHARS, TEXT_PATTERN
 from app.clock import iso
-from app.knowledge.collections import Counted
 from app.knowledge.models import (
     MAX_DESCRIPTION_CHARS,
     MAX_NAME_CHARS,
     MAX_TITLE_CHARS,
     SHARED,
-    Collection,
+    CollectionStats,
     Document,
     DocumentStatus,
-    Draft,
-    Found,
+    FoundPassage,
+    PassageItem,
 )
+from app.text import LINE_PATTERN
 
+MAX_BODY_BYTES: Final = 64 * 1024
 MAX_QUERY_CHARS: Final = 4_000
 MAX_COLLECTIONS: Final = 100
 MAX_FOUND: Final = 50
-SOMETHING: Final = r"\S"
+STATUSES: Final = [status.value for status in DocumentStatus if status is not DocumentStatus.DELETING]
+_NOT_BLANK: Final = r"\S"
 
 Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern=TEXT_PATTERN)]
-Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS, pattern=LINE_PATTERN)]
 Title = Annotated[str, Meta(max_length=MAX_TITLE_CHARS, pattern=TEXT_PATTERN)]
-Query = Annotated[str, Meta(max_length=MAX_QUERY_CHARS, pattern=SOMETHING)]
+Query = Annotated[str, Meta(max_length=MAX_QUERY_CHARS, pattern=_NOT_BLANK)]
 # 5.0 is an integer to JSON Schema, and to many languages' JSON.
 Limit = Annotated[float, Meta(ge=1, le=MAX_FOUND, multiple_of=1, extra_json_schema={"type": "integer"})]
 
@@ -54,7 +56,7 @@ class NewDocument(msgspec.Struct, kw_only=True):
     """Either `attachment_id`, or `text` with a `title`."""
 
     attachment_id: Annotated[str, Meta(max_length=100, pattern=TEXT_PATTERN)] | None = None
-    text: Annotated[str, Meta(pattern=SOMETHING)] | None = None
+    text: Annotated[str, Meta(pattern=_NOT_BLANK)] | None = None
     title: Title | None = None
 
 
@@ -85,16 +87,15 @@ class CollectionItem(msgspec.Struct):
     updated_at: str
 
     @classmethod
-    def of(cls, counted: Counted) -> Self:
-        collection = counted.collection
+    def of(cls, collection: CollectionStats) -> Self:
         return cls(
             collection_id=collection.id,
             name=collection.name,
             description=collection.description,
             owner=None if collection.owner == SHARED else collection.owner,
             embedding_model=collection.embedding_model,
-            document_count=counted.documents,
-            passage_count=counted.passages,
+            document_count=collection.document_count,
+            passage_count=collection.passage_count,
             created_at=iso(collection.created_at),
             updated_at=iso(collection.updated_at),
         )
@@ -126,7 +127,7 @@ class DocumentItem(msgspec.Struct):
     size: int
     sha256: str
     attachment_id: str | None
-    status: Annotated[str, Meta(extra_json_schema={"enum": ["queued", "extracting", "indexing", "ready", "failed"]})]
+    status: Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
     error_code: str | None
     error: str | None
     truncated: bool
@@ -167,18 +168,6 @@ class DeletedDocument(msgspec.Struct):
     document_id: str
 
 
-class PassageItem(msgspec.Struct):
-    """A passage; `position` counts from 0, `heading` is the path of headings above it, `A > B`."""
-
-    position: int
-    heading: str
-    text: str
-
-    @classmethod
-    def of(cls, passage: Draft) -> Self:
-        return cls(passage.position, passage.heading, passage.text)
-
-
 class PassagePage(msgspec.Struct):
     passages: list[PassageItem]
     page: int
@@ -186,71 +175,5 @@ class PassagePage(msgspec.Struct):
     total: int
 
 
-class FoundPassage(PassageItem):
-    """A passage that was found, with its document and collection; `score` is from 0 to 1, higher is better."""
-
-    score: float
-    document_id: str
-    title: str
-    collection_id: str
-    collection: str
-
-    @classmethod
-    def found(cls, found: Found, collection: Collection) -> Self:
-        return cls(
-            position=found.position,
-            heading=found.heading,
-            text=found.text,
-            score=found.score,
-            document_id=found.document_id,
-            title=found.title,
-            collection_id=found.collection_id,
-            collection=collection.name,
-        )
-
-
 class FoundPassages(msgspec.Struct):
     passages: list[FoundPassage]
-
-
-COLLECTION_EXAMPLE: Final[dict[str, Any]] = {
-    "collection_id": "6b1f2c1e-8a57-4a53-9a60-1a5c57d1c0de",
-    "name": "garden",
-    "description": "What grows where",
-    "owner": None,
-    "embedding_model": None,
-    "document_count": 1,
-    "passage_count": 12,
-    "created_at": "2026-11-24T01:20:58.571438+00:00",
-    "updated_at": "2026-11-24T01:20:58.571438+00:00",
-}
-DOCUMENT_EXAMPLE: Final[dict[str, Any]] = {
-    "document_id": "0e2f4c7a-55a1-4b0e-8f1f-3c9f2b6d7a10",
-    "collection_id": COLLECTION_EXAMPLE["collection_id"],
-    "title": "Plants for the shade",
-    "media_type": "text/plain",
-    "size": 5120,
-    "sha256": "9f" * 32,
-    "attachment_id": "0b7f6a52-6d3f-4f1f-9d53-0a4f5a1c2e11",
-    "status": DocumentStatus.READY.value,
-    "error_code": None,
-    "error": None,
-    "truncated": False,
-    "notes": [],
-    "passage_count": 12,
-    "created_at": "2026-11-24T01:20:58.571438+00:00",
-    "updated_at": "2026-11-24T01:20:59.104833+00:00",
-}
-PASSAGE_EXAMPLE: Final[dict[str, Any]] = {
-    "position": 3,
-    "heading": "Shade > Dry soil",
-    "text": "Epimedium grows under old trees, where little else does.",
-}
-FOUND_EXAMPLE: Final[dict[str, Any]] = {
-    **PASSAGE_EXAMPLE,
-    "score": 0.82,
-    "document_id": DOCUMENT_EXAMPLE["document_id"],
-    "title": DOCUMENT_EXAMPLE["title"],
-    "collection_id": COLLECTION_EXAMPLE["collection_id"],
-    "collection": "garden",
-}

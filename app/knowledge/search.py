@@ -1,89 +1,103 @@
-"""Finding the passages that bear on a question."""
+"""The search for passages, by words and by vectors."""
 
-import time
-from collections import defaultdict
+import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, select
 
 from app.database.engine import Database
-from app.knowledge.fulltext import FullText, IndexedTerms, Wanted, fulltext_for
-from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, Found, PassageRow
-from app.knowledge.ranking import LIGHT, UNKNOWN_PAIR, Match, rank, weight_of
-from app.knowledge.similarity import Similar, VectorIndex
-from app.knowledge.tokens import is_beginning, is_light, question_terms
+from app.knowledge.frequencies import Frequencies
+from app.knowledge.fulltext import fulltext_for
+from app.knowledge.fulltext.base import FullText, PassageTerms, QueryTerm, Scope
+from app.knowledge.models import CollectionRow, DocumentRow, FoundPassage, PassageRow
+from app.knowledge.ranking import Match, fuse, rank, weight_of
+from app.knowledge.similarity import Neighbour, VectorIndex
+from app.knowledge.tokens import is_prefix, is_stopword, question_terms
 from app.knowledge.vectors import Embedder
 
 MAX_QUERY_CHARS: Final = 2_000
 MAX_TERMS: Final = 48
-FUSION: Final = 60
-"""Reciprocal rank fusion's constant: how little the first places count more than those behind."""
-FUSED: Final = 50
-"""How many places of each ranking are fused."""
-
+STOPWORD_WEIGHT: Final = 0.2
+"""The weight of a stopword, relative to another term of its frequency."""
+UNSEEN_PAIR_WEIGHT: Final = 0.35
+"""The weight of a pair of characters in no passage: most straddle two words and mean nothing."""
+_FUSION_DEPTH: Final = 50
 _CANDIDATES: Final = 60
-_RANKED_ROWS: Final = 2_000
+_MAX_BM25_ROWS: Final = 2_000
 """BM25 costs 2 to 3 microseconds a row in SQLite, adding up weights less than one: hence these two bounds."""
-_WEIGHED_ROWS: Final = 8_000
-_FREQUENT: Final = 2_000
-_REMEMBERED_SECONDS: Final = 60.0
-_SMALL: Final = 5_000
-_SCOPED_BELOW: Final = 0.5
+_MAX_WEIGHED_ROWS: Final = 8_000
+_SMALL_SCOPE: Final = 0.5
+
+_MODELS = select(CollectionRow.id, CollectionRow.embedding_provider, CollectionRow.embedding_model).where(
+    CollectionRow.id.in_(bindparam("ids", expanding=True))
+)
+_PASSAGES = (
+    select(
+        PassageRow.id,
+        PassageRow.position,
+        PassageRow.heading,
+        PassageRow.text,
+        PassageRow.document_id,
+        DocumentRow.title,
+        PassageRow.collection_id,
+        CollectionRow.name,
+    )
+    .join(DocumentRow, DocumentRow.id == PassageRow.document_id)
+    .join(CollectionRow, CollectionRow.id == PassageRow.collection_id)
+    .where(PassageRow.id.in_(bindparam("ids", expanding=True)))
+)
 
 
 class Searcher:
-    """Searches the passages of documents that are ready; by words, and by meaning where a collection has vectors."""
+    """Search in the passages of ready documents: by words, and in some collections by vectors."""
 
     def __init__(self, database: Database, embedder: Embedder | None = None) -> None:
         self._database = database
         self._embedder = embedder
-        self._statistics = _Statistics()
-        self._vectors = VectorIndex()
-        # They never change, so that those of a collection once seen are known.
+        self._frequencies = Frequencies()
+        self._vectors = VectorIndex(database)
+        # A collection's provider and model never change.
         self._models: dict[str, tuple[str | None, str | None]] = {}
 
     async def search(
         self, query: str, collection_ids: Sequence[str], limit: int = 5, *, relevant_only: bool = False
-    ) -> list[Found]:
-        """The passages that match best, best first; with `relevant_only` none that does not bear on the query.
+    ) -> list[FoundPassage]:
+        """The best matches, best first; with `relevant_only`, only those relevant to the query.
 
-        Of a query of more than MAX_QUERY_CHARS characters its beginning and its end count. Raises DatabaseUnavailable.
+        Of a query of more than MAX_QUERY_CHARS characters only its beginning and its end count. Raises
+        DatabaseUnavailable.
         """
         if not collection_ids or limit < 1 or not query.strip():
             return []
         query = _bounded(query)
-        questions = await self._questions(query, collection_ids)
-        names = _names_in(query)
-        similar: list[Similar] = []
-        if questions:
-            async with self._database.read_block() as connection:
-                similar = await self._by_meaning(connection, questions, limit)
+        depth = max(_FUSION_DEPTH, 2 * limit)
+        neighbours: list[Neighbour] = []
+        for collection_id, vector in await self._query_vectors(query, collection_ids):
+            neighbours += await self._vectors.nearest(collection_id, vector, depth)
+        neighbours.sort(key=lambda neighbour: -neighbour.similarity)
+        # Keywords come first, as only so many terms count.
+        texts = sorted(question_terms(query), key=is_stopword)[:MAX_TERMS]
 
-        def find(connection: Connection) -> list[Found]:
-            matches = self._by_words(connection, names, collection_ids, limit, similar)
-            found = (
-                _fused(matches, similar, most=max(FUSED, 2 * limit))
-                if similar
-                else [match for match in matches if match.score]
-            )
+        def read(connection: Connection) -> list[FoundPassage]:
+            matches = self._match_terms(connection, texts, collection_ids, limit, neighbours)
+            if neighbours:
+                matches = fuse(matches, neighbours, depth)
             if relevant_only:
-                found = [match for match in found if match.bears_on_it]
-            return _found(connection, found[:limit])
+                matches = [match for match in matches if match.is_relevant]
+            return _found_passages(connection, [match for match in matches if match.score][:limit])
 
-        # In one call of one thread: each way there and back costs more, under load, than a statement.
-        return await self._database.read(find)
+        # In one call of a thread: each way there and back costs more, under load, than a statement.
+        return await self._database.read(read)
 
-    async def _questions(self, query: str, collection_ids: Sequence[str]) -> list[tuple[str, bytes]]:
-        """The query's vector for each of the collections that have an embedding model, where there is one in time."""
+    async def _query_vectors(self, query: str, collection_ids: Sequence[str]) -> list[tuple[str, bytes]]:
+        """The query's vector for each collection with an embedding model, if it comes in time."""
         if self._embedder is None:
             return []
         if any(id not in self._models for id in collection_ids):
-            columns = (CollectionRow.id, CollectionRow.embedding_provider, CollectionRow.embedding_model)
-            async with self._database.read_block() as connection:
-                rows = await connection.execute(select(*columns).where(CollectionRow.id.in_(collection_ids)))
-                self._models |= {id: (provider, model) for id, provider, model in rows}
+            parameters = {"ids": list(collection_ids)}
+            rows = await self._database.read(lambda connection: connection.execute(_MODELS, parameters).all())
+            self._models |= {id: (provider, model) for id, provider, model in rows}
         models = {id: self._models.get(id, (None, None)) for id in collection_ids}
         vectors: dict[tuple[str | None, str | None], bytes | None] = {
             (provider, model): await self._embedder.of_question(provider, model, query)
@@ -92,121 +106,90 @@ class Searcher:
         }
         return [(id, vector) for id, key in models.items() if (vector := vectors.get(key))]
 
-    async def _by_meaning(
-        self, connection: AsyncConnection, questions: Sequence[tuple[str, bytes]], limit: int
-    ) -> list[Similar]:
-        similar: list[Similar] = []
-        for collection_id, question in questions:
-            similar += await self._vectors.nearest(connection, collection_id, question, max(FUSED, 2 * limit))
-        return sorted(similar, key=lambda one: -one.similarity)
-
-    def _by_words(
+    def _match_terms(
         self,
         connection: Connection,
-        names: Sequence[str],
+        texts: Sequence[str],
         collection_ids: Sequence[str],
         limit: int,
-        similar: Sequence[Similar] = (),
+        neighbours: Sequence[Neighbour],
     ) -> list[Match]:
-        """The passages that have terms of the question, best first; the similar ones are among them in any case."""
-        fulltext = fulltext_for(connection.dialect.name)
-        sizes = self._statistics.sizes(connection, collection_ids)
-        total = max(sum(sizes.values()), 1)
-        searched = sum(sizes.get(id, 0) for id in collection_ids)
-        frequencies = self._statistics.frequencies(connection, fulltext, names)
-        terms = [_wanted(name, frequencies[name], total) for name in names]
-        plan = _Plan(terms, frequencies, searched, scoped=searched < total * _SCOPED_BELOW)
-        candidates = _candidates(connection, fulltext, plan, collection_ids, max(_CANDIDATES, 3 * limit))
-        there = {candidate.passage_id for candidate in candidates}
-        if missing := [one.passage_id for one in similar if one.passage_id not in there]:
-            candidates += fulltext.with_ids(connection, missing, collection_ids)
+        """The passages with terms of the query, best first, and all neighbours, with or without terms."""
+        fulltext = fulltext_for(connection)
+        passages = self._frequencies.of_passages(connection, collection_ids)
+        total = max(sum(passages.values()), 1)
+        searched = sum(passages.get(id, 0) for id in collection_ids)
+        frequencies = self._frequencies.of_terms(fulltext, texts)
+        terms = [_weighted(text, frequencies[text], total) for text in texts]
+        scope = Scope(collection_ids, is_small=searched < total * _SMALL_SCOPE)
+        plan = _plan(terms, frequencies, searched if scope.is_small else math.inf)
+        candidates = _candidates(fulltext, plan, scope, max(_CANDIDATES, 3 * limit))
+        ids = {candidate.passage_id for candidate in candidates}
+        missing = [neighbour.passage_id for neighbour in neighbours if neighbour.passage_id not in ids]
+        if missing:
+            candidates += fulltext.with_ids(missing, scope)
         return rank(terms, candidates)
 
 
-class _Plan:
-    """Which of a question's terms are looked for: the rarest, as many as can be afforded."""
+class _Plan(NamedTuple):
+    """The terms to look for: the rarest, as many as the bounds allow.
 
-    def __init__(self, terms: Sequence[Wanted], frequencies: Mapping[str, int], searched: int, *, scoped: bool) -> None:
-        known = sorted((term for term in terms if frequencies[term.term]), key=lambda term: frequencies[term.term])
-        strong = [term for term in known if not is_light(term.term)] or known
-        self.scoped = scoped
-        self.ranked = sum(frequencies[term.term] for term in strong) <= _RANKED_ROWS
-        self.terms: list[Wanted] = []
-        rows = 0
-        for term in strong:
-            rows += min(frequencies[term.term], searched) if scoped else frequencies[term.term]
-            if rows > _WEIGHED_ROWS:
-                break
-            self.terms.append(term)
-        self.frequent = [] if self.terms else strong
+    If even the rarest is too frequent, `terms` is empty, and passages with all of the `common_terms` have to do.
+    """
+
+    terms: Sequence[QueryTerm]
+    common_terms: Sequence[QueryTerm]
+    use_bm25: bool
 
 
-def _candidates(
-    connection: Connection, fulltext: FullText, plan: _Plan, collection_ids: Sequence[str], most: int
-) -> list[IndexedTerms]:
-    """The passages to be ranked: more of them than are wanted."""
-    for count in range(min(3, len(plan.frequent)), 0, -1):
-        some = fulltext.any_with_all(
-            connection, plan.frequent[:count], collection_ids, scoped=plan.scoped, limit=3 * most
-        )
-        if some:
-            return some
-    found: list[IndexedTerms] = []
-    limit, more = most, bool(plan.terms)
-    # What is not ready and what is other collections' was among the best: look further down.
-    while more and len(found) < most // 2 and limit <= 100 * most:
-        found, more = fulltext.best(
-            connection, plan.terms, collection_ids, scoped=plan.scoped, ranked=plan.ranked, limit=limit
-        )
+def _plan(terms: Sequence[QueryTerm], frequencies: Mapping[str, int], most_rows: float) -> _Plan:
+    """Choose the terms to look for; each costs a row for each of its passages, up to `most_rows`."""
+    present = sorted((term for term in terms if frequencies[term.text]), key=lambda term: frequencies[term.text])
+    keywords = [term for term in present if not is_stopword(term.text)] or present
+    affordable = []
+    rows = 0.0
+    for term in keywords:
+        rows += min(frequencies[term.text], most_rows)
+        if rows > _MAX_WEIGHED_ROWS:
+            break
+        affordable.append(term)
+    use_bm25 = sum(frequencies[term.text] for term in keywords) <= _MAX_BM25_ROWS
+    return _Plan(affordable, [] if affordable else keywords, use_bm25)
+
+
+def _candidates(fulltext: FullText, plan: _Plan, scope: Scope, count: int) -> list[PassageTerms]:
+    """The passages to rank, several times the number to return."""
+    for length in range(min(3, len(plan.common_terms)), 0, -1):
+        if passages := fulltext.any_with_all(plan.common_terms[:length], scope, 3 * count):
+            return passages
+    passages = []
+    limit, may_be_more = count, bool(plan.terms)
+    # Other collections and documents that are not ready may have had the best places: look further down.
+    while may_be_more and len(passages) < count // 2 and limit <= 100 * count:
+        passages, may_be_more = fulltext.best(plan.terms, scope, use_bm25=plan.use_bm25, limit=limit)
         limit *= 10
-    return found[: 3 * most]
+    return passages[: 3 * count]
 
 
-def _found(connection: Connection, matches: Sequence[Match]) -> list[Found]:
+def _found_passages(connection: Connection, matches: Sequence[Match]) -> list[FoundPassage]:
     if not matches:
         return []
-    rows = connection.execute(
-        select(
-            PassageRow.id,
-            PassageRow.collection_id,
-            PassageRow.document_id,
-            DocumentRow.title,
-            PassageRow.position,
-            PassageRow.heading,
-            PassageRow.text,
-        )
-        .join(DocumentRow, DocumentRow.id == PassageRow.document_id)
-        .where(PassageRow.id.in_([match.passage_id for match in matches]))
-    )
+    rows = connection.execute(_PASSAGES, {"ids": [match.passage_id for match in matches]})
     by_id = {row.id: row for row in rows}
     return [
-        Found(
-            passage_id=row.id,
-            collection_id=row.collection_id,
-            document_id=row.document_id,
-            title=row.title,
+        FoundPassage(
             position=row.position,
             heading=row.heading,
             text=row.text,
             score=round(match.score, 4),
+            document_id=row.document_id,
+            title=row.title,
+            collection_id=row.collection_id,
+            collection=row.name,
         )
         for match in matches
         if (row := by_id.get(match.passage_id))
     ]
-
-
-def _fused(matches: Sequence[Match], similar: Sequence[Similar], *, most: int) -> list[Match]:
-    """Both rankings as one, by the reciprocals of the places. First in both has score 1."""
-    by_id = {match.passage_id: match for match in matches}
-    scores: defaultdict[int, float] = defaultdict(float)
-    for ranking in ([match.passage_id for match in matches if match.score], [one.passage_id for one in similar]):
-        for place, id in enumerate(ranking[:most], 1):
-            scores[id] += (FUSION + 1) / (2 * (FUSION + place))
-    standing_out = {one.passage_id for one in similar if one.stands_out}
-    fused = [
-        Match(id, score, by_id[id].bears_on_it or id in standing_out) for id, score in scores.items() if id in by_id
-    ]
-    return sorted(fused, key=lambda match: (-match.score, match.passage_id))
 
 
 def _bounded(query: str) -> str:
@@ -216,53 +199,10 @@ def _bounded(query: str) -> str:
     return f"{query[:half]} {query[-half:]}"
 
 
-def _names_in(query: str) -> list[str]:
-    """The terms of a query that are looked for, those that say something before the others."""
-    return sorted(question_terms(query), key=is_light)[:MAX_TERMS]
-
-
-def _wanted(name: str, frequency: int, total: int) -> Wanted:
+def _weighted(text: str, frequency: int, total: int) -> QueryTerm:
     weight = weight_of(frequency, total)
-    if is_light(name):
-        weight *= LIGHT
-    elif not frequency and len(name) == 2 and not name.isascii():
-        weight *= UNKNOWN_PAIR
-    return Wanted(name, is_beginning(name), weight)
-
-
-class _Statistics:
-    """How many passages there are and how many have a term; in large collections remembered for a minute."""
-
-    def __init__(self) -> None:
-        self._sizes: dict[str, int] = {}
-        self._sizes_until = 0.0
-        self._frequent: dict[str, tuple[int, float]] = {}
-
-    def sizes(self, connection: Connection, needed: Sequence[str]) -> Mapping[str, int]:
-        """The numbers of ready passages by collections."""
-        now = time.monotonic()
-        if now > self._sizes_until or not all(self._sizes.get(id) for id in needed):
-            rows = connection.execute(
-                select(DocumentRow.collection_id, func.sum(DocumentRow.passage_count))
-                .where(DocumentRow.status == DocumentStatus.READY)
-                .group_by(DocumentRow.collection_id)
-            )
-            self._sizes = {id: int(count or 0) for id, count in rows}
-            large = sum(self._sizes.values()) > _SMALL
-            self._sizes_until = now + _REMEMBERED_SECONDS if large else 0.0
-        return self._sizes
-
-    def frequencies(self, connection: Connection, fulltext: FullText, names: Sequence[str]) -> dict[str, int]:
-        """In how many passages each of the terms is."""
-        now = time.monotonic()
-        known = {name: count for name in names for count, until in [self._frequent.get(name, (0, 0.0))] if until > now}
-        asked = [Wanted(name, is_beginning(name)) for name in names if name not in known]
-        if asked:
-            counts = fulltext.frequencies(connection, asked, _FREQUENT)
-            for wanted, count in zip(asked, counts, strict=True):
-                known[wanted.term] = count
-                if count >= _FREQUENT:
-                    if len(self._frequent) > 10_000:
-                        self._frequent.clear()
-                    self._frequent[wanted.term] = (count, now + _REMEMBERED_SECONDS)
-        return known
+    if is_stopword(text):
+        weight *= STOPWORD_WEIGHT
+    elif not frequency and len(text) == 2 and not text.isascii():
+        weight *= UNSEEN_PAIR_WEIGHT
+    return QueryTerm(text, is_prefix(text), weight)

@@ -1,76 +1,86 @@
-"""Searching: which collections are meant, and what bears on a question in them."""
+"""The knowledge base for chats and the search routes."""
 
 from collections.abc import Sequence
 
 from app.auth.models import Principal
+from app.database.engine import Database
 from app.errors import BadRequest
-from app.knowledge.collections import CollectionService, shared_or_of, visible_to
-from app.knowledge.models import SHARED, Collection, Found
+from app.knowledge.collections import get_collection, list_collections, shared_or_owned_by, visible_to
+from app.knowledge.models import SHARED, Collection, FoundPassage
 from app.knowledge.search import Searcher
 
 
 class KnowledgeService:
-    """What chat and the search routes ask of the collections."""
+    """Collections by name, and passages in them."""
 
-    def __init__(self, collections: CollectionService, searcher: Searcher) -> None:
-        self._collections = collections
+    def __init__(self, database: Database, searcher: Searcher) -> None:
+        self._database = database
         self._searcher = searcher
 
     async def collections_for(self, names: Sequence[str], username: str | None) -> list[Collection]:
-        """The collections with these ids or names among the shared ones and those of the user, each once.
+        """The user's and the shared collections with these ids or names, each once.
 
-        The user's own wins over a shared one of the same name. Raises BadRequest for one that is not among them.
+        The user's own wins over a shared one of the same name. Raises BadRequest for a name without a collection.
         """
-        return _pick(names, await self._collections.named(names, shared_or_of(username)), username)
+        return _resolve(names, await self._candidates(names, username), username)
 
     async def find_collections(self, names: Sequence[str], username: str | None) -> list[Collection]:
-        """The same for those that are there and meant clearly; the others are left out."""
-        candidates = await self._collections.named(names, shared_or_of(username))
-        return [meant[0] for name in names if len(meant := _meant(name, candidates, username)) == 1]
+        """As `collections_for`, without the names that have no collection, or several."""
+        candidates = await self._candidates(names, username)
+        matches = [_matches(name, candidates, username) for name in names]
+        return [collections[0] for collections in matches if len(collections) == 1]
 
     async def visible_to(self, username: str) -> list[Collection]:
         """The shared collections and those of the user, by name."""
-        return await self._collections.all(shared_or_of(username))
+        return await self._candidates(None, username)
 
-    async def retrieve(self, query: str, collection_ids: Sequence[str], limit: int) -> list[Found]:
-        """The passages that bear on the query, the best first; none when none does."""
-        if not collection_ids:
-            return []
+    async def retrieve(self, query: str, collection_ids: Sequence[str], limit: int) -> list[FoundPassage]:
+        """The passages relevant to the query, best first."""
         return await self._searcher.search(query, collection_ids, limit, relevant_only=True)
 
     async def search(
         self, principal: Principal, query: str, names: Sequence[str] | None, limit: int
-    ) -> list[tuple[Found, Collection]]:
-        """The best passages in the named collections (None: in all that the principal sees), the best first.
+    ) -> list[FoundPassage]:
+        """The best passages in the named collections, best first; for None, in all visible ones.
 
         Raises BadRequest for a collection that the principal does not see.
         """
-        seen = visible_to(principal.username)
-        if names is None:
-            collections = await self._collections.all(seen)
-        else:
-            collections = _pick(names, await self._collections.named(names, seen), principal.username)
-        by_id = {each.id: each for each in collections}
-        found = await self._searcher.search(query, list(by_id), limit) if by_id else []
-        return [(each, by_id[each.collection_id]) for each in found]
+        condition = visible_to(principal.username)
+        collections = await self._database.read(lambda connection: list_collections(connection, condition, names))
+        if names is not None:
+            collections = _resolve(names, collections, principal.username)
+        return await self._searcher.search(query, [collection.id for collection in collections], limit)
+
+    async def search_collection(
+        self, principal: Principal, collection_id: str, query: str, limit: int
+    ) -> list[FoundPassage]:
+        """The best passages of one collection, best first. Raises NotFound."""
+        await self._database.read(lambda connection: get_collection(connection, principal, collection_id))
+        return await self._searcher.search(query, [collection_id], limit)
+
+    async def _candidates(self, names: Sequence[str] | None, username: str | None) -> list[Collection]:
+        condition = shared_or_owned_by(username)
+        return await self._database.read(lambda connection: list_collections(connection, condition, names))
 
 
-def _pick(names: Sequence[str], candidates: Sequence[Collection], username: str | None) -> list[Collection]:
-    picked = {}
+def _resolve(names: Sequence[str], candidates: Sequence[Collection], username: str | None) -> list[Collection]:
+    collections = {}
     for name in names:
-        named = _meant(name, candidates, username)
-        if not named:
+        matches = _matches(name, candidates, username)
+        if not matches:
             raise BadRequest(f"collection not found: {name}", code="collection_not_found")
-        if len(named) > 1:
+        if len(matches) > 1:
             raise BadRequest(f"several collections have this name, use the id: {name}", code="collection_ambiguous")
-        picked[named[0].id] = named[0]
-    return list(picked.values())
+        collections[matches[0].id] = matches[0]
+    return list(collections.values())
 
 
-def _meant(name: str, candidates: Sequence[Collection], username: str | None) -> list[Collection]:
-    """The candidates that an id or a name may mean."""
-    named = [each for each in candidates if each.id == name]
+def _matches(name: str, candidates: Sequence[Collection], username: str | None) -> list[Collection]:
+    """The candidates for an id or a name."""
+    matches = [collection for collection in candidates if collection.id == name]
     for owner in (username, SHARED):
-        named = named or [each for each in candidates if each.name == name and each.owner == owner]
-    # A key bound to nobody may mean a user's, if only one has a collection of that name.
-    return named or [each for each in candidates if each.name == name]
+        matches = matches or [
+            collection for collection in candidates if collection.name == name and collection.owner == owner
+        ]
+    # An unbound key may mean any user's collection, if only one has that name.
+    return matches or [collection for collection in candidates if collection.name == name]

@@ -1,4 +1,4 @@
-"""From a document's text to its passages, along its structure: headings, blocks, sentences; characters at last."""
+"""The splitting of texts into passages: at headings, blocks, sentences, and at last between characters."""
 
 import re
 import unicodedata
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-from app.knowledge.models import HEADING_SEPARATOR, Draft
+from app.knowledge.models import HEADING_SEPARATOR, PassageItem
 
 MIN_SIZE: Final = 50
 MAX_HEADING_CHARS: Final = 200
-"""Longer lines are text, whatever stands before them."""
+"""Longer lines are text, whatever their marks."""
 
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
 _UNDERLINE: Final = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
@@ -37,29 +37,29 @@ class _Block:
 
 @dataclass(slots=True)
 class _Section:
-    """What stands below one heading, up to the next one or to the next page."""
+    """The blocks below one heading, up to the next heading or page."""
 
     heading: str
     blocks: list[_Block] = field(default_factory=list)
 
 
-def split(text: str, *, size: int = 800, overlap: int = 100) -> list[Draft]:
-    """The passages of a Markdown text, of at most `size` characters, in time that grows with its length alone.
+def split(text: str, *, size: int = 800, overlap: int = 100) -> list[PassageItem]:
+    """Split a Markdown text into passages of at most `size` characters, in linear time.
 
-    Nothing of the text is lost but white space and the marks of headings and pages, which are in `Draft.heading`. A
-    passage begins with the end of the one before it, up to `overlap` characters of whole sentences, when they are of
-    one section. `size` is at least MIN_SIZE; of `overlap` no more than half of `size` counts. What no database takes
-    (NUL, lone surrogates) is replaced by a question mark.
+    Only white space and the marks of headings and pages are dropped; headings and pages are in `PassageItem.heading`.
+    Within a section a passage begins with the last whole sentences of the previous one, up to `overlap` characters.
+    `size` is at least MIN_SIZE, `overlap` at most half of `size`. Characters that no database stores (NUL, lone
+    surrogates) become question marks.
     """
     size = max(size, MIN_SIZE)
     overlap = max(min(overlap, size // 2), 0)
-    drafts: list[Draft] = []
+    passages: list[PassageItem] = []
     for section in _Reader().sections(_storable(text)):
-        drafts.extend(
-            Draft(position, section.heading, piece)
-            for position, piece in enumerate(_Packer(size, overlap).passages(section.blocks), len(drafts))
+        passages.extend(
+            PassageItem(position, section.heading, passage)
+            for position, passage in enumerate(_Packer(size, overlap).passages(section.blocks), len(passages))
         )
-    return drafts
+    return passages
 
 
 def _storable(text: str) -> str:
@@ -68,7 +68,7 @@ def _storable(text: str) -> str:
 
 
 class _Reader:
-    """Reads a text line by line and gathers its sections."""
+    """A reader of sections, line by line."""
 
     def __init__(self) -> None:
         self._path: list[tuple[int, str]] = []
@@ -77,10 +77,10 @@ class _Reader:
         self._lines: list[str] = []
         self._kind = _Kind.PROSE
         self._fence = ""
-        self._bare: tuple[int, str] | None = None
+        self._empty_heading: tuple[int, str] | None = None
 
     def sections(self, text: str) -> Iterator[_Section]:
-        """The sections that have a text. A heading with nothing below it is a text."""
+        """The sections with text; a heading with nothing below it is text."""
         for line in text.split("\n"):
             if self._fence:
                 self._lines.append(line)
@@ -90,24 +90,24 @@ class _Reader:
                 self._end_block()
                 self._fence, self._kind = fence[1], _Kind.CODE
                 self._lines.append(line)
-            elif heading := self._heading_in(line):
+            elif heading := self._heading(line):
                 yield from self._end_section(heading[0])
                 self._enter(*heading)
             elif len(line) <= MAX_HEADING_CHARS and (page := _PAGE.fullmatch(line.strip())):
                 yield from self._end_section(None)
                 self._page = page[1]
-                self._section = _Section(self._place())
+                self._section = _Section(self._heading_path())
             else:
-                self._take(line)
+                self._add_line(line)
         yield from self._end_section(0)
 
-    def _heading_in(self, line: str) -> tuple[int, str] | None:
+    def _heading(self, line: str) -> tuple[int, str] | None:
         if len(line) > MAX_HEADING_CHARS:
             return None
         if match := _HEADING.fullmatch(line):
             title = match[2].strip()
-            bare = title.rstrip("#")
-            return len(match[1]), bare.strip() if bare.endswith((" ", "\t")) else title
+            unclosed = title.rstrip("#")
+            return len(match[1]), unclosed.strip() if unclosed.endswith((" ", "\t")) else title
         if self._kind is _Kind.PROSE and len(self._lines) == 1 and (match := _UNDERLINE.fullmatch(line)):
             title = self._lines[0].strip()
             if len(title) <= MAX_HEADING_CHARS:
@@ -119,13 +119,13 @@ class _Reader:
         while self._path and self._path[-1][0] >= level:
             self._path.pop()
         self._path.append((level, title))
-        self._bare = (level, title)
-        self._section = _Section(self._place())
+        self._empty_heading = (level, title)
+        self._section = _Section(self._heading_path())
 
-    def _place(self) -> str:
+    def _heading_path(self) -> str:
         return HEADING_SEPARATOR.join([*(title for _, title in self._path), *([self._page] if self._page else [])])
 
-    def _take(self, line: str) -> None:
+    def _add_line(self, line: str) -> None:
         if not line.strip():
             self._end_block()
             return
@@ -138,21 +138,21 @@ class _Reader:
     def _end_block(self) -> None:
         if text := "\n".join(self._lines).strip("\n"):
             self._section.blocks.append(_Block(self._kind, text))
-            self._bare = None
+            self._empty_heading = None
         self._lines, self._kind, self._fence = [], _Kind.PROSE, ""
 
     def _end_section(self, next_level: int | None) -> Iterator[_Section]:
-        """The section that ends; `next_level` is the next heading's, None when a page ends."""
+        """Yield the current section; `next_level` is that of the next heading, None at the end of a page."""
         self._end_block()
         if self._section.blocks:
             yield self._section
-        elif self._bare and next_level is not None and next_level <= self._bare[0]:
-            # No passage will have this heading in its path.
-            yield _Section(self._section.heading, [_Block(_Kind.PROSE, self._bare[1])])
+        elif self._empty_heading and next_level is not None and next_level <= self._empty_heading[0]:
+            # No passage has this heading in its path.
+            yield _Section(self._section.heading, [_Block(_Kind.PROSE, self._empty_heading[1])])
 
 
 class _Packer:
-    """Fills passages with blocks; blocks that fit into a passage are not torn."""
+    """A filler of passages with blocks; it splits only blocks larger than a passage."""
 
     def __init__(self, size: int, overlap: int) -> None:
         self._size = size
@@ -165,8 +165,8 @@ class _Packer:
             if len(block.text) <= self._size:
                 yield from self._put(block.text, "\n\n", prose=block.kind is _Kind.PROSE)
             elif block.kind is _Kind.PROSE:
-                for at, (gap, sentence) in enumerate(_sentences(block.text)):
-                    yield from self._put_long(sentence, gap if at else "\n\n")
+                for index, (gap, sentence) in enumerate(_sentences(block.text)):
+                    yield from self._put_long(sentence, gap if index else "\n\n")
             else:
                 yield from self._put_lines(block)
         if len(self._text) > self._repeated:
@@ -174,7 +174,7 @@ class _Packer:
         self._text, self._repeated = "", 0
 
     def _put(self, piece: str, gap: str, *, prose: bool) -> Iterator[str]:
-        """Add a piece that fits into a passage; what it does not fit behind is given out before."""
+        """Add a piece that fits into a passage; yield the current passage first if there is no room in it."""
         if self._text and len(self._text) + len(gap) + len(piece) > self._size:
             if len(self._text) > self._repeated:
                 yield self._text
@@ -183,11 +183,11 @@ class _Packer:
         self._text = f"{self._text}{gap}{piece}" if self._text else piece
 
     def _put_long(self, piece: str, gap: str) -> Iterator[str]:
-        for at, part in enumerate(_hard_parts(piece, self._size)):
-            yield from self._put(part, "" if at else gap, prose=True)
+        for index, part in enumerate(_hard_parts(piece, self._size)):
+            yield from self._put(part, "" if index else gap, prose=True)
 
     def _put_lines(self, block: _Block) -> Iterator[str]:
-        """A table or a code fence too long for a passage, by its lines; a table's head is put over each part."""
+        """Split a table or a code fence by its lines, and repeat a table's head over each part."""
         lines = block.text.split("\n")
         head = ""
         if block.kind is _Kind.TABLE and len(lines) > 2 and _TABLE_RULE.fullmatch(lines[1][: self._size]):
@@ -207,7 +207,7 @@ class _Packer:
 
 
 def _sentences(text: str) -> Iterator[tuple[str, str]]:
-    """The sentences and lines of a text, each with the white space before it."""
+    """The sentences and lines of a text, each after its white space."""
     start, gap = 0, ""
     for end in _SENTENCE_END.finditer(text):
         mark = end[0].rstrip()
@@ -221,8 +221,8 @@ def _sentences(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _hard_parts(text: str, size: int) -> Iterator[str]:
-    """A text in parts of at most `size` characters: between words where there are some, never within a sequence
-    that makes one visible character."""
+    """Split a text into parts of at most `size` characters: between words if it has some, never within a sequence of
+    code points that is one visible character."""
     start = 0
     while len(text) - start > size:
         stop = text.rfind(" ", start + size // 2, start + size)
@@ -236,13 +236,13 @@ def _hard_parts(text: str, size: int) -> Iterator[str]:
     yield text[start:]
 
 
-def _continues(text: str, at: int) -> bool:
-    """Whether the character at `at` belongs to what stands before it."""
-    return text[at] in _JOINERS or text[at - 1] == "\u200d" or unicodedata.category(text[at])[0] == "M"
+def _continues(text: str, index: int) -> bool:
+    """Whether the code point at `index` is part of the previous character."""
+    return text[index] in _JOINERS or text[index - 1] == "\u200d" or unicodedata.category(text[index])[0] == "M"
 
 
 def _tail(text: str, most: int) -> str:
-    """The last whole sentences of a text, of up to `most` characters together; its last words when there is none."""
+    """The last whole sentences of a text, up to `most` characters, or its last words."""
     if most <= 0:
         return ""
     window = text[-most:]
@@ -251,5 +251,5 @@ def _tail(text: str, most: int) -> str:
     for end in _SENTENCE_END.finditer(window):
         if window[end.end() :].strip():
             return window[end.end() :]
-    at = window.find(" ")
-    return window[at + 1 :] if at >= 0 else ""
+    space = window.find(" ")
+    return window[space + 1 :] if space >= 0 else ""

@@ -1,8 +1,8 @@
-"""What the indexer keeps in the database: who works on which document, how far it is, and its passages.
+"""The indexer's transactions: the lease of a document, its state, and its passages.
 
-A document's `updated_at` is its holder's token: each step of the work changes it, in the step's own transaction, and
-only if it is as the holder left it. Whoever has lost the document, to its deletion or to another server that took it
-for abandoned, notices at the next step and writes nothing more.
+A document's `updated_at` is the token of its lease. Each step sets a new one in its own transaction, provided that the
+old one is still there. A worker whose document was deleted, or taken over by another server as abandoned, notices at
+its next step and writes nothing more.
 """
 
 from collections.abc import Sequence
@@ -10,28 +10,31 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
 
 from app.clock import utc_now
 from app.database.engine import Database
-from app.knowledge.documents import document_of
-from app.knowledge.index import PassageIndex, Prepared
+from app.database.tables import value_of
+from app.knowledge.index import IndexedPassage, insert_passages
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageRow
 
 LEASE = timedelta(minutes=10)
 """How long a step may take before another server takes the document over."""
-DELETED_AT_ONCE = 500
-UNDER_WAY = (DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
+DELETE_BATCH = 250
+"""The passages that one transaction deletes. It holds up those of the chats, which share its commit."""
+_IN_PROGRESS = (DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
+
+_SOME_PASSAGES = select(PassageRow.id).where(PassageRow.document_id == bindparam("document_id")).limit(DELETE_BATCH)
+_DELETE_SOME = delete(PassageRow).where(PassageRow.id.in_(_SOME_PASSAGES))
 
 
-class Lost(Exception):
-    """The document was deleted, or taken over by another server, while it was being worked on."""
+class LeaseLost(Exception):
+    """The loss of a leased document to its deletion, or to another server."""
 
 
 @dataclass(slots=True)
-class Held:
-    """A document that this process works on; `token` is its `updated_at` as this process left it."""
+class Lease:
+    """This process's hold on a document; `token` is the `updated_at` of its last step."""
 
     document: Document
     embedding_provider: str | None
@@ -40,94 +43,96 @@ class Held:
 
 
 class IndexStore:
-    """`sole_owner` says that no other process can work on the documents of the same database."""
+    """The indexer's queue of documents; `sole_owner` if no other process works on it."""
 
-    def __init__(self, database: Database, passages: PassageIndex, *, sole_owner: bool) -> None:
+    def __init__(self, database: Database, *, sole_owner: bool) -> None:
         self._database = database
-        self._passages = passages
         self._sole_owner = sole_owner
 
-    async def take_next(self) -> Held | None:
-        """The document that has waited longest, taken for this process; None when none waits.
+    async def take_next(self) -> Lease | None:
+        """Lease the document with the longest wait; None if the queue is empty.
 
-        Call it while holding none: what else is under way, and was left behind, goes back into the queue.
+        To be called without a lease: what this process has in progress counts as abandoned, and starts over.
         """
-        left_behind: ColumnElement[bool] = DocumentRow.status.in_(UNDER_WAY)
+        while True:
+            # An idle server writes nothing.
+            lease = await self._database.read(self._find_next)
+            if lease is None:
+                return None
+            try:
+                await self._step(lease, status=DocumentStatus.EXTRACTING)
+            except LeaseLost:
+                continue
+            return lease
+
+    async def begin_passages(self, lease: Lease) -> None:
+        """Delete the passages of an earlier try, in batches. Raises LeaseLost."""
+
+        def write(connection: Connection) -> tuple[datetime, int]:
+            token = _renew(connection, lease, status=DocumentStatus.INDEXING, passage_count=0)
+            return token, delete_some_passages(connection, lease.document.id)
+
+        deleted = DELETE_BATCH
+        while deleted == DELETE_BATCH:
+            lease.token, deleted = await self._database.write(write)
+
+    async def add_passages(
+        self, lease: Lease, passages: Sequence[IndexedPassage], vectors: Sequence[bytes], *, total: int
+    ) -> None:
+        """Write the next passages; `total` counts them all. Raises LeaseLost."""
+
+        def write(connection: Connection) -> datetime:
+            token = _renew(connection, lease, passage_count=total)
+            insert_passages(connection, lease.document.id, lease.document.collection_id, passages, vectors)
+            return token
+
+        lease.token = await self._database.write(write)
+
+    async def finish(self, lease: Lease, *, truncated: bool, notes: Sequence[str]) -> None:
+        """Make the document searchable. Raises LeaseLost."""
+        await self._step(
+            lease, status=DocumentStatus.READY, error_code=None, error=None, truncated=truncated, notes=list(notes)
+        )
+
+    async def fail(self, lease: Lease, code: str, message: str) -> None:
+        """Delete the document's passages and store the reason. Raises LeaseLost."""
+        await self.begin_passages(lease)
+        await self._step(lease, status=DocumentStatus.FAILED, error_code=code, error=message)
+
+    async def _step(self, lease: Lease, **values: Any) -> None:
+        lease.token = await self._database.write(lambda connection: _renew(connection, lease, **values))
+
+    def _find_next(self, connection: Connection) -> Lease | None:
+        abandoned: ColumnElement[bool] = DocumentRow.status.in_(_IN_PROGRESS)
         if not self._sole_owner:
-            left_behind = left_behind & (DocumentRow.updated_at < utc_now() - LEASE)
-        waiting = (
+            abandoned = abandoned & (DocumentRow.updated_at < utc_now() - LEASE)
+        query = (
             select(DocumentRow, CollectionRow.embedding_provider, CollectionRow.embedding_model)
             .join(CollectionRow, CollectionRow.id == DocumentRow.collection_id)
-            .where((DocumentRow.status == DocumentStatus.QUEUED) | left_behind)
+            .where((DocumentRow.status == DocumentStatus.QUEUED) | abandoned)
             .order_by(DocumentRow.updated_at, DocumentRow.id)
             .limit(1)
         )
-        # Looked for by a reader first: an idle server writes nothing.
-        async with self._database.read_block() as connection:
-            row = (await connection.execute(waiting)).first()
+        row = connection.execute(query).first()
         if row is None:
             return None
-        held = Held(document_of(row), row.embedding_provider, row.embedding_model, row.updated_at)
-        try:
-            await self._step(held, status=DocumentStatus.EXTRACTING)
-        except Lost:
-            return await self.take_next()
-        return held
-
-    async def begin_passages(self, held: Held) -> None:
-        """Remove what an earlier try has written, some at a time. Raises Lost."""
-        while True:
-            async with self._database.write_block() as connection:
-                await self._renew(connection, held, status=DocumentStatus.INDEXING, passage_count=0)
-                removed = await delete_some_passages(connection, held.document.id)
-            if removed < DELETED_AT_ONCE:
-                return
-
-    async def add_passages(
-        self, held: Held, prepared: Sequence[Prepared], vectors: Sequence[bytes], *, so_far: int
-    ) -> None:
-        """Write the next passages; `so_far` counts them all. Raises Lost."""
-        async with self._database.write_block() as connection:
-            await self._renew(connection, held, passage_count=so_far)
-            await self._passages.add(connection, held.document.id, held.document.collection_id, prepared, vectors)
-
-    async def finish(self, held: Held, *, truncated: bool, notes: Sequence[str]) -> None:
-        """The document is whole: from now on it is found. Raises Lost."""
-        await self._step(
-            held, status=DocumentStatus.READY, error_code=None, error=None, truncated=truncated, notes=list(notes)
-        )
-
-    async def fail(self, held: Held, code: str, message: str) -> None:
-        """The document cannot be indexed; what was written of it goes. Raises Lost."""
-        await self.begin_passages(held)
-        await self._step(held, status=DocumentStatus.FAILED, error_code=code, error=message)
-
-    async def _step(self, held: Held, **values: Any) -> None:
-        async with self._database.write_block() as connection:
-            await self._renew(connection, held, **values)
-
-    async def _renew(self, connection: AsyncConnection, held: Held, **values: Any) -> None:
-        # Later than the last one, whatever the clock does.
-        token = max(utc_now(), held.token + timedelta(microseconds=1))
-        result = await connection.execute(
-            update(DocumentRow)
-            .where(
-                DocumentRow.id == held.document.id,
-                DocumentRow.updated_at == held.token,
-                DocumentRow.status != DocumentStatus.DELETING,
-            )
-            .values(updated_at=token, **values)
-        )
-        if result.rowcount == 0:
-            raise Lost
-        held.token = token
+        return Lease(value_of(Document, row), row.embedding_provider, row.embedding_model, row.updated_at)
 
 
-async def delete_some_passages(connection: AsyncConnection, document_id: str) -> int:
-    """Delete up to DELETED_AT_ONCE passages of the document, with their terms and vectors: how many there were.
+def delete_some_passages(connection: Connection, document_id: str) -> int:
+    """Delete up to DELETE_BATCH passages of the document, with their terms and vectors, and count them."""
+    return connection.execute(_DELETE_SOME, {"document_id": document_id}).rowcount
 
-    Not all at once: each transaction holds up those of the chats.
-    """
-    some = select(PassageRow.id).where(PassageRow.document_id == document_id).limit(DELETED_AT_ONCE)
-    result = await connection.execute(delete(PassageRow).where(PassageRow.id.in_(some)))
-    return result.rowcount
+
+def _renew(connection: Connection, lease: Lease, **values: Any) -> datetime:
+    """Change the document under its lease, and return the new token. Raises LeaseLost."""
+    # Later than the previous one, whatever the clock does.
+    token = max(utc_now(), lease.token + timedelta(microseconds=1))
+    statement = update(DocumentRow).where(
+        DocumentRow.id == lease.document.id,
+        DocumentRow.updated_at == lease.token,
+        DocumentRow.status != DocumentStatus.DELETING,
+    )
+    if connection.execute(statement.values(updated_at=token, **values)).rowcount == 0:
+        raise LeaseLost
+    return token

@@ -1,12 +1,12 @@
-"""From text to the terms of the full-text index: made here, for passages and questions alike, so that they agree.
+"""The terms of the full-text index: of passages and of queries, by the same rules.
 
 - Letters are compared without case, diacritics and width: `Ｃafé`, `CAFE` and `café` are one term.
-- Words of Latin letters lose English endings (Snowball). Other languages' words go through the same and keep agreeing
-  with themselves.
-- What is joined by a hyphen, dot or underscore gives its parts and the whole without the joints: `E-1042` is found as
+- Words of Latin letters lose English endings (Snowball). Words of other languages are stemmed by the same rules, which
+  is harmless, as they are the same on both sides.
+- Words joined by a hyphen, dot or underscore yield their parts, and the whole without the joints: `E-1042` is found as
   `E-1042`, `e1042` and `1042`.
-- Scripts written without spaces (Chinese, Japanese, Thai and so on), and Korean, give every two neighbouring
-  characters, and the last character of a run alone: a question of one character looks for terms that begin with it.
+- Scripts without spaces (Chinese, Japanese, Thai and so on), and Korean, yield every pair of neighbouring characters,
+  and the last character of a run. A query of one character looks for the terms that begin with it.
 """
 
 import re
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     from snowballstemmer.english_stemmer import EnglishStemmer
 
 MAX_TERM_CHARS: Final = 64
-"""Longer words are cut: nobody asks for them, and PostgreSQL bounds its lexemes."""
+"""Longer words are cut, as PostgreSQL bounds its lexemes."""
 
 # Ideographs, kana, hangul, bopomofo; Thai, Lao, Burmese, Khmer; the ideographs of the supplementary planes.
-_DENSE: Final = (
+_UNSEGMENTED: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3040-\u30fa\u30fc-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _ASCII_PIECES: Final = re.compile(r"[a-z0-9]+(?:(?:['._\-]|(?<=\d),(?=\d))[a-z0-9]+)*")
-_ONE_DENSE: Final = re.compile(f"[{_DENSE}]")
+_UNSEGMENTED_CHARACTER: Final = re.compile(f"[{_UNSEGMENTED}]")
 _JOINTS: Final = re.compile(r"[._\-,]")
 _KANA_ONLY: Final = re.compile("[\u3040-\u309f\u30fc]+")
 _SHORT_FORMS: Final = frozenset({"t", "re", "ve", "ll", "d", "m"})
 _MAX_PARTS: Final = 8
 
 
-# What takes tens of milliseconds to make is made for the first text, and not for every start.
+# What takes tens of milliseconds to build is built for the first text, not at every start.
 
 
 @cache
 def _pieces() -> re.Pattern[str]:
-    """Runs of a dense script, and words with those that are joined to them."""
+    """The pattern of runs of an unsegmented script, and of words with the words joined to them."""
     marks = "".join(chr(code) for code in range(0x300, 0x1E00) if unicodedata.category(chr(code))[0] == "M")
-    word = rf"[^\W_{_DENSE}]+(?:[{marks}]+[^\W_{_DENSE}]*)*"
-    return re.compile(rf"[{_DENSE}]+|{word}(?:(?:['._\-]|(?<=\d),(?=\d)){word})*")
+    word = rf"[^\W_{_UNSEGMENTED}]+(?:[{marks}]+[^\W_{_UNSEGMENTED}]*)*"
+    return re.compile(rf"[{_UNSEGMENTED}]+|{word}(?:(?:['._\-]|(?<=\d),(?=\d)){word})*")
 
 
 @cache
@@ -53,12 +53,12 @@ def _english() -> "EnglishStemmer":
 
 
 def _folding() -> dict[int, str | None]:
-    """What becomes of single characters: Latin, Greek and Cyrillic letters lose their marks, unseen ones go."""
+    """The replacements of single characters: letters without their marks, nothing for invisible characters."""
     table: dict[int, str | None] = {}
     for code in (*range(0xC0, 0x250), *range(0x370, 0x530), *range(0x1E00, 0x2000)):
-        bare = "".join(c for c in unicodedata.normalize("NFD", chr(code)) if not "\u0300" <= c <= "\u036f")
-        if bare != chr(code):
-            table[code] = bare
+        letter = "".join(c for c in unicodedata.normalize("NFD", chr(code)) if not "\u0300" <= c <= "\u036f")
+        if letter != chr(code):
+            table[code] = letter
     table.update(zip(map(ord, "øłđðħıæœ"), ("o", "l", "d", "d", "h", "i", "ae", "oe"), strict=True))
     table.update(dict.fromkeys(range(0x300, 0x370), None))
     table.update(dict.fromkeys((0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF), None))
@@ -72,10 +72,10 @@ _FOLDED: Final = re.compile(f"[{re.escape(''.join(map(chr, _FOLDING)))}]")
 
 
 def terms_of(text: str) -> list[str]:
-    """The terms of a passage, in its order, as often as they are in it; they are free of spaces and upper case."""
+    """The terms of a passage, in its order and as often as it has them, without spaces and upper case."""
     terms: list[str] = []
     for piece in _pieces_of(text):
-        if _ONE_DENSE.match(piece):
+        if _UNSEGMENTED_CHARACTER.match(piece):
             terms += [first + second for first, second in pairwise(piece)]
             terms.append(piece[-1])
         else:
@@ -84,32 +84,32 @@ def terms_of(text: str) -> list[str]:
 
 
 def question_terms(text: str) -> list[str]:
-    """The terms that a question looks for, each once, in its order. For some see `is_beginning`."""
+    """The terms to look for, each once, in the question's order; `is_prefix` marks some of them."""
     terms: dict[str, None] = {}
     for piece in _pieces_of(text):
-        if len(piece) > 1 and _ONE_DENSE.match(piece):
+        if len(piece) > 1 and _UNSEGMENTED_CHARACTER.match(piece):
             terms.update((first + second, None) for first, second in pairwise(piece))
         else:
             terms.update(dict.fromkeys(_word_terms(piece)))
     return list(terms)
 
 
-def is_beginning(term: str) -> bool:
-    """Whether a question's term stands for every term that begins with it: one character of a dense script."""
-    return len(term) == 1 and _ONE_DENSE.match(term) is not None
+def is_prefix(term: str) -> bool:
+    """Whether a question's term is a prefix to look for: one character of an unsegmented script."""
+    return len(term) == 1 and _UNSEGMENTED_CHARACTER.match(term) is not None
 
 
-def is_light(term: str) -> bool:
-    """Whether a term says little of what a text is about, in whatever text: `the`, `what`, 的, です."""
-    if term in _light_words():
+def is_stopword(term: str) -> bool:
+    """Whether a term says little about any text: `the`, `what`, 的, です."""
+    if term in _stopwords():
         return True
     if len(term) > 2 or term.isascii():
         return False
-    return not _LIGHT_CHARACTERS.isdisjoint(term) or _KANA_ONLY.fullmatch(term) is not None
+    return not _STOP_CHARACTERS.isdisjoint(term) or _KANA_ONLY.fullmatch(term) is not None
 
 
 def _pieces_of(text: str) -> list[str]:
-    """Runs of a dense script, and words with those that are joined to them."""
+    """Runs of an unsegmented script, and words with the words joined to them."""
     if text.isascii():
         return _ASCII_PIECES.findall(text.lower())
     if not unicodedata.is_normalized("NFKC", text):
@@ -119,7 +119,7 @@ def _pieces_of(text: str) -> list[str]:
 
 @lru_cache(maxsize=100_000)
 def _word_terms(piece: str) -> tuple[str, ...]:
-    """The terms of a word, or of words that are joined."""
+    """The terms of a word, or of joined words."""
     if len(piece) > MAX_TERM_CHARS * 4:
         piece = piece[: MAX_TERM_CHARS * 4]
     parts = _JOINTS.split(piece)
@@ -133,12 +133,12 @@ def _without_apostrophe(word: str) -> str:
     """`engine's` is `engine`, `l'eau` is `eau`, `don't` is `dont`."""
     if "'" not in word:
         return word
-    before, _, after = word.partition("'")
-    if after == "s":
-        return before
-    if after in _SHORT_FORMS or len(before) > 2:
-        return before + after.replace("'", "")
-    return after.replace("'", "")
+    head, _, tail = word.partition("'")
+    if tail == "s":
+        return head
+    if tail in _SHORT_FORMS or len(head) > 2:
+        return head + tail.replace("'", "")
+    return tail.replace("'", "")
 
 
 def _stem(word: str) -> str:
@@ -147,8 +147,8 @@ def _stem(word: str) -> str:
     return word[:MAX_TERM_CHARS]
 
 
-_LIGHT_CHARACTERS: Final = frozenset("的了吗呢吧啊么是在和与及或请")
-_LIGHT_TEXT: Final = """
+_STOP_CHARACTERS: Final = frozenset("的了吗呢吧啊么是在和与及或请")
+_STOPWORDS: Final = """
     a about above after again all also am an and any are as at be because been before being below between both
     but by can could did do does doing don't down during each few for from further get gets had has have having
     he her here him his how i if in into is it its itself just me more most my no nor not of off on once only
@@ -166,5 +166,5 @@ _LIGHT_TEXT: Final = """
 
 
 @cache
-def _light_words() -> frozenset[str]:
-    return frozenset(question_terms(_LIGHT_TEXT))
+def _stopwords() -> frozenset[str]:
+    return frozenset(question_terms(_STOPWORDS))

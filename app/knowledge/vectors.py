@@ -1,4 +1,4 @@
-"""Embeddings: asked of a model server, and checked, for a model server may answer anything."""
+"""Embeddings from model servers, checked: a model server may answer anything."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from app.knowledge.index import Prepared
+from app.knowledge.models import PassageItem
 from app.providers.client import Provider
 from app.providers.models import UpstreamError
 from app.providers.service import ProviderRegistry
@@ -22,16 +22,16 @@ log = structlog.get_logger(__name__)
 
 
 class EmbeddingsFailed(Exception):
-    """The model server did not give the embeddings that it was asked for.
+    """A model server's failure to answer with embeddings.
 
-    `message` may be shown to anyone, `detail` is for the log; with `temporary` the same request may well do later.
+    `message` may be shown to anyone, `detail` is for the log. If it `is_temporary`, a retry may succeed.
     """
 
-    def __init__(self, message: str, *, detail: str = "", temporary: bool) -> None:
+    def __init__(self, message: str, *, detail: str = "", is_temporary: bool) -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail
-        self.temporary = temporary
+        self.is_temporary = is_temporary
 
 
 class _Embedding(msgspec.Struct, frozen=True):
@@ -47,10 +47,10 @@ _decoder = msgspec.json.Decoder(_Answer)
 
 
 class Embedder:
-    """Embeddings of passages and questions, by the model servers among `providers`.
+    """Embeddings of passages and questions, from the model servers of `providers`.
 
-    A question is not waited for longer than `question_seconds`; after a failure its model is left alone for
-    `rest_seconds`, so that not every question waits in vain.
+    A question waits for at most `question_seconds`. After a failure its model is not asked for `rest_seconds`, so that
+    not every question waits in vain.
     """
 
     def __init__(
@@ -59,30 +59,30 @@ class Embedder:
         self._providers = providers
         self._question_seconds = question_seconds
         self._rest_seconds = rest_seconds
-        self._resting: dict[tuple[str, str], float] = {}
+        self._resting_until: dict[tuple[str, str], float] = {}
 
-    async def of_passages(self, provider_id: str, model: str, passages: Sequence[Prepared]) -> list[bytes]:
-        """A vector for each passage, as it is stored: float32, little-endian, of length 1. Raises EmbeddingsFailed."""
+    async def of_passages(self, provider_id: str, model: str, passages: Sequence[PassageItem]) -> list[bytes]:
+        """A vector for each passage, as stored: float32, little-endian, of length 1. Raises EmbeddingsFailed."""
         texts = [f"{passage.heading}\n{passage.text}" if passage.heading else passage.text for passage in passages]
         vectors: list[bytes] = []
         for start in range(0, len(texts), BATCH):
             vectors += await self._embed(provider_id, model, texts[start : start + BATCH])
         if len({len(vector) for vector in vectors}) > 1:
-            raise _nonsense("its vectors have different lengths")
+            raise _invalid("its vectors have different lengths")
         return vectors
 
     async def of_question(self, provider_id: str, model: str, question: str) -> bytes | None:
-        """The question's vector, as passages' are stored; None, and a line in the log, when there is none in time."""
+        """The question's vector, as stored; None, with a warning in the log, if it does not come in time."""
         key = (provider_id, model)
-        if self._resting.get(key, 0.0) > time.monotonic():
+        if self._resting_until.get(key, 0.0) > time.monotonic():
             return None
         try:
             async with asyncio.timeout(self._question_seconds):
                 (vector,) = await self._embed(provider_id, model, [question])
         except (EmbeddingsFailed, TimeoutError) as error:
-            self._resting[key] = time.monotonic() + self._rest_seconds
-            why = (error.detail or error.message) if isinstance(error, EmbeddingsFailed) else "it took too long"
-            log.warning("searching by words alone: no embedding", provider=provider_id, model=model, why=why)
+            self._resting_until[key] = time.monotonic() + self._rest_seconds
+            reason = (error.detail or error.message) if isinstance(error, EmbeddingsFailed) else "it took too long"
+            log.warning("question_not_embedded", provider=provider_id, model=model, reason=reason)
             return None
         return vector
 
@@ -92,8 +92,8 @@ class Embedder:
         try:
             answer = await provider.call("/embeddings", body)
         except UpstreamError as error:
-            temporary = error.status is None or error.status >= 500 or error.status in _TEMPORARY
-            raise EmbeddingsFailed(error.message, detail=error.detail, temporary=temporary) from None
+            is_temporary = error.status is None or error.status >= 500 or error.status in _TEMPORARY
+            raise EmbeddingsFailed(error.message, detail=error.detail, is_temporary=is_temporary) from None
         return await asyncio.to_thread(_vectors_in, answer, len(texts))
 
     def _provider(self, provider_id: str) -> Provider:
@@ -101,33 +101,33 @@ class Embedder:
             return self._providers.get(provider_id)
         except KeyError:
             message = "The model server for embeddings is not configured any more"
-            raise EmbeddingsFailed(message, detail=f"there is no provider {provider_id}", temporary=False) from None
+            raise EmbeddingsFailed(message, detail=f"there is no provider {provider_id}", is_temporary=False) from None
 
 
 def _vectors_in(answer: bytes, count: int) -> list[bytes]:
-    """The vectors of an answer of OpenAI's shape, in the order of the texts. Raises EmbeddingsFailed."""
+    """The vectors of an answer in OpenAI's shape, in the order of the texts. Raises EmbeddingsFailed."""
     import numpy as np
 
     try:
         data = _decoder.decode(answer).data
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _nonsense(str(error)) from None
+        raise _invalid(str(error)) from None
     if len(data) != count:
-        raise _nonsense(f"{count} vectors were asked for and {len(data)} came")
+        raise _invalid(f"{count} vectors were asked for and {len(data)} came")
     if all(item.index is not None for item in data):
         if sorted(item.index or 0 for item in data) != list(range(count)):
-            raise _nonsense("its vectors' numbers are not those of the texts")
+            raise _invalid("its vectors' numbers are not those of the texts")
         data = sorted(data, key=lambda item: item.index or 0)
     dimensions = len(data[0].embedding)
     if not 0 < dimensions <= MAX_DIMENSIONS or any(len(item.embedding) != dimensions for item in data):
-        raise _nonsense("its vectors have different lengths, or no possible one")
+        raise _invalid("its vectors have different lengths, or no possible one")
     vectors = np.array([item.embedding for item in data], dtype=np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or not (lengths > 0).all():
-        raise _nonsense("its vectors are zero or not finite")
+        raise _invalid("its vectors are zero or not finite")
     return [vector.tobytes() for vector in (vectors / lengths).astype("<f4")]
 
 
-def _nonsense(detail: str) -> EmbeddingsFailed:
+def _invalid(detail: str) -> EmbeddingsFailed:
     message = "The model server's answer does not hold the embeddings that it was asked for"
-    return EmbeddingsFailed(message, detail=detail, temporary=False)
+    return EmbeddingsFailed(message, detail=detail, is_temporary=False)

@@ -1,48 +1,32 @@
-"""The process that makes passages and terms of long texts: `python -m app.knowledge.worker`, messages on stdin and
-stdout. It ends when the server goes.
-"""
+"""The worker process that makes passages and terms of long texts: `python -m app.knowledge.worker`."""
 
-import os
-import signal
-import sys
-from contextlib import suppress
+from collections.abc import Iterator
 
 import msgspec
 
-from app.files.extraction.framing import END, framed, read_frame
-from app.knowledge.index import PassageIndex
+from app.knowledge.index import with_terms
 from app.knowledge.splitting import split
+from app.workers.process import serve
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What is wanted of the text that follows, in frames up to an empty one; sizes in characters."""
+class PassageRequest(msgspec.Struct, frozen=True):
+    """The head of a job; the text, in UTF-8, is its content. Sizes are in characters."""
 
     title: str
     size: int
     overlap: int
-    at_once: int
+    batch_size: int
 
 
-def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server ends it itself
-    if sys.platform != "win32":
-        os.nice(10)  # chats go first
-    requests, replies = sys.stdin.buffer, sys.stdout.buffer
-    index, encoder = PassageIndex(), msgspec.msgpack.Encoder()
-    with suppress(BrokenPipeError):
-        while (head := read_frame(requests)) is not None:
-            order = msgspec.msgpack.decode(head, type=Order)
-            blocks = []
-            while block := read_frame(requests):
-                blocks.append(block)
-            drafts = split(b"".join(blocks).decode(), size=order.size, overlap=order.overlap)
-            for start in range(0, len(drafts), order.at_once):
-                prepared = index.prepare(drafts[start : start + order.at_once], order.title)
-                replies.write(framed(encoder.encode(prepared)))
-                replies.flush()
-            replies.write(END)
-            replies.flush()
+def answer(head: bytes, text: bytes) -> Iterator[bytes]:
+    """The passages in batches, and an empty message after the last one."""
+    request = msgspec.msgpack.decode(head, type=PassageRequest)
+    encoder = msgspec.msgpack.Encoder()
+    passages = split(text.decode(), size=request.size, overlap=request.overlap)
+    for start in range(0, len(passages), request.batch_size):
+        yield encoder.encode(with_terms(passages[start : start + request.batch_size], request.title))
+    yield b""
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -1,1 +1,1 @@
-"""Profiles: how a bot answers, in files a person can edit."""
+"""Profiles: the settings by which a bot answers, in files that people edit."""

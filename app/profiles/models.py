@@ -1,4 +1,4 @@
-"""A profile: how a bot answers."""
+"""A profile: the settings by which a bot answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,25 +8,27 @@ import msgspec
 from msgspec import Meta
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileKnowledge:
-    """Whether the knowledge base is searched for each message, where (ids or names of collections, none for all), how
-    many passages the model is shown at most; and the provider's model that makes vectors of passages, if any."""
+class ProfileKnowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[knowledge]` table: the search of the knowledge base for each message.
+
+    `collections` are ids or names, none for all; `passages` bounds those that the model is shown. `embedding_model` is
+    the provider's model for the vectors of collections that are made with this profile.
+    """
 
     search: bool = False
-    collections: Sequence[str] = ()
-    passages: int = 5
-    embedding_model: str | None = None
+    collections: tuple[str, ...] = ()
+    passages: Annotated[int, Meta(ge=1, le=20)] = 5
+    embedding_model: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One profile; `id` is the file's name without `.toml`, and `parameters` go to the model server as they are.
 
-    `history_messages` and `history_tokens` (approximate) bound what of the conversation the model is shown;
-    `timeout_seconds` is the silence after which a reply counts as lost, `max_retries` bounds the tries before its first
-    token (None: the provider's own). `fallbacks` are the providers that are asked, in their order, when the first one
-    fails before its first token. `role` is the id or the name of a role, whose system prompt takes over.
+    `history_messages` and `history_tokens` (approximate) bound the part of the conversation that the model is shown.
+    `timeout_seconds` is the silence after which a reply counts as lost; `max_retries` bounds the tries before its first
+    token (None: the provider's own). `fallbacks` are the providers to try, in their order, when the first one fails
+    before its first token. `role` is the id or the name of a role, whose system prompt takes over.
     """
 
     id: str
@@ -41,7 +43,7 @@ class Profile:
     max_retries: int | None = None
     fallbacks: Sequence[str] = ()
     role: str | None = None
-    knowledge: ProfileKnowledge = ProfileKnowledge()
+    knowledge: ProfileKnowledge = field(default_factory=ProfileKnowledge)
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -65,15 +67,6 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: Annotated[int, Meta(ge=0)] = 16_000
 
 
-class KnowledgeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The `[knowledge]` table."""
-
-    search: bool = False
-    collections: list[str] = []
-    passages: Annotated[int, Meta(ge=1, le=20)] = 5
-    embedding_model: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
-
-
 class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A profile's file."""
 
@@ -87,7 +80,7 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: Sampling = Sampling()
     history: History = History()
     role: str | None = None
-    knowledge: KnowledgeTable = KnowledgeTable()
+    knowledge: ProfileKnowledge = ProfileKnowledge()
 
     def to_profile(self, profile_id: str) -> Profile:
         return Profile(
@@ -103,10 +96,5 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             max_retries=self.max_retries,
             fallbacks=tuple(self.fallbacks),
             role=self.role or None,
-            knowledge=ProfileKnowledge(
-                self.knowledge.search,
-                tuple(self.knowledge.collections),
-                self.knowledge.passages,
-                self.knowledge.embedding_model,
-            ),
+            knowledge=self.knowledge,
         )

@@ -1,7 +1,7 @@
 """Profiles, read from files that a person may edit at any time.
 
-A file is looked at (one `stat`) whenever its profile is wanted, and read again when it changed: an edit counts from
-the next message on, with no watcher that could miss it. A file that cannot be used keeps its last good version.
+Each use of a profile makes one `stat` of its file, and reads it again when it has changed: an edit counts from the next
+message on, with no watcher that could miss it. A file that cannot be used keeps its last good version.
 """
 
 import os
@@ -54,7 +54,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class _CachedFile:
     stamp: tuple[int, int, int]
     profile: Profile | None
     problem: str | None
@@ -74,8 +74,8 @@ class ProfileService:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._place = str(folder)
-        self._loaded: dict[str, _Loaded] = {}
+        self._path = str(folder)
+        self._cache: dict[str, _CachedFile] = {}
         self._listing: tuple[int | None, Sequence[str]] = (None, ())
         folder.mkdir(parents=True, exist_ok=True)
         default = folder / f"{DEFAULT_ID}{SUFFIX}"
@@ -96,74 +96,76 @@ class ProfileService:
 
     def get_by_name(self, name: str) -> Profile:
         """Raises BadRequest for a name that no profile has, or more than one."""
-        found = [entry.profile for entry in self.entries() if entry.profile is not None and entry.profile.name == name]
-        if not found:
+        profiles = [entry.profile for entry in self.entries() if entry.profile and entry.profile.name == name]
+        if not profiles:
             raise BadRequest(f"config_name not found: {name}", code="config_not_found")
-        if len(found) > 1:
+        if len(profiles) > 1:
             raise BadRequest(f"config_name is ambiguous, please use config_id: {name}", code="config_name_ambiguous")
-        return found[0]
+        return profiles[0]
 
     def entries(self) -> list[ProfileEntry]:
-        """Every file of the folder, the default first, then by name."""
+        """List every file of the folder, the default first, then by name."""
         ids = self._ids()
-        for gone in self._loaded.keys() - set(ids):
-            self._loaded.pop(gone, None)  # messages are accepted in a thread, which looks profiles up too
+        for deleted_id in self._cache.keys() - set(ids):
+            self._cache.pop(deleted_id, None)  # messages are accepted in a thread, which looks profiles up too
         entries = []
         for profile_id in ids:
-            loaded = self._refresh(profile_id)
-            entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, loaded), loaded.problem))
+            cached = self._refresh(profile_id)
+            entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, cached), cached.problem))
         return entries
 
     def _ids(self) -> Sequence[str]:
-        """The ids of the files that are there. The folder's own time says whether one came or went."""
+        """List the ids of the files. The folder's own time changes when a file comes or goes."""
         try:
-            changed = os.stat(self._place).st_mtime_ns  # noqa: PTH116  # with each request: a third of a path's time
-            listed_at, listed = self._listing
-            if changed != listed_at:
-                listed = _in_order(os.listdir(self._place))  # noqa: PTH208
-                # The clock of files is coarse: what came right behind a listing may bear the same time.
-                self._listing = (changed if time.time_ns() - changed > SURELY_OLD_NS else None, listed)
+            changed_at = os.stat(self._path).st_mtime_ns  # noqa: PTH116  # with every request, at a third of Path.stat's cost
+            listed_at, ids = self._listing
+            if changed_at != listed_at:
+                ids = _ids_of(os.listdir(self._path))  # noqa: PTH208
+                # The clock of files is coarse: a file that came right after a listing may bear the same time.
+                self._listing = (changed_at if time.time_ns() - changed_at > SURELY_OLD_NS else None, ids)
         except OSError:
-            return _in_order(())
-        return listed
+            return _ids_of(())
+        return ids
 
-    def _refresh(self, profile_id: str) -> _Loaded:
-        known = self._loaded.get(profile_id)
+    def _refresh(self, profile_id: str) -> _CachedFile:
+        """Read the file again if it has changed since it was last read."""
+        cached = self._cache.get(profile_id)
         try:
-            status = os.stat(f"{self._place}{os.sep}{profile_id}{SUFFIX}")  # noqa: PTH116
+            status = os.stat(f"{self._path}{os.sep}{profile_id}{SUFFIX}")  # noqa: PTH116
         except OSError:
-            self._loaded.pop(profile_id, None)
-            return _Loaded((0, 0, 0), None, None)
+            self._cache.pop(profile_id, None)
+            return _CachedFile((0, 0, 0), None, None)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if known is not None and known.stamp == stamp:
-            return known
+        if cached is not None and cached.stamp == stamp:
+            return cached
         path = self._folder / f"{profile_id}{SUFFIX}"
-        last_good = known.profile if known is not None else None
+        last_good = cached.profile if cached is not None else None
         try:
-            loaded = _Loaded(stamp, _read(path, profile_id), None)
+            current = _CachedFile(stamp, _read(path, profile_id), None)
         except ValueError as error:
             problem = f"{path.name}: {error}"
             log.warning("profile_broken", problem=problem, kept_last_good=last_good is not None)
-            loaded = _Loaded(stamp, last_good, problem)
-        self._loaded[profile_id] = loaded
-        return loaded
+            current = _CachedFile(stamp, last_good, problem)
+        self._cache[profile_id] = current
+        return current
 
 
-def _in_order(names: Iterable[str]) -> Sequence[str]:
+def _ids_of(names: Iterable[str]) -> Sequence[str]:
     """The ids among the names of files, the default first."""
     stems = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
     ids = {stem for stem in stems if _is_id(stem)} | {DEFAULT_ID}
     return sorted(ids, key=lambda id: (id != DEFAULT_ID, id))
 
 
-def _usable(profile_id: str, loaded: _Loaded) -> Profile | None:
-    if loaded.profile is None and profile_id == DEFAULT_ID:
-        return Profile(id=DEFAULT_ID, name=DEFAULT_ID)  # its file is gone or broken: the bot still answers
-    return loaded.profile
+def _usable(profile_id: str, cached: _CachedFile) -> Profile | None:
+    if cached.profile is None and profile_id == DEFAULT_ID:
+        # Its file is gone or broken: the bot still answers.
+        return Profile(id=DEFAULT_ID, name=DEFAULT_ID)
+    return cached.profile
 
 
 def _read(path: Path, profile_id: str) -> Profile:
-    """Raises ValueError saying what is wrong, and in which line."""
+    """Raises ValueError for a file that cannot be used, with the line."""
     try:
         text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
@@ -178,7 +180,7 @@ def _read(path: Path, profile_id: str) -> Profile:
 
 
 def _line_of(text: str, problem: str) -> str:
-    """`(at line N)` for the key that a validation message names, where it can be found."""
+    """Find the line of the key that a validation message names: `(at line N)`, or nothing."""
     key = problem.rsplit(".", 1)[-1].strip("`") if "`$" in problem else problem.split("`")[1] if "`" in problem else ""
     for number, line in enumerate(text.splitlines(), 1):
         if key and line.partition("=")[0].strip() == key:

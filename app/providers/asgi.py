@@ -1,6 +1,6 @@
-"""A transport of httpx2 to an ASGI application in the same process, that hands on each chunk as it is sent.
+"""A streaming transport of httpx2 to an ASGI application in the same process.
 
-httpx2's own `ASGITransport` collects the whole answer first, which is no way to stream.
+httpx2's own `ASGITransport` collects the whole response first.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ _END = "palaver.end"
 
 
 class StreamingAsgiTransport(httpx2.AsyncBaseTransport):
-    """Calls the application once per request, in a task of its own that ends with the answer.
+    """One call of the application per request, in a task of its own.
 
-    The application is at most one chunk ahead of its reader, and is cancelled when the reader leaves.
+    The application is at most one chunk ahead of its reader. The end of the response cancels it.
     """
 
     def __init__(self, app: AsgiApp) -> None:
         self._app = app
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        answer = _Answer(self._app, _scope(request), await request.aread())
+        call = _Call(self._app, _scope(request), await request.aread())
         try:
-            start = await answer.start()
+            start = await call.start()
         except BaseException:
-            await answer.aclose()
+            await call.aclose()
             raise
-        return httpx2.Response(start["status"], headers=start.get("headers", []), stream=answer, request=request)
+        return httpx2.Response(start["status"], headers=start.get("headers", []), stream=call, request=request)
 
 
-class _Answer(httpx2.AsyncByteStream):
-    """A call of the application, and what it sends."""
+class _Call(httpx2.AsyncByteStream):
+    """A call of the application, and its response."""
 
     def __init__(self, app: AsgiApp, scope: Scope, body: bytes) -> None:
         self._messages: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
@@ -70,8 +70,8 @@ class _Answer(httpx2.AsyncByteStream):
         error: Exception | None = None
         try:
             await app(scope, self._receive, self._messages.put)
-        except Exception as raised:  # noqa: BLE001  # it is raised again where the answer is read
-            error = raised
+        except Exception as exception:  # noqa: BLE001  # raised again where the response is read
+            error = exception
         await self._messages.put({"type": _END, "error": error})
 
     async def _receive(self) -> Message:

@@ -1,15 +1,15 @@
-"""A whole completion as the chunks of a stream: for those who asked for a stream of a server that does not make any."""
+"""A whole completion as the chunks of a stream, for callers of a server that does not stream."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-_NOT_SAID = frozenset({"message", "finish_reason"})
+_REPLACED_FIELDS = frozenset({"message", "finish_reason"})
 
 
 def chunks_of(completion: bytes) -> bytes:
-    """The events of a stream that says the same, `[DONE]` included; nothing for what is no completion."""
+    """The events of the equivalent stream with its `[DONE]`; empty for anything but a completion."""
     try:
         value = msgspec.json.decode(completion)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -27,14 +27,14 @@ def _chunks(completion: Mapping[str, Any], choices: list[dict[str, Any]]) -> Ite
     for position, choice in enumerate(choices):
         index = choice.get("index", position)
         message = choice.get("message")
-        said = dict(message) if isinstance(message, dict) else {}
-        calls = said.get("tool_calls")
+        delta = dict(message) if isinstance(message, dict) else {}
+        calls = delta.get("tool_calls")
         if isinstance(calls, list):
-            said["tool_calls"] = [
+            delta["tool_calls"] = [
                 {"index": number, **call} for number, call in enumerate(calls) if isinstance(call, dict)
             ]
-        rest = {name: value for name, value in choice.items() if name not in _NOT_SAID}
-        first = {**rest, "index": index, "delta": {"role": "assistant", **said}, "finish_reason": None}
+        rest = {name: value for name, value in choice.items() if name not in _REPLACED_FIELDS}
+        first = {**rest, "index": index, "delta": {"role": "assistant", **delta}, "finish_reason": None}
         yield {**envelope, "choices": [first]}
         last = {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"}
         yield {**envelope, "choices": [last]}

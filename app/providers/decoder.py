@@ -1,7 +1,7 @@
 """From a model server's bytes to deltas: Server-Sent Events that hold `chat.completion.chunk`, and whole completions.
 
-This runs once per token, so it works on bytes, makes one typed JSON decode per event and nothing else that shows in a
-profile: about 3 us a token when many come in one read.
+This runs once per token, so it works on bytes and makes one typed JSON decode per event. It takes about 3 us a token
+when many come in one read.
 """
 
 from collections.abc import Iterable
@@ -9,15 +9,21 @@ from typing import Any
 
 import msgspec
 
-from app.providers.models import REQUEST_REFUSED, Delta, Refusal, ToolCallDelta, UpstreamError, Usage
+from app.providers.errors import BROKEN_OFF, DETAIL_CHARS, parse_error_object
+from app.providers.models import REQUEST_REFUSED, Delta, ErrorObject, ToolCallDelta, UpstreamError, Usage
 
 MAX_EVENT_BYTES = 1024**2
-DETAIL_CHARS = 2000
 RAW_RATIO = 8
-"""Bytes of events that are kept for each byte that a reply may say."""
-BROKEN_OFF = "The model server broke off its reply"
+"""Bytes of raw events that are kept for each byte of text that a reply may have."""
 
 _CR, _LF = 0x0D, 0x0A
+
+
+_EMPTY_MESSAGES: dict[str | None, str] = {
+    None: "The model server sent an empty reply",
+    "content_filter": "The model server withheld its reply (content filter)",
+    "length": "The model reached its token limit before it said anything",
+}
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -31,7 +37,7 @@ class _ToolCall(msgspec.Struct, gc=False):
     function: _Function | None = None
 
 
-class _Said(msgspec.Struct, gc=False):
+class _Message(msgspec.Struct, gc=False):
     """A chunk's `delta` or a completion's `message`. Servers disagree on the name of the field for reasoning."""
 
     content: str | None = None
@@ -43,8 +49,8 @@ class _Said(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     index: int = 0
-    delta: _Said | None = None
-    message: _Said | None = None
+    delta: _Message | None = None
+    message: _Message | None = None
     finish_reason: str | None = None
 
 
@@ -58,28 +64,32 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_tokens_details: _PromptDetails | None = None
 
 
-class _Chunk(msgspec.Struct, gc=False):
+class Chunk(msgspec.Struct, gc=False):
+    """A chunk or a whole completion; an `error` can come in place of either."""
+
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None
 
 
 _NO_CHOICE = _Choice()
-_decode = msgspec.json.Decoder(_Chunk).decode
+
+_decode_chunk = msgspec.json.Decoder(Chunk).decode
+"""Raises MsgspecError, UnicodeDecodeError and RecursionError."""
 
 
 class ReplyDecoder:
-    """Turns one reply into deltas.
+    """The deltas of one reply, from its bytes.
 
-    `feed` it what was read, in pieces of any size; call `end` when the body has ended. Neither raises: what was right
-    before a fault is returned, then `failure` says what the fault was. `done` means that nothing more is to be read.
-    With `keep_raw` every event makes a delta, which holds it, and a reply that says nothing but its end is no fault.
+    Pass each read to `feed`, in pieces of any size, and call `end` after the last. Neither raises: both return the
+    deltas before a fault, and `failure` is the fault. `done` means that nothing more needs to be read.
+    With `keep_raw` every event makes a delta, which holds it, and a reply may consist of its finish reason alone.
     """
 
     # fmt: off
     __slots__ = (
-        "_data", "_ended", "_finish_reason", "_keep_raw", "_max_raw_bytes", "_max_reply_bytes", "_raw_bytes",
-        "_reply_bytes", "_says_finished", "_skip_lf", "_tail", "done", "failure",
+        "_data", "_ended", "_finish_reason", "_finished", "_keep_raw", "_max_raw_bytes", "_max_reply_bytes",
+        "_raw_bytes", "_reply_bytes", "_skip_lf", "_tail", "done", "failure",
     )
     # fmt: on
 
@@ -90,11 +100,11 @@ class ReplyDecoder:
         self._max_raw_bytes = max_reply_bytes * RAW_RATIO + MAX_EVENT_BYTES
         self._keep_raw = keep_raw
         self._raw_bytes = 0
-        self._says_finished = False
+        self._finished = False
         self._reply_bytes = 0
         self._finish_reason: str | None = None
-        self._tail = bytearray()  # a line that has begun
-        self._data: bytes | None = None  # the data of an event that has begun
+        self._tail = bytearray()  # the line that is not complete yet
+        self._data: bytes | None = None  # the data of the event that is not complete yet
         self._ended = False
         self._skip_lf = False  # the last read ended between CR and LF
 
@@ -107,7 +117,7 @@ class ReplyDecoder:
             return deltas
         last = data[-1]
         self._skip_lf = last == _CR
-        # Splits at CR, LF and CRLF, just as an event stream's lines end.
+        # Splits at CR, LF and CRLF, the line ends of an event stream.
         lines = data.splitlines()
         rest = b"" if last in (_CR, _LF) else lines.pop()
         if self._tail and lines:
@@ -120,7 +130,7 @@ class ReplyDecoder:
         return deltas
 
     def end(self) -> list[Delta]:
-        """The body has ended: what was left, and whether the reply is whole."""
+        """The last deltas. Without a finish reason or `[DONE]` before it, the end is a fault."""
         deltas: list[Delta] = []
         self._ended = True
         if not self.done:
@@ -130,14 +140,15 @@ class ReplyDecoder:
         if not self.done and self._finish_reason is None:
             self._fail(BROKEN_OFF, "the stream ended without finish_reason and [DONE]")
         self.done = True
-        if self.failure is None and not self._reply_bytes and not self._says_finished:
+        if self.failure is None and not self._reply_bytes and not self._finished:
             self._fail(
-                _EMPTY.get(self._finish_reason, _EMPTY[None]), f"finish_reason {self._finish_reason}, no content"
+                _EMPTY_MESSAGES.get(self._finish_reason, _EMPTY_MESSAGES[None]),
+                f"finish_reason {self._finish_reason}, no content",
             )
         return deltas
 
     def take_whole(self, body: bytes) -> list[Delta]:
-        """A completion that came in one piece, from a server that does not stream."""
+        """The deltas of a completion in one piece, from a server that does not stream."""
         deltas: list[Delta] = []
         self._take_event(body, deltas)
         # A whole body cannot have been cut off, whether or not it says how it finished.
@@ -164,12 +175,12 @@ class ReplyDecoder:
                 if len(data) > MAX_EVENT_BYTES:
                     self._fail_on_size()
                     return
-            # Comments, and the fields `event`, `id` and `retry`, say nothing that is needed.
+            # Comments and the fields `event`, `id` and `retry` are not needed.
         self._data = data
 
     def _take_event(self, data: bytes, deltas: list[Delta]) -> None:
         try:
-            chunk = _decode(data)
+            chunk = _decode_chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._take_other(data, error)
             return
@@ -181,9 +192,9 @@ class ReplyDecoder:
             return
         if delta.raw is not None:
             self._raw_bytes += len(data)
-            self._says_finished = self._says_finished or delta.finish_reason is not None
-        self._reply_bytes += _size(delta)
-        # What stands around the text, and further choices, are many times as long; they too have an end.
+            self._finished = self._finished or delta.finish_reason is not None
+        self._reply_bytes += _size_of(delta)
+        # Raw events are limited too: they hold further choices, and much besides the text.
         if self._reply_bytes > self._max_reply_bytes or self._raw_bytes > self._max_raw_bytes:
             self._fail(
                 f"The model server's reply is longer than {self._max_reply_bytes} bytes",
@@ -195,11 +206,11 @@ class ReplyDecoder:
         deltas.append(delta)
 
     def _take_other(self, data: bytes, error: Exception) -> None:
-        word = data.strip()
-        if word == b"[DONE]":
+        marker = data.strip()
+        if marker == b"[DONE]":
             self._finish_reason = self._finish_reason or "stop"
             self.done = True
-        elif word:
+        elif marker:
             self._fail(
                 BROKEN_OFF if self._ended else "The model server sent something that is not a chat completion",
                 f"{error}: {data[:DETAIL_CHARS].decode(errors='replace')}",
@@ -212,65 +223,49 @@ class ReplyDecoder:
             "The model server failed while it was replying",
             data[:DETAIL_CHARS].decode(errors="replace"),
             status=status,
-            refusal=refusal_in(data) if status in REQUEST_REFUSED else None,
+            refusal=parse_error_object(data) if status in REQUEST_REFUSED else None,
         )
 
     def _fail_on_size(self) -> None:
         self._fail("The model server sent an event that is too large", f"more than {MAX_EVENT_BYTES} bytes")
 
-    def _fail(self, message: str, detail: str, status: int | None = None, refusal: Refusal | None = None) -> None:
+    def _fail(self, message: str, detail: str, status: int | None = None, refusal: ErrorObject | None = None) -> None:
         self.failure = UpstreamError(message, status=status, detail=detail, refusal=refusal)
         self.done = True
 
 
-def refusal_in(body: bytes) -> Refusal | None:
-    """The error object in a model server's answer; servers put it at the top, or below `error`."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    error = value.get("error", value) if isinstance(value, dict) else None
-    if isinstance(error, str):
-        error = {"message": error}
-    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
-        return None
-    kind, param, code = (error.get(name) for name in ("type", "param", "code"))
-    return Refusal(
-        error["message"][:DETAIL_CHARS],
-        kind if isinstance(kind, str) else None,
-        param if isinstance(param, str) else None,
-        code if isinstance(code, str) else None,
-    )
-
-
-_EMPTY: dict[str | None, str] = {
-    None: "The model server sent an empty reply",
-    "content_filter": "The model server withheld its reply (content filter)",
-    "length": "The model reached its token limit before it said anything",
-}
-
-
-def _to_delta(chunk: _Chunk, raw: bytes | None) -> Delta | None:
-    """What the chunk adds to the first choice; None when that is nothing and there is no `raw` to keep."""
+def _to_delta(chunk: Chunk, raw: bytes | None) -> Delta | None:
+    """The chunk's part of the first choice; None when that is nothing and there is no `raw` to keep."""
     usage = None if chunk.usage is None else _to_usage(chunk.usage)
     choices = chunk.choices
     choice = choices[0] if choices and choices[0].index == 0 else _first(choices or ())
     finish_reason = choice.finish_reason or None
-    said = choice.delta or choice.message
+    message = choice.delta or choice.message
     text = reasoning = ""
     calls: tuple[ToolCallDelta, ...] = ()
-    if said is not None:
-        text = said.content or said.refusal or ""
-        reasoning = said.reasoning_content or said.reasoning or ""
-        if said.tool_calls:
-            calls = tuple(_to_tool_call(index, call) for index, call in enumerate(said.tool_calls))
+    if message is not None:
+        text = message.content or message.refusal or ""
+        reasoning = message.reasoning_content or message.reasoning or ""
+        if message.tool_calls:
+            calls = tuple(_to_tool_call(index, call) for index, call in enumerate(message.tool_calls))
     if text or raw is not None or reasoning or calls or finish_reason or usage:
         return Delta(text, reasoning, calls, finish_reason, usage, raw)
     return None
 
 
+def _size_of(delta: Delta) -> int:
+    """The bytes of the delta's text in UTF-8; a tool call has a size even without arguments."""
+    text = delta.text
+    size = len(text) if text.isascii() else len(text.encode())
+    if delta.reasoning:
+        size += len(delta.reasoning.encode())
+    if delta.tool_calls:
+        size += sum(1 + len(call.arguments.encode()) for call in delta.tool_calls)
+    return size
+
+
 def _first(choices: Iterable[_Choice]) -> _Choice:
-    """The choice that is called the first, wherever it stands; one that says nothing when it is not there."""
+    """The choice with index 0, wherever it stands; an empty one when there is none."""
     return next((choice for choice in choices if choice.index == 0), _NO_CHOICE)
 
 
@@ -283,14 +278,3 @@ def _to_tool_call(position: int, call: _ToolCall) -> ToolCallDelta:
 def _to_usage(usage: _Usage) -> Usage:
     details = usage.prompt_tokens_details
     return Usage(usage.prompt_tokens or 0, (details.cached_tokens or 0) if details else 0, usage.completion_tokens or 0)
-
-
-def _size(delta: Delta) -> int:
-    """The bytes of what was said in UTF-8; a tool call counts as said even without arguments."""
-    text = delta.text
-    size = len(text) if text.isascii() else len(text.encode())
-    if delta.reasoning:
-        size += len(delta.reasoning.encode())
-    if delta.tool_calls:
-        size += sum(1 + len(call.arguments.encode()) for call in delta.tool_calls)
-    return size

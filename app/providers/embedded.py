@@ -1,18 +1,18 @@
-"""The model that is always there: an OpenAI-compatible ASGI application inside the process, without a key or a network.
+"""The embedded model: an OpenAI-compatible ASGI application inside the process, without a key or a network.
 
-It is reached through the same client as every other model server, so that a first conversation takes the same way as
-all later ones. What it says is of use once: that the installation works, and how to bring in a real model.
+It is called through the same client as every other model server, so that a first conversation takes the same way as
+all later ones. Its reply shows that the installation works, and how to bring in a real model.
 """
 
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import msgspec
 
-from app.ids import new_id
 from app.providers.asgi import Receive, Scope, Send, StreamingAsgiTransport
 from app.providers.client import Provider
 from app.providers.models import ProviderSpec
@@ -28,7 +28,7 @@ def embedded_provider(max_reply_bytes: int) -> Provider:
     spec = ProviderSpec(
         id=PROVIDER_ID, base_url="http://embedded.invalid/v1", default_model=MODEL, models=(MODEL,), max_retries=0
     )
-    # A proxy from the environment would otherwise come between.
+    # Without `trust_env=False` a proxy of the environment would get the requests.
     client = httpx2.AsyncClient(transport=StreamingAsgiTransport(embedded_model), trust_env=False)
     return Provider(spec, max_reply_bytes=max_reply_bytes, http_client=client)
 
@@ -66,16 +66,16 @@ class _Request(msgspec.Struct):
 
 
 def reply_to(messages: Sequence[tuple[str, str]]) -> str:
-    """What the model says to a conversation of (role, text)."""
-    asked = next((text for role, text in reversed(messages) if role == "user"), "")
-    quoted = " ".join(asked.split())
-    if len(quoted) > QUOTED_CHARS:  # what was asked stands at the end, behind quotations, passages and files
-        quoted = "…" + quoted[-QUOTED_CHARS:].lstrip()
+    """The model's reply to a conversation of (role, text)."""
+    question = next((text for role, text in reversed(messages) if role == "user"), "")
+    quotation = " ".join(question.split())
+    if len(quotation) > QUOTED_CHARS:  # the question is at the end, after quoted text, passages and files
+        quotation = "…" + quotation[-QUOTED_CHARS:].lstrip()
     count = sum(role != "system" for role, _ in messages)
-    given = "one message" if count == 1 else f"{count} messages"
+    length = "one message" if count == 1 else f"{count} messages"
     return (
-        f"You said: “{quoted}”\n\n"
-        f"I was given {given} of this conversation. I am Palaver's embedded model: I run inside the server, without a "
+        f"You said: “{quotation}”\n\n"
+        f"I was given {length} of this conversation. I am Palaver's embedded model: I run inside the server, without a "
         "key and without a network, and can do no more than repeat what I am told. Everything around me is real.\n\n"
         "To talk to a real model, set OPENAI_API_KEY, and OPENAI_BASE_URL if it is not OpenAI's, and start Palaver "
         "again."
@@ -102,7 +102,7 @@ async def _complete(send: Send, request: _Request) -> None:
 def _answer(request: _Request) -> tuple[str, Mapping[str, int]]:
     messages = [(message.role, _text_of(message.content)) for message in request.messages]
     text = reply_to(messages)
-    prompt, completion = sum(_tokens(said) for _, said in messages), _tokens(text)
+    prompt, completion = sum(_tokens(content) for _, content in messages), _tokens(text)
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     return text, usage
 
@@ -114,7 +114,7 @@ def _text_of(content: str | list[dict[str, Any]] | None) -> str:
 
 
 def _tokens(text: str) -> int:
-    """About as many as there are."""
+    """An estimate of the number of tokens."""
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
@@ -127,7 +127,7 @@ def _chunks(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _envelope(kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{new_id()}", "object": kind, "created": int(time.time()), "model": MODEL}
+    return {"id": f"chatcmpl-{uuid4()}", "object": kind, "created": int(time.time()), "model": MODEL}
 
 
 def _error(message: str) -> Mapping[str, Any]:

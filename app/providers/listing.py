@@ -1,47 +1,47 @@
-"""What a model server says of its models, remembered for a while."""
+"""A model server's list of models, cached."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-import aiohttp
-import httpx2
 import structlog
 from openai import OpenAIError
 
-KEPT_SECONDS = 300.0
-FAILURE_KEPT_SECONDS = 15.0
+from app.providers.errors import TRANSPORT_ERRORS
+
+TTL_SECONDS = 300.0
+FAILURE_TTL_SECONDS = 15.0
 
 log = structlog.get_logger(__name__)
 
 
 class CachedModelList:
-    """The list that `ask` brings: asked for once, however many want it, and again when it has become old."""
+    """The result of `fetch`, refreshed when it is stale, once for all waiting callers."""
 
-    def __init__(self, ask: Callable[[], Awaitable[Sequence[str]]]) -> None:
-        self._ask = ask
+    def __init__(self, fetch: Callable[[], Awaitable[Sequence[str]]]) -> None:
+        self._fetch = fetch
         self._ids: Sequence[str] | None = None
-        self._good_until = 0.0
-        self._asking = asyncio.Lock()
+        self._expires_at = 0.0
+        self._lock = asyncio.Lock()
 
     @property
-    def is_old(self) -> bool:
-        """Whether the next who wants the list makes the server be asked."""
-        return time.monotonic() >= self._good_until
+    def is_stale(self) -> bool:
+        """Whether the next `get` fetches the list."""
+        return time.monotonic() >= self._expires_at
 
     async def get(self) -> Sequence[str] | None:
-        """None when the server does not say. What is old is better than nothing."""
-        if self.is_old:
-            async with self._asking:
-                if self.is_old:
-                    await self._renew()
+        """The list. After a failure it is the last one, or None."""
+        if self.is_stale:
+            async with self._lock:
+                if self.is_stale:
+                    await self._refresh()
         return self._ids
 
-    async def _renew(self) -> None:
-        kept = KEPT_SECONDS
+    async def _refresh(self) -> None:
+        ttl = TTL_SECONDS
         try:
-            self._ids = await self._ask()
-        except (OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
-            kept = FAILURE_KEPT_SECONDS
+            self._ids = await self._fetch()
+        except (OpenAIError, ValueError, *TRANSPORT_ERRORS) as error:
+            ttl = FAILURE_TTL_SECONDS
             log.info("models_not_listed", error=type(error).__name__)
-        self._good_until = time.monotonic() + kept
+        self._expires_at = time.monotonic() + ttl

@@ -1,4 +1,4 @@
-"""What a model server is asked, what it sends back piece by piece, and how it fails."""
+"""Requests to model servers, the deltas of their replies, and their errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 REQUEST_REFUSED = frozenset({400, 404, 413, 422})
-"""A model server's answers that are about the request itself: another model server would give them as well."""
+"""Statuses for a fault of the request: another model server would refuse it as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
     """One model server. An empty `models` admits any model; times are in seconds.
 
-    `timeout_seconds` is the silence after which a reply counts as lost, `max_retries` the further tries before the
+    A reply counts as lost after `timeout_seconds` of silence. `max_retries` is the number of further tries before the
     first byte of a reply.
     """
 
@@ -33,8 +33,8 @@ class ProviderSpec:
 class ModelRequest:
     """One call. `messages` and `params` are in OpenAI's shape and reach the model server as they are.
 
-    `timeout_seconds` and `max_retries` take the place of the provider's. With `keep_raw` each delta holds the event
-    that it was made of; without `stream` the reply is asked for in one piece.
+    `timeout_seconds` and `max_retries` override the provider's. With `keep_raw` each delta holds the event that it was
+    made from. Without `stream` the model server sends the reply in one piece.
     """
 
     model: str
@@ -47,7 +47,7 @@ class ModelRequest:
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens, as the model server counted them; the cached ones are among the prompt's."""
+    """Token counts of the model server; `prompt_tokens` includes `cached_tokens`."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -55,7 +55,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
-    """A piece of the call at `index`: id and name come once, the JSON text of the arguments in any number of pieces."""
+    """A piece of the call at `index`: id and name come once, the JSON of the arguments in any number of pieces."""
 
     index: int
     id: str | None = None
@@ -64,7 +64,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """What one event of the stream added to the reply. A struct of msgspec: made in a tenth of a dataclass's time."""
+    """The contribution of one event of the stream to the reply."""
 
     text: str = ""
     reasoning: str = ""
@@ -75,11 +75,11 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def says_something(self) -> bool:
-        """Whether the reply has begun with it; an empty beginning, usage and the like can still be taken back."""
+        """Whether the delta has content of the reply, not only usage or an empty text."""
         return bool(self.text or self.reasoning or self.tool_calls or self.finish_reason)
 
 
-class Refusal(msgspec.Struct, frozen=True, gc=False):
+class ErrorObject(msgspec.Struct, frozen=True, gc=False):
     """OpenAI's error object."""
 
     message: str
@@ -89,12 +89,12 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class UpstreamError(Exception):
-    """A model server did not do its part.
+    """The failure of a model server.
 
-    `message` may be shown to anyone. `detail` is what really happened, with the server's own words but without its
-    key: for the log only. `status` is the server's HTTP status, if it sent one, and `retry_after` the seconds after
-    which it wants to be asked again; `silent` says that it did not answer in time. `refusal` is its own account of a
-    request that it does not accept, in OpenAI's shape, for callers who wrote that request themselves.
+    `message` may be shown to anyone. `detail` is for the log only: the cause, with the server's own words but without
+    its key. `status` is the server's HTTP status, if it sent one, and `retry_after` the seconds to wait before another
+    request; `silent` means that it did not answer in time. `refusal` is the server's error object for a request that
+    it does not accept, for callers who wrote that request themselves.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class UpstreamError(Exception):
         detail: str = "",
         retry_after: float | None = None,
         silent: bool = False,
-        refusal: "Refusal | None" = None,
+        refusal: ErrorObject | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -117,7 +117,7 @@ class UpstreamError(Exception):
 
     @property
     def gateway_status(self) -> int:
-        """The HTTP status that tells a caller of Palaver whose fault it was."""
+        """The HTTP status of Palaver's own answer."""
         if self.status in REQUEST_REFUSED or self.status == 429:
             return self.status
         if self.silent or self.status in (408, 504):

@@ -1,4 +1,4 @@
-"""The model servers that there are, by their ids."""
+"""The model servers by their ids."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from app.providers.models import ProviderSpec
 class ProviderRegistry:
     """Every provider, in the order of their specs; without a spec, the embedded model alone.
 
-    `default_id` None means the first. `max_reply_bytes` bounds what one reply says. Raises ValueError when two specs
+    `default_id` None means the first. `max_reply_bytes` limits the text of a reply. Raises ValueError when two specs
     share an id, and when no provider has the default's.
     """
 
@@ -19,8 +19,8 @@ class ProviderRegistry:
         self, specs: Sequence[ProviderSpec], default_id: str | None = None, *, max_reply_bytes: int = MAX_REPLY_BYTES
     ) -> None:
         ids = [spec.id for spec in specs]
-        if twice := {id for id in ids if ids.count(id) > 1}:
-            raise ValueError(f"two providers have the id {min(twice)}")
+        if duplicates := {id for id in ids if ids.count(id) > 1}:
+            raise ValueError(f"two providers have the id {min(duplicates)}")
         providers = [Provider(spec, max_reply_bytes=max_reply_bytes) for spec in specs]
         self._providers = {provider.id: provider for provider in providers or [embedded_provider(max_reply_bytes)]}
         if default_id is not None and default_id not in self._providers:
@@ -36,5 +36,5 @@ class ProviderRegistry:
         return self._providers[id]
 
     async def close(self) -> None:
-        """Closes every connection to a model server."""
+        """Close every connection to a model server."""
         await asyncio.gather(*(provider.close() for provider in self._providers.values()))

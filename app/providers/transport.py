@@ -1,150 +1,109 @@
-"""The way to model servers: aiohttp, below the openai client and httpx2, which it has a transport of its own for.
+"""The network below the openai client: aiohttp, without cookies.
 
-The openai package brings such a transport too. This one keeps no cookies, and gives the body as it comes: theirs, with
-httpx2's reading of it, passes each piece through four generators, which stay with every open stream.
+The transport that the openai package brings makes its own session, whose cookie jar would send one caller's cookies
+with the next one's request, and has no public way to another jar.
 """
 
-import math
-import time
 from collections.abc import AsyncIterator
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from typing import Any, Final
-from urllib.request import getproxies
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
 from openai import APITimeoutError, DefaultAioHttpClient
 
+from app.retry_after import parse_retry_after
+
 MAX_RETRY_WAIT_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 60.0
 MAX_CONNECTIONS: Final = 10_000
-"""One stream is one connection: by default the openai client would let the thousandth wait, aiohttp the hundredth."""
+"""One stream is one connection; aiohttp's default of a hundred would make the next one wait."""
 
 
-@lru_cache(maxsize=256)
-def url_of(text: str) -> httpx2.URL:
-    """The address, taken apart once: there are few, and each request has one."""
-    return httpx2.URL(text)
+def open_http_client() -> httpx2.AsyncClient:
+    """The openai package's HTTP client on `AiohttpTransport`."""
+    client = DefaultAioHttpClient(
+        transport=AiohttpTransport(),
+        auth=httpx2.Auth(),  # none: aiohttp sends the name and password of an address
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        event_hooks={"response": [_forbid_long_waits]},
+    )
+    # The openai client sends its own. Merging them into each request costs 1 % of a chat.
+    client.headers.clear()
+    return client
 
 
-@lru_cache(maxsize=256)
-def _text(data: bytes) -> str:
-    """A header's name or value. One text serves all requests, and stays with all that are answered now."""
-    return data.decode("latin1")
-
-
-class HttpClient(DefaultAioHttpClient):
-    """The openai package's aiohttp client, but for what it retries, and for its way where there is no proxy.
-
-    A server that took the request and then kept silent for `timeout_seconds` is not asked again: it may be at work on
-    it, and the caller has waited long enough. Nor is one that wants to be left alone for longer than a person waits.
-    """
-
-    def __init__(self) -> None:
-        self._direct = None if getproxies().keys() & {"http", "https", "all"} else AiohttpTransport()
-        limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_SECONDS)
-        super().__init__(limits=limits, transport=self._direct)
-
-    def build_request(self, method: str, url: httpx2.URL | str, **given: Any) -> httpx2.Request:
-        """The same request without httpx2's merging of URLs, headers, cookies and parameters, of which it has none."""
-        content, timeout = given.get("content"), given.get("timeout")
-        if not isinstance(content, bytes) or given.get("params") or not isinstance(timeout, httpx2.Timeout):
-            return super().build_request(method, url, **given)
-        headers, extensions = given.get("headers"), {"timeout": timeout.as_dict()}
-        return httpx2.Request(method, url_of(str(url)), headers=headers, content=content, extensions=extensions)
-
-    async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
-        try:
-            response = await self._sent(request, kwargs)
-        except httpx2.ReadTimeout as error:
-            raise APITimeoutError(request=request) from error
-        if (retry_after(response) or 0) > MAX_RETRY_WAIT_SECONDS:
-            response.headers["x-should-retry"] = "false"
-        return response
-
-    async def _sent(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:
-        """The answer; straight from the transport where httpx2 would find nothing to do before or behind it."""
-        if self._direct is not None and options.get("stream"):
-            response = await self._direct.handle_async_request(request)
-            if not response.has_redirect_location:
-                return response
-            await response.aclose()
-        return await super().send(request, **options)
+async def _forbid_long_waits(response: httpx2.Response) -> None:
+    """Forbid the openai client a retry after a longer wait than a person has patience for."""
+    header = response.headers.get("Retry-After")
+    if header is not None and (parse_retry_after(header) or 0) > MAX_RETRY_WAIT_SECONDS:
+        response.headers["x-should-retry"] = "false"
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Sends requests, whose bodies are bytes, by a session of aiohttp's. No proxies, no redirections."""
+    """Requests through one aiohttp session, and through the proxies of the environment."""
 
     def __init__(self) -> None:
-        self._tls = httpx2.create_ssl_context()
+        self._ssl_context = httpx2.create_ssl_context()
+        self._proxies = getproxies()
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises ReadTimeout for a server that keeps silent, ConnectTimeout, and aiohttp's errors."""
-        seconds = request.extensions.get("timeout", {})
-        headers = [(_text(name), _text(value)) for name, value in request.headers.raw]
+        """Send the request. Raises APITimeoutError for a silent server, ConnectTimeout, and aiohttp's errors.
+
+        The openai client retries after httpx2's timeouts, but not after its own. A silent server may be at work on the
+        request, and the caller has waited long enough.
+        """
+        timeout = request.extensions.get("timeout", {})
         try:
-            answer = await self._opened().request(
+            response = await self._open_session().request(
                 request.method,
                 str(request.url),
-                headers=headers,
+                headers=request.headers.multi_items(),
                 data=await request.aread() or None,
                 allow_redirects=False,
+                proxy=self._proxy_for(request.url),
                 timeout=aiohttp.ClientTimeout(
-                    connect=seconds.get("pool"), sock_connect=seconds.get("connect"), sock_read=seconds.get("read")
+                    connect=timeout.get("pool"), sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
                 ),
             )
         except aiohttp.SocketTimeoutError as error:
-            raise httpx2.ReadTimeout(str(error)) from error
+            raise APITimeoutError(request=request) from error
         except aiohttp.ConnectionTimeoutError as error:
             raise httpx2.ConnectTimeout(str(error)) from error
-        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=Body(answer), request=request)
+        return httpx2.Response(response.status, headers=response.raw_headers, stream=ResponseStream(response))
 
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:  # a session needs the running loop
-            connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._tls)
+            connector = aiohttp.TCPConnector(
+                limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._ssl_context
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
             )
         return self._session
 
+    def _proxy_for(self, url: httpx2.URL) -> str | None:
+        """The proxy for `url`. aiohttp's own look-up uses a thread for each request, and ignores `ALL_PROXY`."""
+        if not self._proxies or proxy_bypass(url.host):
+            return None
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
+        return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
-class Body(httpx2.AsyncByteStream):
-    """An answer's body: each piece is all that has come since the last. Raises aiohttp's errors."""
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
+class ResponseStream(httpx2.AsyncByteStream):
+    """A response's body: each read returns all bytes that have come. Raises aiohttp's errors."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether all of it was read, its end included: the connection can be used again."""
-        return self._answer.content.at_eof()
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if data := await self._answer.content.readany():
-            return data
-        raise StopAsyncIteration
+        return aiter(self._response.content.iter_any())
 
     async def aclose(self) -> None:
-        self._answer.release()
-
-
-def retry_after(response: httpx2.Response) -> float | None:
-    """The seconds of `Retry-After`, which holds them or a date; None when it holds neither."""
-    value = response.headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+        self._response.release()

@@ -19,7 +19,8 @@ async def idle_streams(bench: Bench) -> Figures:
     figures = Figures()
     few, many = bench.scaled(64, 4), bench.scaled(500, 16)
     for _ in range(bench.rounds):
-        async with palaver(bench.new_folder("idle"), bench.model, PALAVER_SERVER=bench.server) as server:
+        folder = bench.new_folder("idle")
+        async with palaver(folder, bench.model, program=bench.program, PALAVER_SERVER=bench.server) as server:
             subject = Subject(CHAT, server)
             # What fills with use, the database's caches above all, is full before it is measured.
             await run(subject, "t64", 2 * many, few)

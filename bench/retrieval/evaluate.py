@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from app.knowledge.models import Found
+from app.knowledge.models import FoundPassage
 from app.knowledge.search import Searcher
 from bench.retrieval.library import COLLECTION, Library
 from bench.retrieval.questions import Kind, Question
@@ -58,7 +58,7 @@ async def places(library: Library, questions: Sequence[Question], searcher: Sear
     return asked
 
 
-def place_of(library: Library, question: Question, found: Sequence[Found]) -> int:
+def place_of(library: Library, question: Question, found: Sequence[FoundPassage]) -> int:
     """The place of the first passage that has the answer, from 1; 0 when none has."""
     for place, passage in enumerate(found, 1):
         document = library.names[passage.document_id]

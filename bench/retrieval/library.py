@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
-from app.database.engine import Database, sqlite_url
+from app.database.engine import Database, open_database, sqlite_url
 from app.database.migrations import upgrade
-from app.knowledge.index import PassageIndex, Prepared
+from app.knowledge.index import IndexedPassage, insert_passages, with_terms
 from app.knowledge.models import SHARED, CollectionRow, DocumentRow, DocumentStatus
 from app.knowledge.search import Searcher
 from app.knowledge.splitting import split
@@ -68,7 +68,7 @@ async def library(path: Path, texts: Sequence[Text], embeddings: Embeddings | No
     """A database in that file with the texts in one collection, all ready; with vectors if there are embeddings."""
     url = sqlite_url(path)
     await asyncio.to_thread(upgrade, url)
-    database = Database(url)
+    database = open_database(url)
     registry = ProviderRegistry([_spec(embeddings)] if embeddings else [])
     embedder = _RememberingEmbedder(registry)
     try:
@@ -92,48 +92,48 @@ def _spec(embeddings: Embeddings) -> ProviderSpec:
 
 async def _add_collection(database: Database, embeddings: Embeddings | None) -> None:
     now = datetime.now(UTC)
-    async with database.write_block() as connection:
-        await connection.execute(
-            insert(CollectionRow).values(
-                id=COLLECTION,
-                owner=SHARED,
-                name=COLLECTION,
-                description="",
-                embedding_provider=PROVIDER if embeddings else None,
-                embedding_model=embeddings.model if embeddings else None,
-                created_at=now,
-                updated_at=now,
-            )
-        )
+    statement = insert(CollectionRow).values(
+        id=COLLECTION,
+        owner=SHARED,
+        name=COLLECTION,
+        description="",
+        embedding_provider=PROVIDER if embeddings else None,
+        embedding_model=embeddings.model if embeddings else None,
+        created_at=now,
+        updated_at=now,
+    )
+    await database.write(lambda connection: connection.execute(statement))
 
 
 async def _add(
     database: Database, document_id: str, text: Text, embedder: Embedder | None, embeddings: Embeddings | None
 ) -> int:
     """How many passages it makes."""
-    now, content, index = datetime.now(UTC), text.content.encode(), PassageIndex()
-    prepared = index.prepare(split(text.content, size=SIZE, overlap=OVERLAP), text.title)
+    now, content = datetime.now(UTC), text.content.encode()
+    prepared = with_terms(split(text.content, size=SIZE, overlap=OVERLAP), text.title)
     vectors = await _vectors(embedder, embeddings, prepared) if embedder and embeddings else []
-    async with database.write_block() as connection:
-        await connection.execute(
-            insert(DocumentRow).values(
-                id=document_id,
-                collection_id=COLLECTION,
-                title=text.title,
-                media_type="text/markdown",
-                size=len(content),
-                sha256=sha256(content).hexdigest(),
-                status=DocumentStatus.READY.value,
-                passage_count=len(prepared),
-                created_at=now,
-                updated_at=now,
-            )
-        )
-        await index.add(connection, document_id, COLLECTION, prepared, vectors)
+    statement = insert(DocumentRow).values(
+        id=document_id,
+        collection_id=COLLECTION,
+        title=text.title,
+        media_type="text/markdown",
+        size=len(content),
+        sha256=sha256(content).hexdigest(),
+        status=DocumentStatus.READY.value,
+        passage_count=len(prepared),
+        created_at=now,
+        updated_at=now,
+    )
+
+    def write(connection: Connection) -> None:
+        connection.execute(statement)
+        insert_passages(connection, document_id, COLLECTION, prepared, vectors)
+
+    await database.write(write)
     return len(prepared)
 
 
-async def _vectors(embedder: Embedder, embeddings: Embeddings, prepared: Sequence[Prepared]) -> list[bytes]:
+async def _vectors(embedder: Embedder, embeddings: Embeddings, prepared: Sequence[IndexedPassage]) -> list[bytes]:
     vectors: list[bytes] = []
     for start in range(0, len(prepared), _EMBEDDED_AT_ONCE):
         some = prepared[start : start + _EMBEDDED_AT_ONCE]

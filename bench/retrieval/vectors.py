@@ -15,14 +15,10 @@ from bench.retrieval.questions import Question
 async def vector_places(library: Library, questions: Sequence[Question], embeddings: Embeddings) -> list[Asked]:
     """Where the right passages come, for the questions that have some."""
     answered = [question for question in questions if question.answers]
-    async with library.database.read_block() as connection:
-        rows = (
-            await connection.execute(
-                select(PassageRow.document_id, PassageRow.text, VectorRow.vector).join(
-                    VectorRow, VectorRow.passage_id == PassageRow.id
-                )
-            )
-        ).all()
+    query = select(PassageRow.document_id, PassageRow.text, VectorRow.vector).join(
+        VectorRow, VectorRow.passage_id == PassageRow.id
+    )
+    rows = await library.database.read(lambda connection: connection.execute(query).all())
     passages = np.stack([np.frombuffer(row.vector, dtype="<f4") for row in rows])
     asked = []
     for question in answered:

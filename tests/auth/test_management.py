@@ -215,7 +215,7 @@ async def test_an_expired_key_is_refused_though_it_is_remembered(
     made = await create(admin, expires_in_days=1)
     assert await is_good(admin, made["key"])
     ends = datetime.fromisoformat(made["expires_at"])
-    for place in ("app.auth.service.utc_now", "app.auth.routes.utc_now"):
+    for place in ("app.auth.service.utc_now", "app.auth.schemas.utc_now"):
         monkeypatch.setattr(place, lambda: ends)
     answer = await admin.request("GET", "/api/v1/im/bots", headers={"X-API-Key": made["key"]})
     assert (answer.status_code, answer.json()["message"]) == (401, "Invalid API key")

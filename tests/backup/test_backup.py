@@ -10,12 +10,14 @@ import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from app import backup
-from app.backup import BackupError, back_up, finish_restore, restore
+from app.backup.archive import BackupError
+from app.backup.create import back_up
+from app.backup.restore import finish_restore, restore
 from app.database.engine import sqlite_url
 from app.database.migrations import head, problems
 from tests.conftest import StartServer
@@ -138,17 +140,19 @@ async def test_a_backup_during_writes_is_one_moments_state(filled: Path, client:
 async def test_an_attachment_that_is_deleted_meanwhile_is_not_in_it(
     filled: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    response = await client.request("POST", "/api/v1/file", files={"file": ("c.txt", b"c")})
-    snapshot = backup._snapshot
-    loop = asyncio.get_running_loop()
+    await client.request("POST", "/api/v1/file", files={"file": ("c.txt", b"c")})
+    with closing(sqlite3.connect(filled / "palaver.db")) as connection:
+        (last,) = connection.execute("SELECT id FROM attachments ORDER BY storage_key DESC LIMIT 1").fetchone()
+    add, loop = tarfile.TarFile.addfile, asyncio.get_running_loop()
 
-    def and_delete(database: Path, copy: Path) -> None:
-        snapshot(database, copy)
-        path = f"/api/v1/files/{response.json()['data']['attachment_id']}"
-        deleting = asyncio.run_coroutine_threadsafe(client.request("DELETE", path), loop)
+    def delete_and_add(tar: tarfile.TarFile, *arguments: Any) -> None:
+        """When the first attachment is added, the database has been copied, and the last attachment not."""
+        monkeypatch.setattr(tarfile.TarFile, "addfile", add)
+        deleting = asyncio.run_coroutine_threadsafe(client.request("DELETE", f"/api/v1/files/{last}"), loop)
         assert deleting.result(10).status_code == 200
+        add(tar, *arguments)
 
-    monkeypatch.setattr(backup, "_snapshot", and_delete)
+    monkeypatch.setattr(tarfile.TarFile, "addfile", delete_and_add)
     report = await asyncio.to_thread(back_up, filled, tmp_path / "backup.tar")
     assert (report.attachments, report.missing) == (2, 0)
     fresh = tmp_path / "fresh"

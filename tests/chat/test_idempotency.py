@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import update
 
 from app.clock import utc_now
-from app.idempotency import KEPT, IdempotencyRow
+from app.idempotency import RETENTION, IdempotencyRow
 from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import numbered, reply
 from tests.support.client import Client, text_of
+from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -100,8 +101,11 @@ async def test_keys_survive_a_restart_and_end_after_a_day(start_server: StartSer
     async with start_server() as server, Client(server, text) as client:
         assert (await send(client, "k1")).content == first.content
         assert len(model.requests) == 1
-        async with server.core.database.write_block() as connection:
-            await connection.execute(update(IdempotencyRow).values(created_at=utc_now() - timedelta(hours=24)))
+        await server.core.database.write(
+            lambda connection: connection.execute(
+                update(IdempotencyRow).values(created_at=utc_now() - timedelta(hours=24))
+            )
+        )
         assert (await send(client, "k1")).content != first.content
     assert len(model.requests) == 2
 
@@ -163,15 +167,14 @@ async def test_a_bot_message_whose_answer_a_crash_swallowed_is_not_added_again(c
     body = {"umo": "webchat:FriendMessage:s1", "message": "News"}
     headers = {"Idempotency-Key": "m1"}
     first = await client.request("POST", "/api/v1/im/message", json=body, headers=headers)
-    async with server.core.database.write_block() as connection:
-        await connection.exec_driver_sql("DELETE FROM idempotency_keys")
+    await execute(server.core.database, "DELETE FROM idempotency_keys")
     second = await client.request("POST", "/api/v1/im/message", json=body, headers=headers)
     assert first.json()["data"] == second.json()["data"]
     assert len(await client.history("s1", "s1")) == 1
 
 
 def test_claims_are_kept_for_a_day() -> None:
-    assert timedelta(hours=24) == KEPT
+    assert timedelta(hours=24) == RETENTION
 
 
 async def test_a_repeat_is_text_for_text_the_reply(client: Client) -> None:

@@ -32,19 +32,20 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(target=tickets, session_id=SESSIONS, next_in_line=st.booleans())
     def enter(self, session_id: str, next_in_line: bool) -> Ticket:
         line = self.lines[session_id]
+        ticket = Ticket(session_id)
         if self.is_full(session_id):
             with pytest.raises(TooManyRequests) as refused:
-                self.queue.enter(session_id, next_in_line=next_in_line)
+                self.queue.enter(ticket, next_in_line=next_in_line)
             assert int(refused.value.headers["Retry-After"]) >= 1
-            return Ticket(session_id)  # one that is in no queue: leaving it changes nothing
-        ticket = self.queue.enter(session_id, next_in_line=next_in_line)
+            return ticket  # in no queue: leaving it changes nothing
+        self.queue.enter(ticket, next_in_line=next_in_line)
         line.insert(min(1, len(line)) if next_in_line else len(line), ticket)
         return ticket
 
     @rule(ticket=tickets)
     def leave(self, ticket: Ticket) -> None:
         self.queue.leave(ticket)
-        line = self.lines[ticket.session_id]
+        line = self.lines[ticket.key]
         if ticket in line:
             line.remove(ticket)
 

@@ -8,6 +8,7 @@ from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import Answer, numbered, reply
 from tests.support.client import Client, SseEvent, text_of, types_of
+from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -145,8 +146,7 @@ async def test_stopping_what_is_over_stops_nothing(client: Client) -> None:
 async def test_a_dropped_log_is_rebuilt_from_the_message(server: Server, client: Client) -> None:
     whole = await client.chat("one two three")
     run_id = whole[0].data["run_id"]
-    async with server.core.database.write_block() as connection:
-        await connection.exec_driver_sql("DELETE FROM run_events")
+    await execute(server.core.database, "DELETE FROM run_events")
     rebuilt = await client.replay(run_id)
     assert types_of(rebuilt) == ["session_id", "user_message_saved", "plain", "complete", "message_saved", "end"]
     assert text_of(rebuilt) == text_of(whole)

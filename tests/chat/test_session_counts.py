@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import Connection, delete, insert, text, update
 
 from app.chat.models import SessionRow
-from app.database.engine import Database
+from app.database.engine import Database, open_database
 from tests.support.client import Client
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -27,29 +27,35 @@ async def test_the_total_follows_what_comes_and_goes(client: Client) -> None:
 
 
 async def test_triggers_keep_the_counts_in_step_with_the_sessions(database_url: str) -> None:
-    database = Database(database_url)
-    async with database.write_block() as connection:
+    database = open_database(database_url)
+
+    def add(connection: Connection) -> None:
         for number in range(30):
             platform_id, creator = ("webchat", "api")[number % 2], ("alice", "bob", "eve")[number % 3]
             session = {"id": str(number), "platform_id": platform_id, "creator": creator, "is_group": False}
-            await connection.execute(insert(SessionRow).values(**session, created_at=NOW, updated_at=NOW))
+            connection.execute(insert(SessionRow).values(**session, created_at=NOW, updated_at=NOW))
+
+    def change(connection: Connection) -> None:
+        connection.execute(update(SessionRow).where(SessionRow.creator == "eve").values(creator="mallory"))
+        connection.execute(delete(SessionRow).where((SessionRow.creator == "bob") | (SessionRow.id < "2")))
+
+    def delete_in_vain(connection: Connection) -> None:
+        connection.execute(delete(SessionRow))
+        assert connection.execute(text(KEPT)).all() == []
+        raise LookupError
+
+    await database.write(add)
     assert await _rows(database, KEPT) == await _rows(database, COUNTED) != []
-    async with database.write_block() as connection:
-        await connection.execute(update(SessionRow).where(SessionRow.creator == "eve").values(creator="mallory"))
-        await connection.execute(delete(SessionRow).where((SessionRow.creator == "bob") | (SessionRow.id < "2")))
+    await database.write(change)
     assert await _rows(database, KEPT) == await _rows(database, COUNTED) != []
     with pytest.raises(LookupError):
-        async with database.write_block() as connection:
-            await connection.execute(delete(SessionRow))
-            assert (await connection.execute(text(KEPT))).all() == []
-            raise LookupError
+        await database.write(delete_in_vain)
     assert await _rows(database, KEPT) == await _rows(database, COUNTED) != []
     await database.close()
 
 
 async def _rows(database: Database, query: str) -> list[tuple[Any, ...]]:
-    async with database.read_block() as connection:
-        return [tuple(row) for row in await connection.execute(text(query))]
+    return await database.read(lambda connection: [tuple(row) for row in connection.execute(text(query))])
 
 
 async def _total(client: Client, **query: str) -> int:

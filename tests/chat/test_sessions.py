@@ -8,6 +8,7 @@ import pytest
 
 from app.clock import utc_now
 from tests.support.client import Client, text_of
+from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -162,11 +163,9 @@ async def test_a_session_of_100000_messages_is_never_loaded_whole_defect_27(
         )
         for n in range(100_000)
     ]
-    async with server.core.database.write_block() as connection:
-        insert = "INSERT INTO messages (session_id, role, status, parts, reasoning, created_at) "
-        for start in range(0, len(rows), 5000):
-            values = [(*row[:2], row[2], row[3].removesuffix("+00:00")) for row in rows[start : start + 5000]]
-            await connection.exec_driver_sql(insert + "VALUES (?, ?, 'complete', ?, '', ?)", values)
+    insert = "INSERT INTO messages (session_id, role, status, parts, reasoning, created_at) "
+    values = [(*row[:2], row[2], row[3].removesuffix("+00:00")) for row in rows]
+    await execute(server.core.database, insert + "VALUES (?, ?, 'complete', ?, '', ?)", values)
     began = time.perf_counter()
     for before in (None, 50_000, 60):
         params = {} if before is None else {"before": before}

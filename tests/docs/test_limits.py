@@ -6,10 +6,10 @@ import pytest
 
 from app.auth.service import CACHE_SECONDS
 from app.bots.adapters.webhook import RetryPolicy
-from app.chat.commands import MAX_NAME_CHARS
+from app.chat.fields import MAX_NAME_CHARS
 from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES
 from app.chat.store import EVENTS_KEPT, LEASE
-from app.database.engine import BUSY_TIMEOUT_SECONDS
+from app.database.sqlite import BUSY_TIMEOUT_SECONDS
 from app.doors.open_api.websocket import STREAMS_PER_SOCKET
 from app.edge.bodies import MAX_JSON_DEPTH
 from app.edge.sse import HEARTBEAT_SECONDS

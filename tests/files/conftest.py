@@ -73,8 +73,7 @@ class Served:
         return await self.client.get("/api/v1/file", params={"attachment_id": attachment_id}, headers=headers)
 
     async def rows(self) -> list[Any]:
-        async with self.database.read_block() as connection:
-            return list(await connection.execute(select(AttachmentRow)))
+        return await self.database.read(lambda connection: list(connection.execute(select(AttachmentRow))))
 
     def stored(self) -> list[Path]:
         """Everything in the storage folder, folders and staged files too."""

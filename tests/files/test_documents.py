@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app.auth.models import Principal
-from app.database.engine import Database
+from app.database.engine import open_database
 from app.errors import Unavailable
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import DocumentLimits, ExtractedText, Reason
@@ -30,9 +30,9 @@ DOCUMENTS = sorted(file.with_suffix("").name for file in CORPUS.glob("*.expected
 
 @pytest.fixture
 async def reader() -> AsyncIterator[DocumentReader]:
-    made = DocumentReader(workers=1)
-    yield made
-    await made.close()
+    reader = DocumentReader(workers=1)
+    yield reader
+    await reader.close()
 
 
 async def test_every_document_of_the_corpus_gives_the_expected_text(reader: DocumentReader) -> None:
@@ -115,18 +115,18 @@ class CountingReader(DocumentReader):
         return await super().read(*args, **options)
 
 
-class Kept:
+class Harness:
     """A document service on a database made by the migrations, and what lies behind it."""
 
     def __init__(self, database_url: str, folder: Path, limits: DocumentLimits | None = None) -> None:
-        self.database = Database(database_url)
+        self.database = open_database(database_url)
         self.files = FileService(
             self.database, open_storage(folder / "attachments"), Idempotency(self.database), 10 * 1024**2
         )
         self.reader = CountingReader(limits, workers=1)
         self.documents = ExtractedTextService(self.database, self.files, self.reader)
 
-    async def __aenter__(self) -> "Kept":
+    async def __aenter__(self) -> "Harness":
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -140,96 +140,95 @@ class Kept:
         return await self.files.save(name, chunks(), OWNER)
 
     async def rows(self) -> list[Any]:
-        async with self.database.read_block() as connection:
-            return list(await connection.execute(select(AttachmentTextRow)))
+        return await self.database.read(lambda connection: list(connection.execute(select(AttachmentTextRow))))
 
 
 @pytest.fixture
-async def kept(database_url: str, tmp_path: Path) -> AsyncIterator[Kept]:
-    async with Kept(database_url, tmp_path) as made:
-        yield made
+async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[Harness]:
+    async with Harness(database_url, tmp_path) as harness:
+        yield harness
 
 
 async def test_a_text_is_extracted_once_for_callers_at_once_and_later(
-    kept: Kept, database_url: str, tmp_path: Path
+    harness: Harness, database_url: str, tmp_path: Path
 ) -> None:
-    attachment = await kept.save((CORPUS / "libreoffice-report.docx").read_bytes(), "report.docx")
-    texts = await asyncio.gather(*(kept.documents.text_of(attachment) for _ in range(5)))
-    assert kept.reader.reads == 1
+    attachment = await harness.save((CORPUS / "libreoffice-report.docx").read_bytes(), "report.docx")
+    texts = await asyncio.gather(*(harness.documents.text_of(attachment) for _ in range(5)))
+    assert harness.reader.reads == 1
     assert all(text == texts[0] for text in texts)
     assert "# Quarterly report" in texts[0].text
-    async with Kept(database_url, tmp_path) as restarted:
+    async with Harness(database_url, tmp_path) as restarted:
         assert await restarted.documents.text_of(attachment) == texts[0]
         assert restarted.reader.reads == 0
 
 
-async def test_a_refusal_is_remembered_as_a_refusal(kept: Kept) -> None:
-    attachment = await kept.save((CORPUS / "python-docx.docx").read_bytes()[:9000], "broken.docx")
+async def test_a_refusal_is_remembered_as_a_refusal(harness: Harness) -> None:
+    attachment = await harness.save((CORPUS / "python-docx.docx").read_bytes()[:9000], "broken.docx")
     for _ in range(2):
         with pytest.raises(DocumentRefused, match=r"^broken\.docx cannot be read: it is damaged") as refusal:
-            await kept.documents.text_of(attachment)
+            await harness.documents.text_of(attachment)
         assert refusal.value.status == 422
         assert refusal.value.code == "document_broken"
-    assert kept.reader.reads == 1
+    assert harness.reader.reads == 1
 
 
-async def test_other_limits_make_the_text_anew(kept: Kept, database_url: str, tmp_path: Path) -> None:
-    attachment = await kept.save(b"a" * 100, "a.txt")
-    assert not (await kept.documents.text_of(attachment)).truncated
-    async with Kept(database_url, tmp_path, DocumentLimits(max_text_chars=10)) as smaller:
+async def test_other_limits_make_the_text_anew(harness: Harness, database_url: str, tmp_path: Path) -> None:
+    attachment = await harness.save(b"a" * 100, "a.txt")
+    assert not (await harness.documents.text_of(attachment)).truncated
+    async with Harness(database_url, tmp_path, DocumentLimits(max_text_chars=10)) as smaller:
         assert (await smaller.documents.text_of(attachment)).text == "a" * 10
         assert len(await smaller.rows()) == 1
 
 
-async def test_the_text_goes_with_the_attachment(kept: Kept) -> None:
-    attachment = await kept.save(b"hello", "a.txt")
-    await kept.documents.text_of(attachment)
-    assert len(await kept.rows()) == 1
-    await kept.files.delete(attachment.id, None)
-    assert await kept.rows() == []
+async def test_the_text_goes_with_the_attachment(harness: Harness) -> None:
+    attachment = await harness.save(b"hello", "a.txt")
+    await harness.documents.text_of(attachment)
+    assert len(await harness.rows()) == 1
+    await harness.files.delete(attachment.id, None)
+    assert await harness.rows() == []
 
 
-async def test_an_attachment_that_is_deleted_meanwhile_leaves_no_text(kept: Kept) -> None:
-    attachment = await kept.save(b"hello", "a.txt")
+async def test_an_attachment_that_is_deleted_meanwhile_leaves_no_text(harness: Harness) -> None:
+    attachment = await harness.save(b"hello", "a.txt")
 
     class DeletingReader(DocumentReader):
         async def read(self, *args: Any, **options: Any) -> ExtractedText:
             text = await super().read(*args, **options)
-            await kept.files.delete(attachment.id, None)
+            await harness.files.delete(attachment.id, None)
             return text
 
-    documents = ExtractedTextService(kept.database, kept.files, DeletingReader(workers=1))
+    documents = ExtractedTextService(harness.database, harness.files, DeletingReader(workers=1))
     assert (await documents.text_of(attachment)).text == "hello"
-    assert await kept.rows() == []
+    assert await harness.rows() == []
     await documents.close()
 
 
-async def test_a_caller_that_leaves_does_not_spoil_it_for_the_others(kept: Kept) -> None:
-    attachment = await kept.save(b"hello", "a.txt")
-    leaving = asyncio.create_task(kept.documents.text_of(attachment))
-    staying = asyncio.create_task(kept.documents.text_of(attachment))
-    while not kept.reader.reads:
+async def test_a_caller_that_leaves_does_not_spoil_it_for_the_others(harness: Harness) -> None:
+    attachment = await harness.save(b"hello", "a.txt")
+    leaving = asyncio.create_task(harness.documents.text_of(attachment))
+    staying = asyncio.create_task(harness.documents.text_of(attachment))
+    while not harness.reader.reads:
         await asyncio.sleep(0)
     leaving.cancel()
     assert (await staying).text == "hello"
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    assert kept.reader.reads == 1
+    assert harness.reader.reads == 1
 
 
-async def test_a_storage_that_fails_is_no_refusal_and_is_not_remembered(kept: Kept, tmp_path: Path) -> None:
-    attachment = await kept.save(b"hello", "a.txt")
+async def test_a_storage_that_fails_is_no_refusal_and_is_not_remembered(harness: Harness, tmp_path: Path) -> None:
+    attachment = await harness.save(b"hello", "a.txt")
     stored = tmp_path / "attachments" / attachment.storage_key
     stored.rename(tmp_path / "aside")
     with pytest.raises(Unavailable):
-        await kept.documents.text_of(attachment)
+        await harness.documents.text_of(attachment)
     (tmp_path / "aside").rename(stored)
-    assert (await kept.documents.text_of(attachment)).text == "hello"
+    assert (await harness.documents.text_of(attachment)).text == "hello"
 
 
-async def test_images_and_sounds_are_no_documents(kept: Kept) -> None:
-    attachment = await kept.save(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0", "a.png")
+async def test_images_and_sounds_are_no_documents(harness: Harness) -> None:
+    attachment = await harness.save(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0", "a.png")
     with pytest.raises(DocumentRefused, match="it is no document") as refusal:
-        await kept.documents.text_of(attachment)
+        await harness.documents.text_of(attachment)
     assert refusal.value.reason is Reason.UNSUPPORTED
-    assert kept.reader.reads == 0
+    assert harness.reader.reads == 0

@@ -19,9 +19,9 @@ MIB = 1024**2
 
 @pytest.fixture
 async def reader() -> AsyncIterator[DocumentReader]:
-    made = DocumentReader(workers=1)
-    yield made
-    await made.close()
+    reader = DocumentReader(workers=1)
+    yield reader
+    await reader.close()
 
 
 async def refusal(reader: DocumentReader, content: bytes, filename: str, media_type: str = "") -> DocumentRefused:
@@ -54,19 +54,19 @@ async def test_files_without_text_are_empty(reader: DocumentReader) -> None:
 
 async def test_truncated_files_are_broken(reader: DocumentReader) -> None:
     for name in ("libreoffice-report.docx", "openpyxl.xlsx", "python-pptx.pptx"):
-        whole = (CORPUS / name).read_bytes()
-        for kept in (len(whole) - 10, len(whole) // 2, 40):
-            assert (await refusal(reader, whole[:kept], name)).reason is Reason.BROKEN
+        document = (CORPUS / name).read_bytes()
+        for length in (len(document) - 10, len(document) // 2, 40):
+            assert (await refusal(reader, document[:length], name)).reason is Reason.BROKEN
     pdf = (CORPUS / "libreoffice-report.pdf").read_bytes()
-    for kept in (len(pdf) // 2, 200, 8):
-        assert (await refusal(reader, pdf[:kept], "report.pdf")).reason in (Reason.BROKEN, Reason.EMPTY)
+    for length in (len(pdf) // 2, 200, 8):
+        assert (await refusal(reader, pdf[:length], "report.pdf")).reason in (Reason.BROKEN, Reason.EMPTY)
 
 
 async def test_files_damaged_inside_are_broken(reader: DocumentReader) -> None:
-    whole = bytearray((CORPUS / "openpyxl.xlsx").read_bytes())
-    position = whole.index(b"xl/worksheets/sheet1.xml") + 40
-    whole[position : position + 60] = bytes(60)
-    assert (await refusal(reader, bytes(whole), "damaged.xlsx")).reason is Reason.BROKEN
+    document = bytearray((CORPUS / "openpyxl.xlsx").read_bytes())
+    position = document.index(b"xl/worksheets/sheet1.xml") + 40
+    document[position : position + 60] = bytes(60)
+    assert (await refusal(reader, bytes(document), "damaged.xlsx")).reason is Reason.BROKEN
     for kind in ("docx", "xlsx", "pptx"):
         for main in (b"<not xml", b"<a/>", b""):
             refused = await refusal(reader, hostile.office(kind, main), f"odd.{kind}")
@@ -167,12 +167,12 @@ async def test_other_kinds_of_files_are_unsupported(reader: DocumentReader) -> N
 
 async def test_too_large_a_file_is_413_and_is_not_read_to_its_end(tmp_path: Path) -> None:
     reader = DocumentReader(DocumentLimits(max_file_bytes=MIB), workers=1)
-    taken = 0
+    block_count = 0
 
     async def endless() -> AsyncIterator[bytes]:
-        nonlocal taken
+        nonlocal block_count
         while True:
-            taken += 1
+            block_count += 1
             yield b"x" * 65536
 
     (tmp_path / "large.txt").write_bytes(b"x" * (MIB + 1))
@@ -183,16 +183,16 @@ async def test_too_large_a_file_is_413_and_is_not_read_to_its_end(tmp_path: Path
             ) as caught:
                 await reader.read(content, "large.txt")
             assert caught.value.status == PayloadTooLarge.status
-        assert taken == 17
+        assert block_count == 17
         assert (await reader.read(b"x" * MIB, "fits.txt")).truncated
     finally:
         await reader.close()
 
 
 async def test_only_the_name_of_the_file_is_told_not_its_path(reader: DocumentReader) -> None:
-    for given in ("/home/ann/secret/a.pdf", "C:\\Users\\ann\\secret\\a.pdf", "../../a.pdf", "a\u202e.pdf"):
+    for filename in ("/home/ann/secret/a.pdf", "C:\\Users\\ann\\secret\\a.pdf", "../../a.pdf", "a\u202e.pdf"):
         with pytest.raises(DocumentRefused) as caught:
-            await reader.read(hostile.exe(), given)
+            await reader.read(hostile.exe(), filename)
         assert caught.value.message == "a.pdf cannot be read: its content is not that of a PDF file"
 
 

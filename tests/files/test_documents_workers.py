@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from app.errors import Unavailable
-from app.files.extraction import pool
-from app.files.extraction.framing import END, framed
-from app.files.extraction.models import DocumentLimits, Reason, Request
+from app.files.extraction.models import DocumentLimits, ExtractionRequest, Reason
 from app.files.extraction.reader import DocumentReader
 from app.files.refusals import DocumentRefused
+from app.workers import pool
+from app.workers.framing import END, framed
 from tests.files import hostile
 
 SHEET = hostile.workbook(hostile.rows(20_000))
@@ -36,14 +36,14 @@ async def a_reader(workers: int = 1, **limits: float) -> AsyncIterator[DocumentR
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    found = []
+    workers = []
     for child in psutil.Process(pid).children():
         try:
             if "app.files.extraction.worker" in child.cmdline():
-                found.append(child)
+                workers.append(child)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return workers
 
 
 async def until_busy() -> psutil.Process:
@@ -62,12 +62,12 @@ def loop_lag() -> Iterator[list[float]]:
     gaps: list[float] = []
 
     async def probe() -> None:
-        last = time.perf_counter()
+        previous = time.perf_counter()
         while True:
             await asyncio.sleep(0.002)
             now = time.perf_counter()
-            gaps.append(now - last)
-            last = now
+            gaps.append(now - previous)
+            previous = now
 
     task = asyncio.get_running_loop().create_task(probe())
     try:
@@ -104,7 +104,7 @@ async def test_reading_that_takes_too_long_is_ended_and_refused() -> None:
 def test_a_worker_ends_itself_when_its_cpu_time_is_used_up() -> None:
     """As one must whose server was killed."""
     limits = DocumentLimits(max_text_chars=10_000_000, timeout_seconds=0.1)
-    request = msgspec.json.encode(Request("slow.xlsx", "", limits))
+    request = msgspec.json.encode(ExtractionRequest("slow.xlsx", "", limits))
     command = [sys.executable, "-m", "app.files.extraction.worker", str(limits.memory_bytes)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdin is not None
@@ -152,7 +152,7 @@ async def test_leaving_ends_the_work() -> None:
         with pytest.raises(asyncio.CancelledError):
             await reading
         assert (await reader.read(b"next", "a.txt")).text == "next"
-        assert worker.pid not in {each.pid for each in workers_of(os.getpid())}
+        assert worker.pid not in {other.pid for other in workers_of(os.getpid())}
 
 
 async def test_closing_ends_the_work_and_tells_who_waits() -> None:

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from werkzeug.http import http_date, parse_options_header
 
+from app.files.storage import open_storage
 from tests.files.conftest import Served
 
 CONTENT = b"0123456789" * 10
@@ -79,16 +80,16 @@ async def test_metadata_tells_all_but_where_it_is_defect_25(served: Served, atta
     assert {name: data[name] for name in attachment} == attachment
     assert set(data) == {*attachment, "sha256", "created_at"}
     (row,) = await served.rows()
-    every_answer = [
+    answers = [
         answer,
         await served.content(attachment["attachment_id"]),
         await served.client.delete(f"/api/v1/files/{attachment['attachment_id']}"),
         await served.content(attachment["attachment_id"]),
     ]
-    for each in every_answer:
-        shown = each.text + str(each.headers)
-        assert row.storage_key not in shown
-        assert str(served.folder) not in shown
+    for answer in answers:
+        text = answer.text + str(answer.headers)
+        assert row.storage_key not in text
+        assert str(served.folder) not in text
 
 
 async def test_lost_bytes_are_503_before_the_answer_begins_and_show_no_path_defect_25(
@@ -165,7 +166,7 @@ async def test_long_names_keep_their_extension(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status", "content", "content_range"),
+    ("header", "status", "content", "content_range"),
     [
         ("bytes=0-9", 206, CONTENT[:10], "bytes 0-9/100"),
         ("bytes=95-", 206, CONTENT[95:], "bytes 95-99/100"),
@@ -183,9 +184,9 @@ async def test_long_names_keep_their_extension(served: Served) -> None:
     ],
 )
 async def test_range(
-    served: Served, attachment: Any, wanted: str, status: int, content: bytes | None, content_range: str | None
+    served: Served, attachment: Any, header: str, status: int, content: bytes | None, content_range: str | None
 ) -> None:
-    answer = await served.content(attachment["attachment_id"], Range=wanted)
+    answer = await served.content(attachment["attachment_id"], Range=header)
     assert answer.status_code == status
     assert answer.headers.get("Content-Range") == content_range
     if content is None:
@@ -217,15 +218,15 @@ async def test_head_takes_no_notice_of_range(served: Served, attachment: Any) ->
 
 async def test_etag_is_strong_and_of_the_content(served: Served, attachment: Any) -> None:
     same, other = await served.upload(CONTENT, "copy.txt"), await served.upload(b"else")
-    etags = [(await served.content(each["attachment_id"])).headers["ETag"] for each in (attachment, same, other)]
+    etags = [(await served.content(upload["attachment_id"])).headers["ETag"] for upload in (attachment, same, other)]
     assert etags[0].startswith('"')
     assert etags[0] == etags[1] != etags[2]
 
 
 async def test_conditions(served: Served, attachment: Any) -> None:
     attachment_id = attachment["attachment_id"]
-    first = await served.content(attachment_id)
-    etag, modified = first.headers["ETag"], first.headers["Last-Modified"]
+    answer = await served.content(attachment_id)
+    etag, modified = answer.headers["ETag"], answer.headers["Last-Modified"]
     earlier = http_date(datetime.now(UTC) - timedelta(days=1))
     later = http_date(datetime.now(UTC) + timedelta(days=1))
     for headers, status in (
@@ -296,22 +297,23 @@ async def test_key_bound_to_a_user_reaches_only_that_users_files_defect_11(serve
 async def test_key_bound_to_a_user_finds_only_that_users_files_for_messages_defect_11(served: Served) -> None:
     alice = await served.new_key(username="alice")
     hers = (await served.upload(b"hers", headers=alice))["attachment_id"]
-    other = (await served.upload(b"other"))["attachment_id"]
+    hidden = (await served.upload(b"other"))["attachment_id"]
     principal = await served.keys.verify(alice["X-API-Key"])
-    assert set(await served.files.find_many([hers, other, "unknown"], principal)) == {hers}
-    assert set(await served.files.find_many([hers, other, "unknown"], None)) == {hers, other}
+    assert set(await served.files.find_many([hers, hidden, "unknown"], principal)) == {hers}
+    assert set(await served.files.find_many([hers, hidden, "unknown"], None)) == {hers, hidden}
     assert await served.files.find_many([], None) == {}
 
 
 async def test_read_gives_at_most_the_limit(served: Served, attachment: Any, tmp_path: Path) -> None:
-    found = await served.files.get(attachment["attachment_id"], None)
-    assert await served.files.read(found, 1000) == CONTENT
-    assert await served.files.read(found, 10) == CONTENT[:10]
-    assert await served.files.read(found, 0) == b""
+    stored = await served.files.get(attachment["attachment_id"], None)
+    assert await served.files.read(stored, 1000) == CONTENT
+    assert await served.files.read(stored, 10) == CONTENT[:10]
+    assert await served.files.read(stored, 0) == b""
 
 
 async def test_storage_check_fails_when_the_folder_is_gone(served: Served) -> None:
-    await served.files.check()
+    storage = open_storage(served.folder)
+    await storage.check()
     served.folder.rmdir()
     with pytest.raises(Exception, match="storage is not available"):
-        await served.files.check()
+        await storage.check()

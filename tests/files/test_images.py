@@ -19,8 +19,8 @@ KINDS = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "
 
 def picture(kind: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: Any) -> bytes:
     out = BytesIO()
-    made = Image.linear_gradient("L").resize(size).convert(mode)
-    made.save(out, kind, **options)
+    image = Image.linear_gradient("L").resize(size).convert(mode)
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -65,8 +65,8 @@ async def test_what_is_no_supported_image_is_refused() -> None:
 async def test_broken_images_are_refused() -> None:
     for kind in KINDS:
         data = picture(kind, (400, 300))
-        for kept in (len(data) // 2, 40, 16):
-            assert (await refused(data[:kept])).reason is Reason.BROKEN, (kind, kept)
+        for length in (len(data) // 2, 40, 16):
+            assert (await refused(data[:length])).reason is Reason.BROKEN, (kind, length)
     png = bytearray(picture("PNG"))
     png[60] ^= 0xFF
     assert (await refused(bytes(png))).reason is Reason.BROKEN
@@ -83,9 +83,9 @@ async def test_animations_are_refused_or_reduced_to_their_first_picture() -> Non
         assert "it is animated" in error.message
         still = await ImageReader(ImageLimits(animated="first")).check(animation(kind), "cat.gif")
         assert still.media_type == ("image/webp" if kind == "WEBP" else "image/png")
-        shown = decoded(still.data)
-        assert not getattr(shown, "is_animated", False)
-        red, green, blue = shown.convert("RGB").getpixel((5, 5))  # type: ignore[misc]
+        picture = decoded(still.data)
+        assert not getattr(picture, "is_animated", False)
+        red, green, blue = picture.convert("RGB").getpixel((5, 5))  # type: ignore[misc]
         assert red > 200 and green < 60 and blue < 60
 
 
@@ -154,15 +154,15 @@ async def test_decompression_bombs_are_refused_before_they_are_decoded(monkeypat
 
 
 async def test_images_are_decoded_beside_the_event_loop_and_only_some_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    running = most = 0
+    running = peak = 0
     lock, go_on = threading.Lock(), threading.Event()
     load = Image.Image.load
 
     def slow(self: Image.Image) -> Any:
-        nonlocal running, most
+        nonlocal running, peak
         with lock:
             running += 1
-            most = max(most, running)
+            peak = max(peak, running)
         go_on.wait(10)
         with lock:
             running -= 1
@@ -173,9 +173,9 @@ async def test_images_are_decoded_beside_the_event_loop_and_only_some_at_once(mo
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", slow)
     checks = [asyncio.create_task(reader.check(data, "a.png")) for _ in range(6)]
     async with asyncio.timeout(10):
-        while most < 2:
+        while peak < 2:
             await asyncio.sleep(0.001)
     go_on.set()
     monkeypatch.undo()
     await asyncio.gather(*checks)
-    assert most == 2
+    assert peak == 2

@@ -2,17 +2,21 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
-from app.database.engine import Database, DatabaseUnavailable
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 from app.errors import Unavailable
-from app.files.multipart import MAX_PARTS
+from app.files.forms import MAX_PARTS
+from app.files.storage import open_storage
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -127,7 +131,7 @@ async def test_two_uploads_of_one_name_are_two_files_defect_8(served: Served) ->
 
 @pytest.mark.databases("sqlite")  # the storage is what is tested
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("filename", "stored_name"),
     [
         ("../../escape.txt", "escape.txt"),
         ("/etc/passwd", "passwd"),
@@ -139,33 +143,35 @@ async def test_two_uploads_of_one_name_are_two_files_defect_8(served: Served) ->
         ("exe.\u202etxt", "exe.txt"),
     ],
 )
-async def test_client_names_never_become_paths_defect_8(served: Served, tmp_path: Path, given: str, kept: str) -> None:
+async def test_client_names_never_become_paths_defect_8(
+    served: Served, tmp_path: Path, filename: str, stored_name: str
+) -> None:
     before = set(tmp_path.rglob("*"))
-    part = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{given}"\r\n\r\nx\r\n--b--\r\n'
+    part = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n\r\nx\r\n--b--\r\n'
     answer = await served.client.post("/api/v1/file", content=part.encode(), headers={"Content-Type": FORM})
-    assert answer.json()["data"]["filename"] == kept
+    assert answer.json()["data"]["filename"] == stored_name
     (row,) = await served.rows()
-    new = {path for path in set(tmp_path.rglob("*")) - before if path.is_file() and "palaver.db" not in path.name}
-    assert new == {served.folder / row.storage_key}
-    assert kept not in row.storage_key
+    new_files = {path for path in set(tmp_path.rglob("*")) - before if path.is_file() and "palaver.db" not in path.name}
+    assert new_files == {served.folder / row.storage_key}
+    assert stored_name not in row.storage_key
 
 
 async def test_extended_and_latin_1_names_are_read(served: Served) -> None:
-    for disposition, kept in (
+    for disposition, filename in (
         (b"filename*=UTF-8''na%C3%AFve%20%E4%BD%A0.txt; filename=\"naive.txt\"", "na\u00efve \u4f60.txt"),
         ('filename="na\u00efve.txt"'.encode("latin-1"), "na\u00efve.txt"),
     ):
         part = b'--b\r\nContent-Disposition: form-data; name="file"; ' + disposition + b"\r\n\r\nx\r\n--b--\r\n"
         answer = await served.client.post("/api/v1/file", content=part, headers={"Content-Type": FORM})
-        assert answer.json()["data"]["filename"] == kept
+        assert answer.json()["data"]["filename"] == filename
 
 
 async def test_file_of_the_limit_is_taken_and_one_byte_more_is_413(served: Served) -> None:
     await served.upload(bytes(MAX_UPLOAD_BYTES))
-    kept = served.stored()
+    stored = served.stored()
     answer = await served.client.post("/api/v1/file", files={"file": ("a", bytes(MAX_UPLOAD_BYTES + 1))})
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
-    assert served.stored() == kept
+    assert served.stored() == stored
     assert len(await served.rows()) == 1
 
 
@@ -246,12 +252,12 @@ async def test_slow_upload_is_not_cut_off_by_the_body_timeout(served: Served) ->
 async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     served.files.max_upload_bytes = 10**9
     may_go_on = asyncio.Event()
-    taken = 0
+    size = 0
 
     class SlowSink:
         async def write(self, data: memoryview) -> None:
-            nonlocal taken
-            taken += len(data)
+            nonlocal size
+            size += len(data)
             await may_go_on.wait()
 
         async def finish(self) -> None:
@@ -260,7 +266,7 @@ async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: p
         def abandon(self) -> None:
             pass
 
-    monkeypatch.setattr("app.files.storage.FileSink", lambda *_: SlowSink())
+    monkeypatch.setattr("app.files.storage.FolderSink", lambda *_: SlowSink())
     sent = 0
     async with RawUpload(served, length=None) as upload:
         with pytest.raises(TimeoutError):
@@ -268,7 +274,7 @@ async def test_slow_storage_holds_back_the_sender(served: Served, monkeypatch: p
                 async with asyncio.timeout(0.5):
                     await upload.send(bytes(1024**2))
                 sent += 1024**2
-        assert taken <= 1024**2
+        assert size <= 1024**2
         # What was sent and not taken stands in the sockets' buffers, which the system bounds.
         assert sent < 64 * 1024**2
         may_go_on.set()
@@ -296,20 +302,21 @@ async def test_failed_insert_removes_the_object(served: Served, monkeypatch: pyt
     assert served.stored() == []
 
 
-class StuckAfterCommit(Database):
-    """Its first write is committed and then does not return."""
+class StuckAfterCommit:
+    """A database whose first write is committed and then does not return."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, database: Database) -> None:
+        self.url = database.url
         self.committed = asyncio.Event()
+        self.read, self.close = database.read, database.close
+        self._database = database
 
-    @asynccontextmanager
-    async def write_block(self) -> AsyncIterator[AsyncConnection]:
-        async with super().write_block() as connection:
-            yield connection
+    async def write(self, act: Callable[[Connection], T]) -> T:
+        result = await self._database.write(act)
         if not self.committed.is_set():
             self.committed.set()
             await asyncio.Event().wait()
+        return result
 
 
 async def test_request_cancelled_after_the_commit_leaves_neither_row_nor_object(
@@ -318,7 +325,7 @@ async def test_request_cancelled_after_the_commit_leaves_neither_row_nor_object(
     async def chunks() -> AsyncIterator[bytes]:
         yield b"x"
 
-    database = StuckAfterCommit(served.database.url)
+    database = StuckAfterCommit(served.database)
     monkeypatch.setattr(served.files, "_database", database)
     task = asyncio.create_task(served.files.save("a.txt", chunks(), await served.keys.verify(served.key)))
     async with asyncio.timeout(5):
@@ -334,14 +341,14 @@ async def test_request_cancelled_after_the_commit_leaves_neither_row_nor_object(
 
 async def test_sweep_removes_what_killed_uploads_left_and_nothing_else(served: Served) -> None:
     data = await served.upload(b"kept")
-    kept = served.stored()
+    stored = served.stored()
     leftover = served.folder / "ab" / "cd" / "abcd0123#1"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"half")
-    assert await served.files.sweep() == 1
-    assert served.stored() == kept
+    assert await open_storage(served.folder).sweep() == 1
+    assert served.stored() == stored
     assert (await served.content(data["attachment_id"])).content == b"kept"
-    assert await served.files.sweep() == 0
+    assert await open_storage(served.folder).sweep() == 0
 
 
 async def test_upload_needs_the_scope_file(served: Served) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,23 @@ class Library(Client):
     async def until(self, document: Any, *states: str) -> Any:
         """The document, once it is in one of the states; ready or failed if none is given."""
         async with asyncio.timeout(30):
-            while (found := await self.document(document))["status"] not in (states or ("ready", "failed")):
+            while (document := await self.document(document))["status"] not in (states or ("ready", "failed")):
                 await asyncio.sleep(0.02)
-        return found
+        return document
 
     async def passages(self, document: Any) -> list[Any]:
         path = f"/collections/{document['collection_id']}/documents/{document['document_id']}/passages"
-        found: list[Any] = []
+        passages: list[Any] = []
         while True:
-            page = await self.data("GET", path, params={"page": len(found) // 100 + 1, "page_size": 100})
-            found += page["passages"]
+            page = await self.data("GET", path, params={"page": len(passages) // 100 + 1, "page_size": 100})
+            passages += page["passages"]
             if len(page["passages"]) < 100:
-                assert len(found) == page["total"]
-                return found
+                assert len(passages) == page["total"]
+                return passages
 
     async def search(self, query: str, **more: Any) -> list[Any]:
-        found: list[Any] = (await self.data("POST", "/search", json={"query": query, **more}))["passages"]
-        return found
+        passages: list[Any] = (await self.data("POST", "/search", json={"query": query, **more}))["passages"]
+        return passages
 
     async def data(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
         answer = await self.call(method, path, **options)
@@ -74,22 +75,24 @@ class Library(Client):
 
 @pytest.fixture
 async def server(start_server: StartServer) -> AsyncIterator[Server]:
-    async with start_server() as started:
-        yield started
+    async with start_server() as server:
+        yield server
 
 
 @pytest.fixture
 async def library(server: Server) -> AsyncIterator[Library]:
     """With a key that is bound to nobody."""
-    async with Library(server, await server.new_key("knowledge", "file")) as made:
-        yield made
+    async with Library(server, await server.new_key("knowledge", "file")) as client:
+        yield client
 
 
 def stored(data_dir: Path) -> list[Path]:
     """The bytes of all attachments."""
-    return [path for path in (data_dir / "attachments").rglob("*") if path.is_file()]
+    while True:
+        with suppress(FileNotFoundError):  # a folder was removed during the listing
+            return [path for path in (data_dir / "attachments").rglob("*") if path.is_file()]
 
 
 async def rows(server: Server, table: str) -> int:
-    async with server.core.database.read_block() as connection:
-        return int((await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
+    query = text(f"SELECT count(*) FROM {table}")
+    return int(await server.core.database.read(lambda connection: connection.execute(query).scalar_one()))

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ import httpx2
 import pytest
 from sqlalchemy import delete, update
 
-from app.database.engine import Database, DatabaseUnavailable
+from app.clock import utc_now
+from app.database.engine import open_database
+from app.database.errors import DatabaseUnavailable
 from app.files.models import AttachmentRow
 from app.knowledge.models import DocumentRow
-from app.knowledge.store import Held, IndexStore
+from app.knowledge.store import LEASE, IndexStore, Lease
 from tests.conftest import StartServer
 from tests.knowledge.conftest import ROOT, Library, rows, stored
 from tests.support.answers import Answer, raw, status
@@ -28,7 +29,6 @@ from tests.support.server import Server
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 HEADERS = {"X-API-Key": API_KEY}
-LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 # Longer than what is made into passages in a thread.
 LONG = "\n\n".join(f"Paragraph {number}: " + f"ferns of kind {number} like the shade. " * 12 for number in range(150))
 
@@ -96,20 +96,20 @@ async def test_a_database_that_is_away_costs_nothing_but_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.knowledge.indexer.RETRY_SECONDS", 0.01)
-    left = 2
+    failures = 2
     add_passages = IndexStore.add_passages
 
     async def flaky(store: IndexStore, *args: Any, **options: Any) -> None:
-        nonlocal left
+        nonlocal failures
         await add_passages(store, *args, **options)
-        if left:  # what was written stays, as when only the answer was lost
-            left -= 1
+        if failures:  # what was written stays, as when only the answer was lost
+            failures -= 1
             raise DatabaseUnavailable
 
     monkeypatch.setattr(IndexStore, "add_passages", flaky)
     collection_id = (await library.create())["collection_id"]
     ready = await library.until(await library.add(collection_id, LONG))
-    assert (ready["status"], left) == ("ready", 0)
+    assert (ready["status"], failures) == ("ready", 0)
     assert [each["position"] for each in await library.passages(ready)] == list(range(ready["passage_count"]))
 
 
@@ -119,10 +119,10 @@ async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(
     collection_id = (await library.create())["collection_id"]
     add_passages = IndexStore.add_passages
 
-    async def deleting(store: IndexStore, held: Held, *args: Any, **options: Any) -> None:
-        await add_passages(store, held, *args, **options)
-        if held.document.title == "doomed":
-            await library.call("DELETE", f"/collections/{collection_id}/documents/{held.document.id}")
+    async def deleting(store: IndexStore, lease: Lease, *args: Any, **options: Any) -> None:
+        await add_passages(store, lease, *args, **options)
+        if lease.document.title == "doomed":
+            await library.call("DELETE", f"/collections/{collection_id}/documents/{lease.document.id}")
 
     monkeypatch.setattr(IndexStore, "add_passages", deleting)
     await library.add(collection_id, LONG, title="doomed")
@@ -138,22 +138,23 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
     start_server: StartServer, data_dir: Path, database_url: str
 ) -> None:
     states = ("queued", "extracting", "indexing")
-    async with started(start_server) as library:
+    async with start_server() as server, Library(server, await server.new_key("knowledge")) as library:
         collection_id = (await library.create())["collection_id"]
         added = [await library.add(collection_id, f"{state}\n\n{LONG}", title=state) for state in states]
-        gone = await library.until(await library.add(collection_id, "bytes and row are gone"))
+        lost = await library.until(await library.add(collection_id, "bytes and row are gone"))
         deleted = await library.until(await library.add(collection_id, "to be deleted"))
         for document in added:
             await library.until(document)
-    # As a crash some time ago leaves them: in the middle, with passages of theirs written.
+    # As a crash leaves them, longer ago than a lease: in the middle, with passages of theirs written.
+    long_ago = utc_now() - 2 * LEASE
     await change(
         database_url,
         *(
-            update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=LONG_AGO)
+            update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=long_ago)
             for state in states
         ),
-        update(DocumentRow).where(DocumentRow.id == gone["document_id"]).values(status="queued"),
-        delete(AttachmentRow).where(AttachmentRow.id == gone["attachment_id"]),
+        update(DocumentRow).where(DocumentRow.id == lost["document_id"]).values(status="queued"),
+        delete(AttachmentRow).where(AttachmentRow.id == lost["attachment_id"]),
         update(DocumentRow).where(DocumentRow.id == deleted["document_id"]).values(status="deleting"),
     )
     async with started(start_server) as library:
@@ -161,7 +162,7 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
             ready = await library.until(document)
             positions = [each["position"] for each in await library.passages(ready)]
             assert (ready["status"], positions) == ("ready", list(range(ready["passage_count"])))
-        failed = await library.until(gone)
+        failed = await library.until(lost)
         assert (failed["status"], failed["error_code"], failed["passage_count"]) == (
             "failed",
             "attachment_not_found",
@@ -180,10 +181,10 @@ async def test_kill_9_while_indexing_leaves_each_passage_once(data_dir: Path, te
     try:
         await process.start()
         async with httpx2.AsyncClient(base_url=process.base_url, headers=HEADERS, trust_env=False, timeout=60) as http:
-            made = (await http.post(f"{ROOT}/collections", json={"name": "garden"})).json()["data"]
-            path = f"{ROOT}/collections/{made['collection_id']}/documents"
-            added = (await http.post(path, files={"file": ("long.txt", content.encode())})).json()["data"]
-            path = f"{path}/{added['document_id']}"
+            collection = (await http.post(f"{ROOT}/collections", json={"name": "garden"})).json()["data"]
+            path = f"{ROOT}/collections/{collection['collection_id']}/documents"
+            document = (await http.post(path, files={"file": ("long.txt", content.encode())})).json()["data"]
+            path = f"{path}/{document['document_id']}"
             async with asyncio.timeout(60):
                 while (await http.get(path)).json()["data"]["passage_count"] == 0:
                     await asyncio.sleep(0.005)
@@ -196,12 +197,12 @@ async def test_kill_9_while_indexing_leaves_each_passage_once(data_dir: Path, te
             async with asyncio.timeout(60):
                 while (document := (await http.get(path)).json()["data"])["status"] not in ("ready", "failed"):
                     await asyncio.sleep(0.05)
-            found = (await http.post(f"{ROOT}/search", json={"query": "Line 999"})).json()["data"]["passages"]
+            passages = (await http.post(f"{ROOT}/search", json={"query": "Line 999"})).json()["data"]["passages"]
         assert await process.end() == 0
     finally:
         await process.close()
     assert document["status"] == "ready"
-    assert "Line 999." in found[0]["text"]
+    assert "Line 999." in passages[0]["text"]
     positions = [row[0] for row in query(data_dir, "SELECT position FROM knowledge_passages ORDER BY position")]
     assert positions == list(range(document["passage_count"]))
     assert count(data_dir, "knowledge_terms") == len(positions)
@@ -215,10 +216,8 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
 
 async def change(database_url: str, *statements: Any) -> None:
     """Execute statements while no server is running."""
-    database = Database(database_url)
-    async with database.write_block() as connection:
-        for statement in statements:
-            await connection.execute(statement)
+    database = open_database(database_url)
+    await database.write(lambda connection: [connection.execute(statement) for statement in statements])
     await database.close()
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import Connection, Executable, Row, Select, delete, func, insert, select, table, update
 
-from app.database.engine import Database
-from app.knowledge.index import PassageIndex
-from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, Draft, PassageRow, VectorRow
+from app.database.engine import Database, open_database
+from app.knowledge.index import insert_passages, with_terms
+from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, PassageItem, PassageRow, VectorRow
 from app.knowledge.search import Searcher
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
 from app.providers.models import ProviderSpec
@@ -60,11 +60,8 @@ class Library:
     async def collection(self, id: str, *, provider: str | None = None) -> None:
         now = datetime.now(UTC)
         values = {"id": id, "owner": "", "name": id, "created_at": now, "updated_at": now}
-        async with self.database.write_block() as connection:
-            model = "embedder" if provider else None
-            await connection.execute(
-                insert(CollectionRow).values(**values, embedding_provider=provider, embedding_model=model)
-            )
+        model = "embedder" if provider else None
+        await self.execute(insert(CollectionRow).values(**values, embedding_provider=provider, embedding_model=model))
 
     async def document(
         self,
@@ -76,34 +73,38 @@ class Library:
         status: str = "ready",
         embedder: Embedder | None = None,
     ) -> str:
-        id, now, index = str(uuid4()), datetime.now(UTC), PassageIndex()
-        prepared = index.prepare([Draft(at, heading, passage) for at, passage in enumerate(passages)], title)
+        id, now = str(uuid4()), datetime.now(UTC)
+        prepared = with_terms([PassageItem(at, heading, passage) for at, passage in enumerate(passages)], title)
         vectors = await embedder.of_passages("p", "embedder", prepared) if embedder else []
         values = {"title": title, "media_type": "text/plain", "size": 1, "created_at": now, "updated_at": now}
-        async with self.database.write_block() as connection:
-            await connection.execute(
-                insert(DocumentRow).values(
-                    id=id,
-                    collection_id=collection_id,
-                    sha256=id,
-                    status=status,
-                    passage_count=len(passages),
-                    **values,
-                )
-            )
-            await index.add(connection, id, collection_id, prepared, vectors)
+        statement = insert(DocumentRow).values(
+            id=id, collection_id=collection_id, sha256=id, status=status, passage_count=len(passages), **values
+        )
+
+        def write(connection: Connection) -> None:
+            connection.execute(statement)
+            insert_passages(connection, id, collection_id, prepared, vectors)
+
+        await self.database.write(write)
         return id
 
+    async def execute(self, statement: Executable) -> None:
+        await self.database.write(lambda connection: connection.execute(statement))
+
+    async def rows(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        return await self.database.read(lambda connection: connection.execute(statement).all())
+
     async def texts(self, query: str, *collections: str, limit: int = 5, relevant_only: bool = False) -> list[str]:
-        found = await self.searcher.search(query, collections or ("c",), limit, relevant_only=relevant_only)
-        assert all(0 < one.score <= 1 for one in found)
-        assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
-        return [one.text for one in found]
+        passages = await self.searcher.search(query, collections or ("c",), limit, relevant_only=relevant_only)
+        scores = [passage.score for passage in passages]
+        assert all(0 < score <= 1 for score in scores)
+        assert scores == sorted(scores, reverse=True)
+        return [passage.text for passage in passages]
 
 
 @pytest.fixture
 async def library(database_url: str) -> AsyncIterator[Library]:
-    database = Database(database_url)
+    database = open_database(database_url)
     library = Library(database)
     await library.collection("c")
     yield library
@@ -138,9 +139,10 @@ async def test_chinese_is_found_by_words_and_by_single_characters(library: Libra
 
 async def test_what_is_found_says_where_it_is_from(library: Library) -> None:
     document = await library.document("c", CAR, title="Manual", heading="Care > Engine")
-    (found,) = await library.searcher.search("coolant", ["c"])
-    assert (found.document_id, found.collection_id, found.title) == (document, "c", "Manual")
-    assert (found.position, found.heading, found.text) == (2, "Care > Engine", CAR[2])
+    (passage,) = await library.searcher.search("coolant", ["c"])
+    assert (passage.document_id, passage.collection_id, passage.collection) == (document, "c", "c")
+    assert (passage.title, passage.position, passage.heading) == ("Manual", 2, "Care > Engine")
+    assert passage.text == CAR[2]
 
 
 async def test_titles_and_headings_count(library: Library) -> None:
@@ -158,8 +160,7 @@ async def test_only_named_collections_and_ready_documents_are_searched(library: 
     assert len(await library.texts("oil", "c", "other")) == 2
     assert await library.texts("oil", "nowhere") == []
     assert await library.searcher.search("oil", []) == []
-    async with library.database.write_block() as connection:
-        await connection.execute(update(DocumentRow).where(DocumentRow.id == document).values(status="failed"))
+    await library.execute(update(DocumentRow).where(DocumentRow.id == document).values(status="failed"))
     assert await library.texts("oil") == []
 
 
@@ -171,22 +172,19 @@ async def test_unready_passages_crowd_nothing_out(library: Library) -> None:
 
 async def test_deleted_documents_are_gone_at_once(library: Library) -> None:
     document = await library.document("c", CAR)
-    async with library.database.write_block() as connection:
-        await connection.execute(delete(DocumentRow).where(DocumentRow.id == document))
+    await library.execute(delete(DocumentRow).where(DocumentRow.id == document))
     assert await library.texts("oil") == []
-    async with library.database.read_block() as connection:
-        for table in ("knowledge_terms", "knowledge_passages"):
-            assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar() == 0
+    for name in ("knowledge_terms", "knowledge_passages"):
+        assert await library.rows(select(func.count()).select_from(table(name))) == [(0,)]
 
 
 async def test_ids_are_not_given_twice(library: Library) -> None:
-    first = await library.document("c", ["one"])
-    (before,) = await library.searcher.search("one", ["c"])
-    async with library.database.write_block() as connection:
-        await connection.execute(delete(DocumentRow).where(DocumentRow.id == first))
+    document = await library.document("c", ["one"])
+    ((first,),) = await library.rows(select(PassageRow.id))
+    await library.execute(delete(DocumentRow).where(DocumentRow.id == document))
     await library.document("c", ["one"])
-    (after,) = await library.searcher.search("one", ["c"])
-    assert after.passage_id > before.passage_id
+    ((second,),) = await library.rows(select(PassageRow.id))
+    assert second > first
 
 
 @pytest.mark.parametrize("query", OPERATORS)
@@ -272,18 +270,17 @@ async def test_meanings_are_found_without_a_common_word(meanings: Library) -> No
 
 
 async def test_both_rankings_are_fused(meanings: Library) -> None:
-    found = await meanings.searcher.search("cider", ["v"], limit=3)
-    assert found[0].text == "cider"
-    assert found[0].score > 0.99
-    assert found[1].text == "cherry"
+    passages = await meanings.searcher.search("cider", ["v"], limit=3)
+    assert passages[0].text == "cider"
+    assert passages[0].score > 0.99
+    assert passages[1].text == "cherry"
 
 
 async def test_new_and_deleted_vectors_count_at_once(meanings: Library, embedder: Embedder) -> None:
     await meanings.texts("z", "v")
     document = await meanings.document("v", ["zebra", "zoo"], embedder=embedder)
     assert set(await meanings.texts("zest", "v", limit=2)) == {"zebra", "zoo"}
-    async with meanings.database.write_block() as connection:
-        await connection.execute(delete(DocumentRow).where(DocumentRow.id == document))
+    await meanings.execute(delete(DocumentRow).where(DocumentRow.id == document))
     assert not {"zebra", "zoo"} & set(await meanings.texts("zest", "v", limit=5))
     await meanings.document("v", ["zinc"], embedder=embedder)
     assert (await meanings.texts("zest", "v", limit=1)) == ["zinc"]
@@ -325,17 +322,15 @@ async def test_indexing_hears_of_failed_embeddings(
 ) -> None:
     model.script(answer)
     with pytest.raises(EmbeddingsFailed) as failure:
-        await embedder.of_passages("p", "embedder", PassageIndex().prepare([Draft(0, "", "text")]))
-    assert failure.value.temporary is temporary
+        await embedder.of_passages("p", "embedder", with_terms([PassageItem(0, "", "text")]))
+    assert failure.value.is_temporary is temporary
     with pytest.raises(EmbeddingsFailed, match="not configured"):
-        await embedder.of_passages("gone", "embedder", PassageIndex().prepare([Draft(0, "", "text")]))
+        await embedder.of_passages("gone", "embedder", with_terms([PassageItem(0, "", "text")]))
 
 
 async def test_vectors_are_stored_with_length_one(meanings: Library) -> None:
-    async with meanings.database.read_block() as connection:
-        rows = (await connection.execute(VectorRow.__table__.select())).all()
-        passages = (await connection.execute(PassageRow.__table__.select())).all()
-    assert len(rows) == len(passages) == 5
-    for row in rows:
-        numbers = struct.unpack("<26f", row.vector)
+    vectors = await meanings.rows(select(VectorRow.vector))
+    assert len(vectors) == len(await meanings.rows(select(PassageRow.id))) == 5
+    for (vector,) in vectors:
+        numbers = struct.unpack("<26f", vector)
         assert sum(number * number for number in numbers) == pytest.approx(1.0, abs=1e-5)

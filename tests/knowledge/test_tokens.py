@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.knowledge.tokens import MAX_TERM_CHARS, is_beginning, is_light, question_terms, terms_of
+from app.knowledge.tokens import MAX_TERM_CHARS, is_prefix, is_stopword, question_terms, terms_of
 
 
 def finds(question: str, text: str) -> bool:
     """Whether every term of the question is in the text."""
     terms = terms_of(text)
-    wanted = question_terms(question)
-    return bool(wanted) and all(
-        any(term.startswith(want) for term in terms) if is_beginning(want) else want in terms for want in wanted
+    targets = question_terms(question)
+    return bool(targets) and all(
+        any(term.startswith(target) for term in terms) if is_prefix(target) else target in terms for target in targets
     )
 
 
@@ -60,8 +60,8 @@ def test_question_does_not_find_text(question: str, text: str) -> None:
 
 
 def test_words_that_say_little_are_light() -> None:
-    assert all(map(is_light, ["the", "what", "是什", "の", "です", *question_terms("don't")]))
-    assert not any(map(is_light, ["pump", "水泵", "e1042", "a1", "検索"]))
+    assert all(map(is_stopword, ["the", "what", "是什", "の", "です", *question_terms("don't")]))
+    assert not any(map(is_stopword, ["pump", "水泵", "e1042", "a1", "検索"]))
 
 
 def test_unseen_characters_and_marks_are_no_terms() -> None:

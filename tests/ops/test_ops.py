@@ -12,14 +12,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import __version__
 from app.auth.guards import AuthPolicy, install_guard
-from app.database.engine import Database, DatabaseUnavailable, sqlite_url
+from app.auth.service import KeyService
+from app.crypto import SecretBox
+from app.database.engine import open_database, sqlite_url
+from app.database.errors import DatabaseUnavailable
 from app.edge.errors import install_errors
 from app.edge.openapi import build_document
-from app.edge.request_log import install_observability
+from app.edge.request_log import install_request_log
 from app.edge.services import provide
 from app.ops import documentation, health
-from app.ops.documentation import Publisher
-from app.ops.health import OpsPolicy, ReadyChecks, database_check
+from app.ops.health import OpsPolicy
+from app.ops.publishing import Publisher
+from app.ops.readiness import ReadyChecks, database_check
 from app.telemetry.metrics import Metrics
 from tests.support.spec import SpecValidator
 
@@ -38,11 +42,13 @@ async def hangs() -> None:
 
 def make_app(checks: ReadyChecks | None = None, policy: OpsPolicy | None = None) -> Quart:
     app = Quart("tests", static_folder=None)
-    for each in (Metrics(), AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
+    metrics = Metrics()
+    keys = KeyService(open_database("sqlite+aiosqlite://"), SecretBox(b"m" * 32), Path("unused"))
+    for each in (metrics, keys, AuthPolicy(), policy or OpsPolicy(), checks or ReadyChecks({"database": works})):
         provide(app, each)
-    install_observability(app)
+    install_request_log(app, metrics)
     install_errors(app, [])
-    install_guard(app)
+    install_guard(app, AuthPolicy(), keys)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(documentation.blueprint)
     provide(app, Publisher(app))
@@ -89,7 +95,7 @@ async def test_ready_names_the_part_that_fails_and_not_the_reason(broken: Any) -
 
 async def test_the_databases_check_passes_when_it_was_migrated_and_fails_when_not(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "palaver.db")
-    database = Database(url)
+    database = open_database(url)
     check = database_check(database)
     with pytest.raises(DatabaseUnavailable):
         await check()

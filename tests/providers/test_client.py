@@ -141,13 +141,31 @@ class TestReply:
         assert model.requests[-1].path == "/v2/chat/completions"
         assert model.requests[-1].body == model.requests[0].body
 
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+    @pytest.mark.parametrize("scheme", ["http://", ""])
     async def test_a_proxy_in_the_environment_is_asked(
-        self, model: ModelServer, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
+        self, model: ModelServer, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch, name: str, scheme: str
     ) -> None:
-        monkeypatch.setenv("HTTP_PROXY", model.base_url.removesuffix("/v1"))
+        monkeypatch.setenv(name, scheme + model.base_url.removeprefix("http://").removesuffix("/v1"))
         reply = await collect(make_provider(base_url="http://model.invalid/v1"), asking())
         assert reply.error is None
         assert [request.path for request in model.requests] == ["http://model.invalid/v1/chat/completions"]
+
+    async def test_a_proxy_is_not_asked_for_a_host_that_needs_none(
+        self, model: ModelServer, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", "http://proxy.invalid")
+        monkeypatch.setenv("NO_PROXY", "example.com,127.0.0.1")
+        reply = await collect(make_provider(), asking())
+        assert reply.error is None
+        assert [request.path for request in model.requests] == ["/v1/chat/completions"]
+
+    async def test_a_name_and_password_of_a_proxy_are_sent_to_it(
+        self, model: ModelServer, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", model.base_url.replace("//", "//ann:secret@").removesuffix("/v1"))
+        assert (await collect(make_provider(base_url="http://model.invalid/v1"), asking())).error is None
+        assert model.requests[0].headers["proxy-authorization"] == "Basic YW5uOnNlY3JldA=="
 
     async def test_a_name_and_password_in_the_address_are_sent_as_such(
         self, model: ModelServer, make_provider: MakeProvider
@@ -156,10 +174,21 @@ class TestReply:
         assert (await collect(provider, asking())).error is None
         assert model.requests[0].headers["authorization"] == "Basic YW5uOnNlY3JldA=="
 
-    async def test_cookies_are_not_kept(self, model: ModelServer, make_provider: MakeProvider) -> None:
-        """One caller's would be sent with the next one's request."""
+    @pytest.mark.parametrize("proxy", [None, "HTTP_PROXY"], ids=["directly", "through a proxy"])
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    async def test_cookies_are_not_kept(
+        self,
+        model: ModelServer,
+        make_provider: MakeProvider,
+        monkeypatch: pytest.MonkeyPatch,
+        host: str,
+        proxy: str | None,
+    ) -> None:
+        """One caller's would be sent with the next one's request. Some cookie jars keep those of names only."""
+        if proxy is not None:
+            monkeypatch.setenv(proxy, model.base_url.removesuffix("/v1"))
         model.script(replace(answers.reply(), headers={"set-cookie": "session=of-the-first; Path=/"}))
-        provider = make_provider()
+        provider = make_provider(base_url=model.base_url.replace("127.0.0.1", host))
         for _ in range(2):
             assert (await collect(provider, asking())).error is None
         assert "cookie" not in model.requests[1].headers

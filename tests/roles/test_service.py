@@ -8,7 +8,8 @@ from app.auth.models import Principal
 from app.auth.scopes import SEED_SCOPES
 from app.errors import NotFound
 from app.profiles.service import ProfileService
-from app.roles.models import SHARED, NewRole, Role, RoleChanges
+from app.roles.models import SHARED, Role
+from app.roles.schemas import CreateRoleRequest, UpdateRoleRequest
 from app.roles.service import RoleService
 from tests.support.server import Server
 
@@ -23,7 +24,7 @@ def roles(server: Server, data_dir: Path) -> RoleService:
 
 
 async def make(roles: RoleService, name: str, owner: str = SHARED) -> Role:
-    return await roles.create(OPERATOR, NewRole(name=name, system_prompt=f"{name} of {owner}", owner=owner))
+    return await roles.create(OPERATOR, CreateRoleRequest(name=name, system_prompt=f"{name} of {owner}", owner=owner))
 
 
 async def test_a_role_is_found_by_uuid_and_by_name(roles: RoleService) -> None:
@@ -51,15 +52,15 @@ async def test_another_users_role_is_not_found_but_by_a_key_for_everyone(roles: 
         with pytest.raises(NotFound, match="Role not found") as raised:
             await roles.get_for_use(ref, "alice")
         assert raised.value.code == "role_not_found"
-    assert await roles.get_for_use(his.uuid, "api:test", everyones=True) == his
+    assert await roles.get_for_use(his.uuid, "api:test", any_owner=True) == his
     with pytest.raises(NotFound):
-        await roles.get_for_use("Cook", "api:test", everyones=True)
+        await roles.get_for_use("Cook", "api:test", any_owner=True)
 
 
 async def test_an_inactive_role_is_not_found_and_none_takes_its_place(roles: RoleService) -> None:
     await make(roles, "Cook")
     hers = await make(roles, "Cook", "alice")
-    await roles.update(OPERATOR, hers.uuid, RoleChanges(is_active=False))
+    await roles.update(OPERATOR, hers.uuid, UpdateRoleRequest(is_active=False))
     for ref in (hers.uuid, "Cook"):
         with pytest.raises(NotFound):
             await roles.get_for_use(ref, "alice")

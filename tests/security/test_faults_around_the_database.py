@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.auth.scopes import Scope
-from app.database import engine
+from app.database import sqlite
 from tests.support.client import Client
 from tests.support.logs import logging_to
 from tests.support.server import Server
@@ -21,7 +21,7 @@ WRITERS = 6
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", BUSY_SECONDS)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", BUSY_SECONDS)
     with logging_to(io.StringIO()):
         yield
 

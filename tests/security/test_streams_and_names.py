@@ -15,7 +15,7 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 async def test_a_stream_ends_when_its_key_is_revoked(
     server: Server, client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.auth.guards.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("app.auth.guards.RECHECK_SECONDS", 0.0)
     key, text = await server.core.keys.create(name="short", scopes=["chat"])
     gate = asyncio.Event()
     model.script(reply(numbered(4), gate=gate, hold_after=1))
@@ -33,7 +33,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(
 async def test_a_stream_of_the_openai_door_ends_when_its_key_is_revoked(
     server: Server, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.auth.guards.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("app.auth.guards.RECHECK_SECONDS", 0.0)
     key, text = await server.core.keys.create(name="short", scopes=["chat"])
     gate = asyncio.Event()
     model.script(reply(numbered(4), gate=gate, hold_after=1))

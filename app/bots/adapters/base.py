@@ -1,8 +1,8 @@
-"""What a platform adapter is: how it is described, made, used and closed.
+"""The interface of platform adapters, and how they are described and made.
 
-An adapter turns the parts of a message into whatever its platform wants. One object serves one bot for as long as
-the bot's settings stay the same. `AdapterFactory` describes a kind of adapter; the composition root lists the kinds
-that exist.
+An adapter turns the parts of a message into the form of its platform. One object serves one bot for as long as the
+bot's settings stay the same. `AdapterFactory` describes a kind of adapter; the composition root lists the kinds that
+exist.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ Config = TypeVar("Config", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a platform takes: kinds of parts, the longest text in characters (None: any), quotations of messages."""
+    """The limits of a platform: kinds of parts, the longest text in characters (None: any), quotations of messages."""
 
     parts: frozenset[PartKind] = ALL_PARTS
     max_text_chars: int | None = None
@@ -33,7 +33,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where on the platform a message goes. `username` is the one user the sender may act as (None: any)."""
+    """A message's destination on the platform. `username` is the one user the sender may act as (None: any)."""
 
     message_type: MessageType
     session_id: str
@@ -42,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A media part together with the file that it names."""
+    """A media part with its file."""
 
     media: Media
     attachment: Attachment
@@ -53,7 +53,7 @@ OutgoingPart = Text | Reply | Attached
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The platform has taken the message; `message_id` is the platform's own id, if it gives one."""
+    """The receipt of a message that the platform has taken; `message_id` is the platform's own id, if it gives one."""
 
     message_id: str | None
 
@@ -74,7 +74,7 @@ class DeliveryError(AppError):
 
 
 class DeliveryTimeoutError(DeliveryError):
-    """The platform did not answer in time: whether it took the message is not known."""
+    """The platform did not answer in time; it may have taken the message."""
 
     status = 504
     code = "delivery_timeout"
@@ -87,16 +87,16 @@ class Adapter(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
-        """Hand over one message, which fits the capabilities; back when the platform has taken it.
+        """Hand over one message, which fits the capabilities; returns when the platform has taken it.
 
-        `message_key` is the message's own: when it is sent again with the same key, after a crash hid what came of
-        the first time, the adapter sees to it that the platform shows it once, if the platform can.
+        `message_key` identifies the message. After a crash it may be sent again with the same key: the adapter makes
+        the platform show it once, if the platform can.
 
-        Raises BadRequest for a target that the platform cannot have, DeliveryError for all that went wrong there.
+        Raises BadRequest for a target that the platform cannot have, DeliveryError for a failure there.
         """
 
     async def close(self) -> None:
-        """Let go of connections. Nothing is sent afterwards."""
+        """Close the connections. Nothing is sent afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which addresses Palaver may call on someone's behalf: those of the public internet, unless the operator admits all.
+"""The addresses that webhooks may call: those of the public internet, unless the operator admits all.
 
 The check stands where the socket is made, after every look-up, so that neither a literal address, nor a name that
 changes its answer between check and use, nor several addresses behind one name can go round it.
@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-# What Python 3.11 takes for global and is not, or may lead into the network of the host.
+# Python 3.11 calls these global: they are not, or may lead into the network of the host.
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2002::/16")
 )
@@ -19,14 +19,14 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class AddressRefusedError(OSError):
-    """The address is not one of the public internet."""
+    """An address outside the public internet."""
 
     def __init__(self) -> None:
         super().__init__("address refused")  # one text for all, so that several refusals are reported as one
 
 
 def is_public(address: str) -> bool:
-    """Whether the text is the address of a host on the public internet."""
+    """Check for the address of a host on the public internet."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -44,7 +44,7 @@ def is_public(address: str) -> bool:
 
 
 def is_literal(host: str) -> bool:
-    """Whether the host of a URL is an address and not a name."""
+    """Tell an address from a name in the host of a URL."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -53,7 +53,7 @@ def is_literal(host: str) -> bool:
 
 
 def connector(*, allow_private: bool, resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
-    """A connection pool that connects to public addresses only, unless `allow_private`.
+    """Make a connection pool, for public addresses only unless `allow_private`.
 
     A refusal arrives as a ClientConnectorError whose `os_error` is AddressRefusedError.
     """

@@ -1,11 +1,11 @@
-"""The adapter that is always there: Palaver's own chat sessions."""
+"""The built-in adapter: Palaver's own chat sessions."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from app.bots.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
 from app.bots.umo import invalid_umo
-from app.chat.commands import MAX_NAME_CHARS
+from app.chat.fields import MAX_NAME_CHARS
 from app.chat.parts import Part
 from app.errors import Forbidden
 
@@ -14,14 +14,14 @@ LONG_FORM = "webchat!"
 
 
 class SavedBotMessage(Protocol):
-    """A message that was added to a session."""
+    """A message in a session."""
 
     @property
     def id(self) -> int: ...
 
 
 class BotMessageSink(Protocol):
-    """Takes messages of a bot into chat sessions."""
+    """The part of `app.chat.service.ChatService` that adds a bot's messages to chat sessions."""
 
     async def add_bot_message(
         self,
@@ -32,7 +32,7 @@ class BotMessageSink(Protocol):
         username: str | None = None,
         dedupe_key: str | None = None,
     ) -> SavedBotMessage:
-        """Add a message of role assistant, once for a `dedupe_key`; an unknown session is made for `creator_if_new`.
+        """Add a message of role assistant, once for a `dedupe_key`; an unknown session is created for `creator_if_new`.
 
         With `username`, the session must be that user's. Raises Forbidden `session_id belongs to another username`, and
         BadRequest for a quotation of what is not in the session.
@@ -68,7 +68,7 @@ class WebchatAdapter:
 
 
 def _split(target: Target) -> tuple[str | None, str]:
-    """The user, if the long form names one, and the session id."""
+    """Split the target into the user, if the long form names one, and the session id."""
     if not target.session_id.startswith(LONG_FORM):
         return None, _name(target.session_id)
     rest = target.session_id.removeprefix(LONG_FORM)

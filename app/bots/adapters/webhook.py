@@ -3,12 +3,9 @@
 import asyncio
 import base64
 import binascii
-import email.utils
-import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -35,6 +32,7 @@ from app.bots.umo import Umo
 from app.chat.parts import Reply, Text
 from app.clock import iso, utc_now
 from app.errors import BadRequest
+from app.retry_after import parse_retry_after
 
 ADAPTER = "webhook"
 SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -58,14 +56,14 @@ class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long one message is tried; times in seconds.
+    """The number of tries for one message, and their times in seconds.
 
-    `total` bounds all tries and the waits between them. A receiver's `Retry-After` is kept to if there is time for it.
+    `total` bounds all tries and the waits between them. A receiver's `Retry-After` is observed if there is time for it.
     """
 
     tries: int = 3
     total: float = 10.0
-    each: float = 5.0
+    per_try: float = 5.0
     wait_initial: float = 0.4
     wait_jitter: float = 0.4
 
@@ -73,7 +71,7 @@ class RetryPolicy:
 def webhook_factory(
     *, allow_private: bool, policy: RetryPolicy | None = None, resolver: AbstractResolver | None = None
 ) -> AdapterFactory[WebhookConfig]:
-    """The kind `webhook`; with `allow_private` its bots may call loopback and private addresses."""
+    """Describe the kind `webhook`; with `allow_private` its bots may call loopback and private addresses."""
 
     def build(platform_id: str, config: WebhookConfig) -> WebhookAdapter:
         return WebhookAdapter(
@@ -94,7 +92,7 @@ def new_secret() -> str:
 
 
 class WebhookAdapter:
-    """Posts each message to the bot's URL until the receiver answers 2xx, or there is no point in trying on."""
+    """Posts each message to the bot's URL, and again until the receiver answers 2xx or refuses it."""
 
     def __init__(
         self,
@@ -122,15 +120,14 @@ class WebhookAdapter:
         webhook_id = f"msg_{message_key}"
         body = msgspec.json.encode(_payload(self._platform_id, target, parts))
         policy = self._policy
-        deadline = asyncio.get_running_loop().time() + policy.total
-
-        def left() -> float:
-            return deadline - asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + policy.total
 
         def wait_before_next(error: Exception) -> bool | float:
-            if not isinstance(error, DeliveryError) or not error.retryable or left() <= policy.wait_initial:
+            remaining = deadline - clock()
+            if not isinstance(error, DeliveryError) or not error.retryable or remaining <= policy.wait_initial:
                 return False
-            return True if error.retry_after is None else error.retry_after < left() and error.retry_after
+            return True if error.retry_after is None else error.retry_after < remaining and error.retry_after
 
         async for attempt in stamina.retry_context(
             on=wait_before_next,
@@ -140,7 +137,8 @@ class WebhookAdapter:
             wait_jitter=policy.wait_jitter,
         ):
             with attempt:
-                return await self._post(webhook_id, body, attempt.num, min(policy.each, max(left(), 0.1)))
+                seconds = min(policy.per_try, max(deadline - clock(), 0.1))
+                return await self._post(webhook_id, body, attempt.num, seconds)
         raise AssertionError("a retry either returns or raises")
 
     async def close(self) -> None:
@@ -185,12 +183,12 @@ class WebhookAdapter:
         }
 
     def _client(self) -> aiohttp.ClientSession:
-        # Made on first use: it belongs to the running event loop.
+        # Made on first use, as it belongs to the running event loop.
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=connector(allow_private=self._allow_private, resolver=self._resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,  # a proxy would make the connection that is checked here
+                trust_env=False,  # a proxy would make the connection whose address is checked here
             )
         return self._session
 
@@ -229,9 +227,9 @@ def _media(part: Attached) -> dict[str, Any]:
 
 
 def _check_url(text: str, *, allow_private: bool) -> URL:
-    """The URL, read by the parser that also connects. Raises BadRequest.
+    """Parse the URL, with the parser that also connects. Raises BadRequest.
 
-    What a name resolves to is checked at each connection.
+    The addresses of a name are checked at each connection.
     """
     if len(text) > MAX_URL_CHARS or not text.isprintable() or " " in text:
         raise _invalid(f"url must be at most {MAX_URL_CHARS} printable characters without spaces")
@@ -251,7 +249,7 @@ def _check_url(text: str, *, allow_private: bool) -> URL:
 
 
 def _secret_bytes(secret: str) -> bytes:
-    """The signing key in a `whsec_` secret. Raises BadRequest, which does not repeat the secret."""
+    """Decode the signing key of a `whsec_` secret. Raises BadRequest, without the secret in it."""
     problem = f"secret must be {SECRET_PREFIX} and base64 of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes"
     if not secret.startswith(SECRET_PREFIX):
         raise _invalid(problem)
@@ -264,8 +262,8 @@ def _secret_bytes(secret: str) -> bytes:
     return key
 
 
-def _invalid(why: str) -> BadRequest:
-    return BadRequest(f"config: {why}", code="invalid_config")
+def _invalid(problem: str) -> BadRequest:
+    return BadRequest(f"config: {problem}", code="invalid_config")
 
 
 def _check_status(response: aiohttp.ClientResponse) -> None:
@@ -278,23 +276,8 @@ def _check_status(response: aiohttp.ClientResponse) -> None:
     raise DeliveryError(
         f"The webhook receiver answered {status}",
         retryable=status == 429 or status >= 500,
-        retry_after=_retry_after(response.headers.get("Retry-After")),
+        retry_after=parse_retry_after(response.headers.get("Retry-After")),
     )
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds, from the number of seconds or the HTTP date in `Retry-After`; None when it says neither."""
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(header)
-        except ValueError:
-            return None
-        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _connection_failure(error: Exception) -> DeliveryError:
@@ -306,7 +289,7 @@ def _connection_failure(error: Exception) -> DeliveryError:
 
 
 async def _message_id(response: aiohttp.ClientResponse) -> str | None:
-    """`message_id` in the receiver's JSON, if it says one. Whatever the body is, the message was taken."""
+    """Read the `message_id` in the receiver's JSON, None without one: the message was taken, whatever the body is."""
     body = bytearray()
     try:
         async for chunk in response.content.iter_chunked(MAX_ANSWER_BYTES):

@@ -1,17 +1,17 @@
-"""What happens in a run, as values: the one stream that every door encodes in its own way.
+"""The events of a run: one stream of values, which every door encodes in its own way.
 
 An event is fixed once it is in the run's log. Its number there is what `Last-Event-ID` names, so a run's events are
 never numbered anew, and an event read twice is the same bytes twice. Stored, it is a MessagePack array that begins with
 its tag.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
 
-from app.providers.models import Refusal
+from app.providers.models import ErrorObject
 
 
 class Started(Struct, frozen=True, gc=False, array_like=True, tag="s"):
@@ -107,7 +107,7 @@ class Failed(Struct, frozen=True, gc=False, array_like=True, tag="f"):
     message: str
     status: int | None = None
     retry_after: float | None = None
-    refusal: Refusal | None = None
+    refusal: ErrorObject | None = None
 
 
 class Ended(Struct, frozen=True, gc=False, array_like=True, tag="e"):
@@ -132,45 +132,11 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events of one log, numbered on from `first`."""
+    """Consecutive events of one log, the first of which has the number `first`."""
 
     first: int
     events: Sequence[Event]
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Event])
-
-
-def encode_events(events: Sequence[Event]) -> bytes:
-    return _encoder.encode(events)
-
-
-def decode_events(data: bytes) -> list[Event]:
-    return _decoder.decode(data)
-
-
-def reply_text(events: Sequence[Event]) -> tuple[str, str]:
-    """The reply so far: its text and its reasoning."""
-    texts: list[str] = []
-    reasonings: list[str] = []
-    for event in events:
-        if isinstance(event, Chunk):
-            texts.append(event.text)
-            if event.reasoning:
-                reasonings.append(event.reasoning)
-        elif isinstance(event, TextDelta):
-            texts.append(event.text)
-        elif isinstance(event, ReasoningDelta):
-            reasonings.append(event.text)
-    return "".join(texts), "".join(reasonings)
-
-
-def refs_in(events: Sequence[Event]) -> list[Ref]:
-    """The passages that the model was shown, if any: they are told before it says anything."""
-    for event in events:
-        if isinstance(event, Refs):
-            return event.refs
-        if isinstance(event, (TextDelta, ReasoningDelta, Chunk)):
-            break
-    return []
+encode_events: Callable[[Sequence[Event]], bytes] = msgspec.msgpack.Encoder().encode
+decode_events: Callable[[bytes], list[Event]] = msgspec.msgpack.Decoder(list[Event]).decode

@@ -1,7 +1,7 @@
-"""The run log: a run writes its events to it, any number of subscribers read it, each at its own pace.
+"""The run log: one run appends events, any number of readers follow them, each at its own pace.
 
-A subscriber holds nothing but a position. It is woken when there is more, takes all that is there in one piece, and
-when it does not read, nobody waits for it: what it has not read is in the log, which all share.
+A reader holds a position and nothing else. It is woken for new events and takes all of them in one piece. Nobody waits
+for a slow reader: what it has not read is in the log, which all share.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from app.chat.runs.events import Event, EventBatch
 MAX_PIECE_EVENTS = 256
 
 Encode = Callable[[Sequence[int], Sequence[Event]], bytes]
-"""Makes the bytes of events, by their numbers, for one kind of reader; nothing for those that kind does not show."""
+"""Encodes events, given with their numbers, for one kind of reader; nothing for events that it does not show."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Latest:
-    """The piece that was encoded last."""
+    """The last encoded piece."""
 
     start: int
     end: int
@@ -27,9 +27,9 @@ class _Latest:
 
 
 class RunLog:
-    """The numbered events of one run. Numbers rise, beginning at 1; they have a gap where a crash swallowed some.
+    """The events of one run, numbered from 1; a crash leaves a gap in the numbers.
 
-    A run that goes on is in it whole, so that no reader can fall behind it.
+    The log of a run that goes on is complete, so that no reader can fall behind it.
     """
 
     __slots__ = ("_closed", "_events", "_latest", "_numbers", "_readers")
@@ -43,7 +43,7 @@ class RunLog:
 
     @classmethod
     def of(cls, numbered: Sequence[tuple[int, Event]]) -> "RunLog":
-        """The finished log of a run that is over."""
+        """Make the closed log of a run that is over."""
         log = cls()
         log._numbers = [number for number, _ in numbered]
         log._events = [event for _, event in numbered]
@@ -63,7 +63,7 @@ class RunLog:
         return self._numbers[-1] if self._numbers else 0
 
     def append(self, *events: Event) -> None:
-        """Add events and wake who waits for them."""
+        """Add events, and wake the readers."""
         if self._closed:
             raise RuntimeError("the run log is closed")
         self._events += events
@@ -71,18 +71,18 @@ class RunLog:
         self._wake()
 
     def close(self) -> None:
-        """Nothing more will come: subscribers end when they have read all."""
+        """End the log: readers end when they have read all of it."""
         self._closed = True
         self._wake()
 
     def since(self, position: int) -> EventBatch:
-        """The events from a position (a count of events, not a number) on, of a log without gaps."""
+        """Return the events from a position (a count, not a number) on, of a log without gaps."""
         return EventBatch(position + 1, self._events[position:])
 
     async def first(self, kinds: tuple[type, ...], seconds: float | None = None) -> Event | None:
-        """The first event of one of these kinds, as soon as it is there.
+        """Wait for the first event of one of these kinds.
 
-        None when it has not come within `seconds` (None: however long it takes), or when the run is over without it.
+        None when it has not come within `seconds` (None: no limit), or when the run is over without it.
         """
         loop = asyncio.get_running_loop()
         deadline = None if seconds is None else loop.time() + seconds
@@ -103,10 +103,10 @@ class RunLog:
     async def follow(
         self, kind: str, encode: Encode, *, after: int = 0, heartbeat: bytes = b"", heartbeat_seconds: float = 15.0
     ) -> AsyncIterator[bytes]:
-        """The encoded events with a number above `after`, as they come, until the log is closed.
+        """Yield the encoded events with a number above `after`, as they come, until the log is closed.
 
-        Each piece holds all that was ready, up to MAX_PIECE_EVENTS. `encode` must be the same for a `kind`: events are
-        encoded once, however many readers keep up. `heartbeat` is sent when there was nothing for that long.
+        A piece holds all events that were ready, up to MAX_PIECE_EVENTS. `encode` must be the same for a `kind`: events
+        are encoded once for all readers that keep up. `heartbeat` is sent after a silence of `heartbeat_seconds`.
         """
         loop = asyncio.get_running_loop()
         # While a run goes on its numbers have no gap, and a reader may name one that has not come yet.
@@ -133,7 +133,7 @@ class RunLog:
         return max(position, min(len(self._events), position + MAX_PIECE_EVENTS))
 
     def _encoded(self, kind: str, encode: Encode, start: int, end: int) -> bytes:
-        """The events from `start` to `end`. Readers who keep up ask for the same ones, which are encoded once."""
+        """Encode the events from `start` to `end`; readers that keep up ask for the same ones."""
         if start == end:
             return b""
         latest = self._latest.get(kind)
@@ -157,9 +157,9 @@ class RunLog:
 
 
 class _Reader:
-    """Who waits for more, again and again. One timer serves all its waits: one for each would cost as much as a token.
+    """The waits of one reader. One timer serves all of them: a timer each would cost as much as a token.
 
-    `deadline`s are on the loop's clock, and do not go back from one wait to the next.
+    Deadlines are on the loop's clock, and do not go back from one wait to the next.
     """
 
     __slots__ = ("_deadline", "_loop", "_timer", "_waiter")
@@ -171,7 +171,7 @@ class _Reader:
         self._deadline: float | None = None
 
     async def more(self, deadline: float | None) -> bool:
-        """Wait until there is more, or (False) until `deadline` (None: however long it takes)."""
+        """Wait for more events; False when none have come by `deadline` (None: no limit)."""
         self._deadline = deadline
         if deadline is not None and self._timer is None:
             self._timer = self._loop.call_at(deadline, self._on_time)

@@ -1,34 +1,51 @@
-"""What a model has said so far, as the events that tell of it."""
+"""The reply of a run: a model's deltas as events, and what is stored at the end."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from app.chat.parts import ToolCallPart
-from app.chat.runs.events import Chunk, Event, ReasoningDelta, TextDelta
-from app.providers.models import Delta, Usage
+from app.chat.runs.events import (
+    Chunk,
+    Completed,
+    Ended,
+    Event,
+    Failed,
+    MessageSaved,
+    ReasoningDelta,
+    Ref,
+    Refs,
+    Stats,
+    TextDelta,
+)
+from app.chat.values import MessageStatus, Run, RunStatus
+from app.clock import iso, utc_now
+from app.providers.models import Delta, UpstreamError, Usage
 
 
 class Reply:
-    """One reply while it is made. `begun` says that the model has said something, if only that it calls a tool."""
+    """One reply in the making; `begun` is set by the first text, reasoning or tool call."""
 
-    __slots__ = ("_calls", "_held", "begun", "usage")
+    __slots__ = ("_calls", "_pending", "begun", "usage")
 
     def __init__(self) -> None:
         self.begun = False
         self.usage = Usage(0, 0, 0)
         self._calls: dict[int, list[str]] = {}
-        self._held: list[Event] = []
+        self._pending: list[Event] = []
 
     @property
     def tool_calls(self) -> list[ToolCallPart]:
-        """The calls, as far as they have come."""
+        """The calls so far."""
         return [ToolCallPart(*call) for call in self._calls.values()]
 
     def begin(self) -> None:
-        """A model server is asked, possibly after another that did not begin to answer."""
-        self._held.clear()
+        """Start over with another model server, as long as none has begun to answer."""
+        self._pending.clear()
 
     def merge(self, deltas: Sequence[Delta]) -> list[Event]:
-        """The events of what arrived together: neighbouring tokens become one event; tool calls are gathered."""
+        """Return the events of deltas that arrived together: neighbouring tokens are one event."""
         events: list[Event] = []
         texts: list[str] = []
         reasonings: list[str] = []
@@ -57,25 +74,121 @@ class Reply:
         return events
 
     def chunks(self, deltas: Sequence[Delta]) -> list[Event]:
-        """The events of what arrived together, one for one; what comes before the reply begins is held until it does.
+        """Return the events of deltas that arrived together, one each; none before the reply has begun.
 
-        Until then another model server may be asked, whose own beginning is then the only one.
+        Until then another model server may be asked, and the first one's chunks must not have been shown.
         """
-        self._held += [Chunk(delta.raw or b"", delta.text, delta.reasoning) for delta in deltas]
+        self._pending += [Chunk(delta.raw or b"", delta.text, delta.reasoning) for delta in deltas]
         for delta in deltas:
             if delta.tool_calls or delta.usage is not None:
                 self._gather(delta)
         self.begun = self.begun or any(delta.says_something for delta in deltas)
         if not self.begun:
             return []
-        events, self._held = self._held, []
+        events, self._pending = self._pending, []
         return events
 
     def _gather(self, delta: Delta) -> None:
         for call in delta.tool_calls:
-            known = self._calls.setdefault(call.index, ["", "", ""])
-            known[0] = call.id or known[0]
-            known[1] += call.name or ""
-            known[2] += call.arguments
+            fields = self._calls.setdefault(call.index, ["", "", ""])
+            fields[0] = call.id or fields[0]
+            fields[1] += call.name or ""
+            fields[2] += call.arguments
         if delta.usage is not None:
             self.usage = delta.usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How and when a run ended; `events` are the last ones of its log, and `token_usage` the model server's count."""
+
+    status: RunStatus
+    message_status: MessageStatus
+    ended_at: datetime
+    events: Sequence[Event]
+    text: str
+    reasoning: str = ""
+    tool_calls: Sequence[ToolCallPart] = ()
+    error_code: str | None = None
+    error: str | None = None
+    token_usage: Mapping[str, int] | None = None
+    refs: Sequence[Ref] = ()
+
+
+def completed(run: Run, events: Sequence[Event], reply: Reply, started_at: datetime, first_token: float) -> RunResult:
+    """The end of a complete reply; `first_token` is in seconds from the start."""
+    text, reasoning = reply_text(events)
+    usage = reply.usage
+    stats = Stats(
+        input_other=usage.prompt_tokens - usage.cached_tokens,
+        input_cached=usage.cached_tokens,
+        output=usage.completion_tokens,
+        start_time=started_at.timestamp(),
+        end_time=time.time(),
+        first_token=first_token,
+    )
+    now = utc_now()
+    end = Completed(text, reasoning)
+    saved = _saved(run, now)
+    return RunResult(
+        RunStatus.COMPLETED,
+        MessageStatus.COMPLETE,
+        now,
+        [stats, end, *saved, Ended()] if run.streaming else [end, *saved, stats, Ended()],
+        text,
+        reasoning,
+        tool_calls=reply.tool_calls,
+        token_usage={"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output},
+        refs=refs_in(events),
+    )
+
+
+def cut_short(run: Run, events: Sequence[Event], status: RunStatus, cause: Failed) -> RunResult:
+    """The end of an incomplete reply: its text so far is stored, and marked as not the whole."""
+    now = utc_now()
+    text, reasoning = reply_text(events)
+    return RunResult(
+        status,
+        MessageStatus.FAILED if status is RunStatus.FAILED else MessageStatus.PARTIAL,
+        now,
+        [*(_saved(run, now) if text else ()), cause, Ended()],
+        text,
+        reasoning,
+        error_code=cause.code,
+        error=cause.message,
+        refs=refs_in(events),
+    )
+
+
+def failure_of(error: UpstreamError) -> Failed:
+    return Failed("upstream_error", error.message, error.gateway_status, error.retry_after, error.refusal)
+
+
+def _saved(run: Run, now: datetime) -> list[Event]:
+    return [] if run.reply_message_id is None else [MessageSaved(run.reply_message_id, iso(now))]
+
+
+def reply_text(events: Sequence[Event]) -> tuple[str, str]:
+    """Return the text and the reasoning of the reply so far."""
+    texts: list[str] = []
+    reasonings: list[str] = []
+    for event in events:
+        if isinstance(event, Chunk):
+            texts.append(event.text)
+            if event.reasoning:
+                reasonings.append(event.reasoning)
+        elif isinstance(event, TextDelta):
+            texts.append(event.text)
+        elif isinstance(event, ReasoningDelta):
+            reasonings.append(event.text)
+    return "".join(texts), "".join(reasonings)
+
+
+def refs_in(events: Sequence[Event]) -> list[Ref]:
+    """Return the passages in the prompt, if any; their event comes before the reply's."""
+    for event in events:
+        if isinstance(event, Refs):
+            return event.refs
+        if isinstance(event, (TextDelta, ReasoningDelta, Chunk)):
+            break
+    return []

@@ -1,6 +1,6 @@
-"""The Open API's encoding of a run's events: the payloads of the contract's sections 3 and 7."""
+"""Encode a run's events for the Open API: as Server-Sent Events, and as a WebSocket's messages."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,45 +25,45 @@ from app.chat.runs.log import Encode
 from app.chat.values import Run
 from app.edge import sse
 
+Payload = Mapping[str, Any]
+
 _json = msgspec.json.Encoder()
 
 
 def sse_encoder(run: Run) -> Encode:
-    """Frames for Server-Sent Events, with the event's number as its `id`."""
-    return partial(_all, _sse_frame, run)
+    """Encode events as Server-Sent Events, each with its number as the `id`."""
+    return partial(_encode_sse, run)
 
 
 def websocket_encoder(run: Run) -> Encode:
-    """Lines of JSON for a WebSocket: the same payloads, which also say whose they are and where to resume (`seq`)."""
-    return partial(_all, _websocket_line, run)
+    """Encode events as lines of JSON, each with its session, its run and, to resume from, its number `seq`."""
+    return partial(_encode_lines, run)
 
 
-def _all(
-    encode: Callable[[Run, int, Event], bytes], run: Run, numbers: Sequence[int], events: Sequence[Event]
-) -> bytes:
-    return b"".join([encode(run, number, event) for number, event in zip(numbers, events, strict=True)])
+def _encode_sse(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    return sse.numbered_frames([(number, _json.encode(payload)) for number, payload in _payloads(run, numbers, events)])
 
 
-def _sse_frame(run: Run, number: int, event: Event) -> bytes:
-    shown = _payload(run, event)
-    return b"" if shown is None else sse.frame(_json.encode(shown), number)
+def _encode_lines(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    source = {"session_id": run.session_id, "run_id": run.id}
+    payloads = _payloads(run, numbers, events)
+    return b"".join([_json.encode({**payload, **source, "seq": number}) + b"\n" for number, payload in payloads])
 
 
-def _websocket_line(run: Run, number: int, event: Event) -> bytes:
-    shown = _payload(run, event)
-    if shown is None:
-        return b""
-    return _json.encode({**shown, "session_id": run.session_id, "run_id": run.id, "seq": number}) + b"\n"
+def _payloads(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> list[tuple[int, Payload]]:
+    numbered = zip(numbers, events, strict=True)
+    return [(number, payload) for number, event in numbered if (payload := _payload(run, event)) is not None]
 
 
-def _payload(run: Run, event: Event) -> Mapping[str, Any] | None:
+def _payload(run: Run, event: Event) -> Payload | None:
+    """The event's JSON; None for events of other doors."""
     match event:
         case TextDelta() | ReasoningDelta() | Chunk():
-            text, chain_type = _said(event)
+            text, chain_type = _text_of(event)
             return _plain(run, text, chain_type, streaming=True) if run.streaming and text else None
         case Refs():
-            shown = [msgspec.structs.asdict(ref) for ref in event.refs]
-            return {"type": "refs", "data": shown, "message_id": run.message_id}
+            refs = [msgspec.structs.asdict(ref) for ref in event.refs]
+            return {"type": "refs", "data": refs, "message_id": run.message_id}
         case Started():
             return {
                 "type": "session_id",
@@ -97,7 +97,7 @@ def _payload(run: Run, event: Event) -> Mapping[str, Any] | None:
             return {"type": "end", "data": "", "streaming": False, "message_id": run.message_id}
 
 
-def _plain(run: Run, text: str, chain_type: str | None, *, streaming: bool) -> Mapping[str, Any]:
+def _plain(run: Run, text: str, chain_type: str | None, *, streaming: bool) -> Payload:
     return {
         "type": "plain",
         "data": text,
@@ -107,8 +107,8 @@ def _plain(run: Run, text: str, chain_type: str | None, *, streaming: bool) -> M
     }
 
 
-def _said(event: TextDelta | ReasoningDelta | Chunk) -> tuple[str, str | None]:
-    """The text, and what kind of text it is."""
+def _text_of(event: TextDelta | ReasoningDelta | Chunk) -> tuple[str, str | None]:
+    """The text, and its `chain_type`."""
     if isinstance(event, Chunk):
         return (event.text, None) if event.text else (event.reasoning, "reasoning")
     return event.text, "reasoning" if isinstance(event, ReasoningDelta) else None
@@ -128,7 +128,7 @@ def _stats(event: Stats) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """What the model wrote as a call's arguments; kept as text when it is not JSON."""
+    """A call's arguments, or their text if it is not JSON."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:

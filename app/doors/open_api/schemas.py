@@ -1,16 +1,17 @@
 """The wire shapes of chat, for the handlers and for the published schema."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from app.chat.commands import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.chat.schemas import REF, MessagePart, MessageRef
 from app.chat.values import Message, Run, RunStatus, Session
-from app.clock import iso, iso_or_none
-from app.edge.schemas import DateTime
+from app.edge.schemas import DateTime, shape_of
+from app.text import NAME_PATTERN
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 
@@ -52,16 +53,7 @@ class ChatSessionItem(msgspec.Struct):
 
     @classmethod
     def of(cls, session: Session) -> "ChatSessionItem":
-        return cls(
-            session_id=session.id,
-            platform_id=session.platform_id,
-            creator=session.creator,
-            display_name=session.display_name,
-            is_group=session.is_group,
-            created_at=iso(session.created_at),
-            updated_at=iso(session.updated_at),
-            config_id=session.config_id,
-        )
+        return shape_of(cls, session, session_id=session.id)
 
 
 class ChatSessionPage(msgspec.Struct):
@@ -98,17 +90,7 @@ class ChatMessage(msgspec.Struct):
 
     @classmethod
     def of(cls, message: Message) -> "ChatMessage":
-        return cls(
-            id=message.id,
-            role=message.role.value,
-            parts=[dict(part) for part in message.parts],
-            status=message.status.value,  # type: ignore[arg-type]
-            run_id=message.run_id,
-            created_at=iso(message.created_at),
-            token_usage=None if message.token_usage is None else dict(message.token_usage),
-            reasoning=message.reasoning,
-            refs=[MessageRef(**ref) for ref in message.refs] or UNSET,
-        )
+        return shape_of(cls, message, refs=message.refs or UNSET)
 
 
 class ChatMessagePage(msgspec.Struct):
@@ -139,23 +121,15 @@ class ChatRun(msgspec.Struct):
     finished_at: DateTime | None
 
     @classmethod
-    def of(cls, run: Run, status: RunStatus, started_at: Any) -> "ChatRun":
-        return cls(
+    def of(cls, run: Run, status: RunStatus, started_at: datetime | None) -> "ChatRun":
+        return shape_of(
+            cls,
+            run,
             run_id=run.id,
-            session_id=run.session_id,
-            status=status,
-            message_id=run.message_id,
-            user_message_id=run.user_message_id,
             reply_id=run.reply_message_id if run.finished_at is not None else None,
             provider=run.provider_id,
-            model=run.model,
-            config_id=run.config_id,
-            streaming=run.streaming,
-            error_code=run.error_code,
-            error=run.error,
-            created_at=iso(run.created_at),
-            started_at=iso_or_none(started_at),
-            finished_at=iso_or_none(run.finished_at),
+            status=status,
+            started_at=started_at,
         )
 
 

@@ -1,17 +1,17 @@
 """`/api/v1/chat/sessions`."""
 
-from typing import Any
-
-from msgspec import UNSET
+import msgspec
 from quart import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.chat.commands import MAX_NAME_CHARS, NAME_PATTERN, parse_username
+from app.chat.fields import MAX_NAME_CHARS
 from app.chat.service import ChatService
 from app.chat.sessions import SessionService
 from app.database.tables import MAX_INTEGER
+from app.doors.open_api import examples
+from app.doors.open_api.requests import parse_username
 from app.doors.open_api.schemas import (
     ChatMessage,
     ChatMessagePage,
@@ -19,27 +19,16 @@ from app.doors.open_api.schemas import (
     ChatSessionPage,
     SessionChange,
     StoppedRuns,
-    UserBody,
 )
 from app.edge.bodies import convert, json_object
-from app.edge.operation import Answer, Body, Param, operation
+from app.edge.operation import Param, operation
 from app.edge.paging import page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
+from app.text import NAME_PATTERN
 
 blueprint = Blueprint("sessions", __name__)
-
-
-class SessionIdConverter(BaseConverter):
-    """`<session:name>`: an id as its client chose it, slashes included, but for one that ends like a longer route."""
-
-    part_isolating = False
-    regex = r".+?(?<!/messages)(?<!/stop)"
-    weight = 200
-
-
-blueprint.record_once(lambda state: state.app.url_map.converters.update(session=SessionIdConverter))
 
 USERNAME = Param(
     "username",
@@ -47,29 +36,17 @@ USERNAME = Param(
     {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": NAME_PATTERN},
     required=True,
 )
-SESSION_EXAMPLE = {
-    "session_id": "s1",
-    "platform_id": "webchat",
-    "creator": "alice",
-    "display_name": "Plans for the garden",
-    "is_group": 0,
-    "created_at": "2026-11-21T01:20:58.571438+00:00",
-    "updated_at": "2026-11-21T01:20:59.571438+00:00",
-    "config_id": None,
-}
-MESSAGE_EXAMPLE = {
-    "id": 2,
-    "role": "assistant",
-    "parts": [{"type": "plain", "text": "Hello!"}],
-    "status": "complete",
-    "run_id": "6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b",
-    "created_at": "2026-11-21T01:20:58.571438+00:00",
-    "token_usage": {"input_other": 10, "input_cached": 0, "output": 3},
-    "reasoning": "",
-}
-ONE = {200: Answer("The session", ChatSessionItem, envelope="ApiResponseChatSession", example=SESSION_EXAMPLE)}
-NOT_YOURS = "session_id belongs to another username"
-NOT_FOUND = "Session not found"
+
+
+class SessionIdConverter(BaseConverter):
+    """`<session:name>`: an id of the client's choice, slashes included, unless it ends like a longer route."""
+
+    part_isolating = False
+    regex = r".+?(?<!/messages)(?<!/stop)"
+    weight = 200
+
+
+blueprint.record_once(lambda state: state.app.url_map.converters.update(session=SessionIdConverter))
 
 
 @blueprint.get("/api/v1/chat/sessions")
@@ -84,15 +61,8 @@ NOT_FOUND = "Session not found"
         Param("platform_id", "Optional platform filter", {"type": "string"}),
         USERNAME,
     ],
-    answers={
-        200: Answer(
-            "One page",
-            ChatSessionPage,
-            envelope="ApiResponseChatSessions",
-            example={"sessions": [SESSION_EXAMPLE], "page": 1, "page_size": 20, "total": 1},
-        )
-    },
-    errors={400: "page and page_size must be integers"},
+    answers={200: examples.SESSION_PAGE},
+    errors=examples.LIST_ERRORS,
 )
 async def list_sessions() -> Response:
     page, page_size = page_of(request.args)
@@ -109,8 +79,8 @@ async def list_sessions() -> Response:
     scope=Scope.CHAT,
     description="One session of a user.",
     params=[USERNAME],
-    answers=ONE,
-    errors={400: "Missing key: username", 403: NOT_YOURS, 404: NOT_FOUND},
+    answers={200: examples.SESSION},
+    errors=examples.SESSION_ERRORS,
 )
 async def get_session(session_id: str) -> Response:
     return ok(ChatSessionItem.of(await service(SessionService).get(caller(), _username(), session_id)))
@@ -122,22 +92,15 @@ async def get_session(session_id: str) -> Response:
     "Change a session",
     scope=Scope.CHAT,
     description="Sets the session's display_name, or the profile it uses from the next message on.",
-    body=Body(SessionChange, examples={"rename": {"username": "alice", "display_name": "Plans for the garden"}}),
-    answers=ONE,
-    errors={
-        400: "config_id not found: X",
-        403: NOT_YOURS,
-        404: NOT_FOUND,
-        413: "The request body is larger than 4194304 bytes",
-        415: "Content-Type must be application/json",
-    },
+    body=examples.CHANGE_BODY,
+    answers={200: examples.SESSION},
+    errors=examples.CHANGE_ERRORS,
 )
 async def change_session(session_id: str) -> Response:
     body = await json_object()
     username = parse_username(body.get("username"))
-    wanted = convert(body, SessionChange)
-    given = {"display_name": wanted.display_name, "config_id": wanted.config_id}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
+    changes = msgspec.to_builtins(convert(body, SessionChange))  # without what is left out
+    del changes["username"]
     return ok(ChatSessionItem.of(await service(SessionService).change(caller(), username, session_id, changes=changes)))
 
 
@@ -148,15 +111,8 @@ async def change_session(session_id: str) -> Response:
     scope=Scope.CHAT,
     description="Stops the session's runs and deletes it with its messages. Attachments stay.",
     params=[USERNAME],
-    answers={
-        200: Answer(
-            "Deleted",
-            {"type": "object", "additionalProperties": True},
-            envelope="ApiResponseEmpty",
-            example={},
-        )
-    },
-    errors={400: "Missing key: username", 403: NOT_YOURS, 404: NOT_FOUND},
+    answers={200: examples.DELETED},
+    errors=examples.SESSION_ERRORS,
 )
 async def delete_session(session_id: str) -> Response:
     username = _username()
@@ -176,15 +132,8 @@ async def delete_session(session_id: str) -> Response:
         Param("before", "Only messages with an id below this.", {"type": "integer", "minimum": 1}),
         Param("limit", "Held to 1..100.", {"type": "integer", "default": 50}),
     ],
-    answers={
-        200: Answer(
-            "Messages",
-            ChatMessagePage,
-            envelope="ApiResponseChatMessages",
-            example={"messages": [MESSAGE_EXAMPLE], "has_more": False},
-        )
-    },
-    errors={400: "before must be a message id", 403: NOT_YOURS, 404: NOT_FOUND},
+    answers={200: examples.MESSAGE_PAGE},
+    errors=examples.MESSAGES_ERRORS,
 )
 async def list_messages(session_id: str) -> Response:
     before, limit = _integer("before"), _integer("limit")
@@ -206,27 +155,14 @@ async def list_messages(session_id: str) -> Response:
     "Stop a session's runs",
     scope=Scope.CHAT,
     description="Ends the reply that is being made and those that wait; what was said so far is kept, as partial.",
-    body=Body(UserBody, examples={"alice": {"username": "alice"}}),
-    answers={
-        200: Answer(
-            "What was stopped",
-            StoppedRuns,
-            envelope="ApiResponseStoppedRuns",
-            example={"run_ids": ["6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b"], "stopped_count": 1},
-        )
-    },
-    errors={
-        400: "Missing key: username",
-        403: NOT_YOURS,
-        404: NOT_FOUND,
-        413: "The request body is larger than 4194304 bytes",
-        415: "Content-Type must be application/json",
-    },
+    body=examples.USER_BODY,
+    answers={200: examples.stopped("What was stopped")},
+    errors=examples.STOP_SESSION_ERRORS,
 )
 async def stop_session(session_id: str) -> Response:
     username = parse_username((await json_object()).get("username"))
-    stopped = await service(ChatService).stop_session(caller(), username, session_id)
-    return ok(StoppedRuns(stopped, len(stopped)))
+    run_ids = await service(ChatService).stop_session(caller(), username, session_id)
+    return ok(StoppedRuns(run_ids, len(run_ids)))
 
 
 def _username() -> str:
@@ -234,6 +170,7 @@ def _username() -> str:
 
 
 def _integer(name: str) -> int | None:
+    """The integer in the query. Raises BadRequest."""
     text = request.args.get(name)
     if text is None:
         return None

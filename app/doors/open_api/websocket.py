@@ -8,22 +8,21 @@ import msgspec
 from msgspec import Meta
 from quart import Blueprint, websocket
 
-from app.auth.guards import KeyWatch, authorize
+from app.auth.guards import authorize, guarded_stream
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
-from app.chat.commands import parse_send
 from app.chat.parts import PartLimits
 from app.chat.service import Accepted, ChatService
-from app.chat.streams import guarded_stream
 from app.doors.open_api.encoding import websocket_encoder
+from app.doors.open_api.requests import parse_send
+from app.doors.open_api.websocket_errors import word_of
 from app.edge.bodies import BodyLimit, convert, parse_json_object
 from app.edge.operation import operation
 from app.edge.services import service
 from app.errors import AppError, BadRequest, TooManyRequests, Unauthorized
 from app.idempotency import claim_of
 from app.limits import Slot, StreamLimit
-from app.telemetry.metrics import Metrics
 
 blueprint = Blueprint("chat_ws", __name__)
 
@@ -33,20 +32,9 @@ GOING_AWAY = 1001
 IDLE_SECONDS = 15.0
 PONG = '{"type":"pong"}'
 
-# The contract's words for what went wrong, by what the error's code begins with.
-_CODES = (
-    (("missing_key", "username", "invalid_username"), "BAD_USER"),
-    (("session", "invalid_session", "invalid_conversation"), "SESSION_ERROR"),
-    (("config", "provider", "model", "invalid_config", "invalid_selected"), "CONFIG_ERROR"),
-    (
-        ("invalid", "empty_message", "missing", "unsupported", "message", "attachment", "reply", "payload"),
-        "INVALID_MESSAGE",
-    ),
-)
-
 
 class Sockets:
-    """The open WebSockets, which are closed when the server goes down: it would wait for them in vain."""
+    """Closes the open WebSockets when the server goes down, which would wait for them forever."""
 
     def __init__(self) -> None:
         self._going_down = asyncio.Event()
@@ -57,21 +45,22 @@ class Sockets:
     async def next_frame(self) -> str | bytes | None:
         """The client's next frame; None when the server goes down.
 
-        An idle socket is kept open with a pong nobody asked for. Hypercorn's own pings would do, but the task that
-        sends them outlives its socket, and a server that goes down would wait for it.
+        An idle socket is kept open with unsolicited pongs. Hypercorn's own pings would do, but the task that sends
+        them outlives its socket, and a server that goes down would wait for it.
         """
-        receiving = asyncio.ensure_future(websocket.receive())
-        leaving = asyncio.ensure_future(self._going_down.wait())
+        frame = asyncio.ensure_future(websocket.receive())
+        shutdown = asyncio.ensure_future(self._going_down.wait())
         try:
-            while not receiving.done() and not leaving.done():
-                both = (receiving, leaving)
-                done, _ = await asyncio.wait(both, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            while not frame.done() and not shutdown.done():
+                done, _ = await asyncio.wait(
+                    (frame, shutdown), timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
                 if not done:
                     await websocket.send(PONG)
-            return receiving.result() if receiving.done() else None
+            return frame.result() if frame.done() else None
         finally:
-            receiving.cancel()
-            leaving.cancel()
+            frame.cancel()
+            shutdown.cancel()
 
 
 class ResumeFrame(msgspec.Struct):
@@ -101,8 +90,7 @@ async def chat() -> None:
     try:
         await _authorize()
     except AppError as error:
-        await _send_error("UNAUTHORIZED", error.message)
-        await websocket.close(POLICY_VIOLATION)
+        await _close_unauthorized(error)
         return
     streams: set[asyncio.Task[None]] = set()
     sending = asyncio.Lock()
@@ -111,12 +99,11 @@ async def chat() -> None:
             try:
                 await _answer(frame, streams, sending)
             except Unauthorized as error:  # the key was revoked meanwhile
-                await _send_error("UNAUTHORIZED", error.message)
-                await websocket.close(POLICY_VIOLATION)
+                await _close_unauthorized(error)
                 return
             except AppError as error:
                 async with sending:
-                    await _send_error(_code(error), error.message)
+                    await _send_error(word_of(error), error.message)
         await asyncio.gather(*streams)  # the runs are over by now, and their last events on their way
         await websocket.close(GOING_AWAY)
     finally:
@@ -139,13 +126,13 @@ async def _answer(frame: str | bytes, streams: set[asyncio.Task[None]], sending:
     if len(streams) >= STREAMS_PER_SOCKET:
         raise TooManyRequests("Too many replies are streaming on this socket")
     principal = await _authorize()
-    place = service(StreamLimit).take(principal.key_id)
+    slot = service(StreamLimit).take(principal.key_id)
     after = 0
     if kind == "resume":
         accepted, after = await _resume(principal, convert(body, ResumeFrame))
     else:
         accepted = await _send(principal, body)
-    stream = asyncio.create_task(_relay(accepted, after, sending, place, principal))
+    stream = asyncio.create_task(_relay(accepted, after, sending, slot, principal))
     streams.add(stream)
     stream.add_done_callback(streams.discard)
 
@@ -156,17 +143,16 @@ async def _send(principal: Principal, body: dict[str, Any]) -> Accepted:
     return await service(ChatService).send(principal, request, claim)
 
 
-async def _resume(principal: Principal, wanted: ResumeFrame) -> tuple[Accepted, int]:
+async def _resume(principal: Principal, frame: ResumeFrame) -> tuple[Accepted, int]:
     chat = service(ChatService)
-    run = await chat.get_run(principal, wanted.run_id)
-    return Accepted(run, await chat.run_log(run, wanted.after)), wanted.after
+    run = await chat.get_run(principal, frame.run_id)
+    return Accepted(run, await chat.run_log(run, frame.after)), frame.after
 
 
-async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, place: Slot, principal: Principal) -> None:
+async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, slot: Slot, principal: Principal) -> None:
     pieces = accepted.log.follow("ws", websocket_encoder(accepted.run), after=after)
-    admission = KeyWatch(service(KeyService), principal)
-    async with aclosing(guarded_stream(pieces, admission, service(Metrics), place)) as shown:
-        async for piece in shown:
+    async with aclosing(guarded_stream(pieces, service(KeyService), principal, slot)) as stream:
+        async for piece in stream:
             async with sending:
                 for line in piece.splitlines():
                     await websocket.send(line.decode())
@@ -176,11 +162,10 @@ async def _authorize() -> Principal:
     return await authorize(websocket.headers, websocket.args, Scope.CHAT)
 
 
+async def _close_unauthorized(error: AppError) -> None:
+    await _send_error("UNAUTHORIZED", error.message)
+    await websocket.close(POLICY_VIOLATION)
+
+
 async def _send_error(code: str, message: str) -> None:
     await websocket.send(msgspec.json.encode({"type": "error", "code": code, "data": message}).decode())
-
-
-def _code(error: AppError) -> str:
-    if error.message == "Missing key: message":
-        return "INVALID_MESSAGE"
-    return next((word for starts, word in _CODES if error.code.startswith(starts)), "PROCESSING_ERROR")

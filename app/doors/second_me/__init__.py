@@ -1,1 +1,1 @@
-"""Second Me's door: its chat, which is OpenAI's with defaults of its own, and its roles."""
+"""Second Me's door: a chat with OpenAI's requests and answers, and roles."""

@@ -1,22 +1,22 @@
-"""Errors as Second Me's clients know them: the HTTP status, once more, is the code."""
+"""Errors in Second Me's envelope, with the HTTP status as code."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from app.edge.operation import ErrorShape
 from app.errors import AppError
-from app.providers.models import Refusal
+from app.providers.models import ErrorObject
 
 
 def kernel2_error(error: AppError, request_id: str) -> Mapping[str, Any]:
-    """This door's envelope. The request's id stands in the header `X-Request-ID`."""
+    """Second Me's envelope. The request's id is in the header `X-Request-ID`."""
     return {"success": False, "message": _message(error), "code": error.status}
 
 
 def _message(error: AppError) -> str:
-    """What is wrong, in the model server's own words where it refused the request, and where in the request it is."""
+    """The error's text, with the field at fault; a refusal is in the model server's own words."""
     refusal = getattr(error, "refusal", None)
-    if isinstance(refusal, Refusal):
+    if isinstance(refusal, ErrorObject):
         return refusal.message
     param = getattr(error, "param", None)
     return error.message if param is None or param in error.message else f"{error.message} ({param})"

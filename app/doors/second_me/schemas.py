@@ -1,20 +1,21 @@
-"""What the published document says of the chat: OpenAI's request, and what Second Me adds to it."""
+"""Shapes of Second Me's chat, for the published document: OpenAI's, with Second Me's own fields."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from app.chat.commands import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES
 from app.completions.schemas import COMPLETION, MESSAGE
+from app.text import LINE_PATTERN, NAME_PATTERN
 
 _FLAG = {"type": ["boolean", "null"], "description": "Puts passages of the knowledge base before the model."}
 _ROLE_ID = {
     "type": ["string", "null"],
     "maxLength": MAX_NAME_CHARS,
-    "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
+    "pattern": LINE_PATTERN,
     "description": "The uuid, or the name, of the role that answers.",
 }
 _COLLECTION = {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": NAME_PATTERN}

@@ -1,10 +1,10 @@
-"""What a document is, by its content; its name and declared type only tell what its sender takes it for."""
+"""Formats of documents, by their content; name and declared type are only the sender's claim."""
 
 import re
 from enum import StrEnum
 from zipfile import ZipFile
 
-from app.files.extraction.models import DocumentLimits, Reason, Refusal
+from app.files.extraction.models import DocumentLimits, Reason, Unreadable
 from app.files.extraction.packages import open_package
 
 SUPPORTED = "supported are PDF, DOCX, XLSX, PPTX, HTML and plain text in any form"
@@ -39,9 +39,9 @@ class Format(StrEnum):
 
 
 def detect(data: bytes, filename: str, media_type: str, limits: DocumentLimits) -> Format:
-    """Raises Refusal for what is none of the formats, or is not what it claims to be."""
+    """The format of a document. Raises Unreadable for no supported format, or another than claimed."""
     if not data.strip(b" \t\r\n\f\0"):
-        raise Refusal(Reason.EMPTY, "it is empty")
+        raise Unreadable(Reason.EMPTY, "it is empty")
     claimed = claimed_format(filename, media_type)
     if b"%PDF-" in data[:1024]:
         return Format.PDF
@@ -50,16 +50,16 @@ def detect(data: bytes, filename: str, media_type: str, limits: DocumentLimits) 
     if data.startswith(_OLE):
         raise _refuse_ole(data)
     if data.startswith(b"{\\rtf"):
-        raise Refusal(Reason.UNSUPPORTED, f"RTF is not supported ({SUPPORTED})")
+        raise Unreadable(Reason.UNSUPPORTED, f"RTF is not supported ({SUPPORTED})")
     if claimed is not None:
-        raise Refusal(Reason.MISMATCH, f"its content is not that of a {claimed.upper()} file")
+        raise Unreadable(Reason.MISMATCH, f"its content is not that of a {claimed.upper()} file")
     if _HTML.match(data[:65536]) or (extension_of(filename) in ("html", "htm", "xhtml") and b"<" in data):
         return Format.HTML
     return Format.TEXT
 
 
 def claimed_format(filename: str, media_type: str) -> str | None:
-    """The format that is no text and that the name, or else the declared type, promises."""
+    """The binary format that the name claims, or else the declared type."""
     extension = extension_of(filename)
     if extension in _MEDIA_TYPES.values():
         return extension
@@ -73,17 +73,17 @@ def extension_of(filename: str) -> str:
 def _package_format(data: bytes, claimed: str | None, limits: DocumentLimits) -> Format:
     with open_package(data, limits) as package:
         types = _content_types(package)
-        for main_part, found in _MAIN_PARTS.items():
+        for main_part, main_format in _MAIN_PARTS.items():
             if main_part in types:
                 _refuse_strict(package)
-                return Format(found)
+                return Format(main_format)
         if b"openxmlformats" in types or b"ms-word" in types or b"ms-excel" in types:
-            raise Refusal(Reason.UNSUPPORTED, f"this kind of Office file is not supported ({SUPPORTED})")
+            raise Unreadable(Reason.UNSUPPORTED, f"this kind of Office file is not supported ({SUPPORTED})")
         if "mimetype" in package.namelist() and b"opendocument" in package.read("mimetype")[:200]:
-            raise Refusal(Reason.UNSUPPORTED, f"OpenDocument is not supported ({SUPPORTED})")
+            raise Unreadable(Reason.UNSUPPORTED, f"OpenDocument is not supported ({SUPPORTED})")
     if claimed is not None:
-        raise Refusal(Reason.MISMATCH, f"its content is not that of a {claimed.upper()} file")
-    raise Refusal(Reason.UNSUPPORTED, f"archives are not supported ({SUPPORTED})")
+        raise Unreadable(Reason.MISMATCH, f"its content is not that of a {claimed.upper()} file")
+    raise Unreadable(Reason.UNSUPPORTED, f"archives are not supported ({SUPPORTED})")
 
 
 def _content_types(package: ZipFile) -> bytes:
@@ -94,11 +94,11 @@ def _content_types(package: ZipFile) -> bytes:
 
 def _refuse_strict(package: ZipFile) -> None:
     if "_rels/.rels" in package.namelist() and b"purl.oclc.org/ooxml" in package.read("_rels/.rels"):
-        raise Refusal(Reason.UNSUPPORTED, "it is saved as Strict Open XML; save it in the ordinary format")
+        raise Unreadable(Reason.UNSUPPORTED, "it is saved as Strict Open XML; save it in the ordinary format")
 
 
-def _refuse_ole(data: bytes) -> Refusal:
+def _refuse_ole(data: bytes) -> Unreadable:
     # The names in the directory of an OLE file are UTF-16.
     if "EncryptedPackage".encode("utf-16-le") in data:
-        return Refusal(Reason.ENCRYPTED, "it is protected with a password")
-    return Refusal(Reason.UNSUPPORTED, f"the old binary Office formats are not supported ({SUPPORTED})")
+        return Unreadable(Reason.ENCRYPTED, "it is protected with a password")
+    return Unreadable(Reason.UNSUPPORTED, f"the old binary Office formats are not supported ({SUPPORTED})")

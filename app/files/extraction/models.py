@@ -1,4 +1,4 @@
-"""What goes between the server and its workers, and what comes out: a text, or a reason why there is none."""
+"""The messages between the server and its workers: a request, and a text or the reason for none."""
 
 from enum import StrEnum
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 READER_VERSION: Final = 1
-"""Counted up when the same file would give another text, so that stored texts are made anew."""
+"""To be increased when the same file would give another text: stored texts are then extracted again."""
 
 
 BROKEN: Final = "it is damaged or incomplete"
@@ -14,7 +14,7 @@ TOO_MUCH_MEMORY: Final = "reading it takes too much memory"
 
 
 class Reason(StrEnum):
-    """Why a file was refused; the word is the end of the error's code."""
+    """The reason for a refusal; the end of the error's code."""
 
     EMPTY = "empty"
     BROKEN = "broken"
@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 
 class DocumentLimits(msgspec.Struct, frozen=True):
-    """What reading one document may take; nothing of it depends on what the document says of itself.
+    """Limits of reading one document, whatever it says of itself.
 
     `max_ratio` is unpacked to packed bytes of one member of a package, for members of more than a mebibyte: office
     software stays below 100. `memory_bytes` is address space of the worker, which needs about 60 MiB to begin with.
@@ -60,12 +60,12 @@ class ExtractedText(msgspec.Struct, frozen=True, tag="text"):
     notes: tuple[str, ...] = ()
 
     def for_model(self, filename: str) -> str:
-        """The text between marks that name the file, with the notes."""
+        """The text and the notes, between marks with the file's name."""
         notes = "".join(f"\n[{note}]" for note in self.notes)
         return f"[file: {filename}]\n{self.text}{notes}\n[end of file]"
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
+class NoText(msgspec.Struct, frozen=True, tag="refused"):
     """No text: `explanation` follows on `<file name> cannot be read: `; `detail` is for the log only."""
 
     reason: Reason
@@ -73,19 +73,19 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     detail: str = ""
 
 
-class Request(msgspec.Struct, frozen=True):
-    """What a worker is asked; the file's bytes follow it."""
+class ExtractionRequest(msgspec.Struct, frozen=True):
+    """The head of a job; the file's bytes are its content."""
 
     filename: str
     media_type: str
     limits: DocumentLimits
 
 
-Reply = ExtractedText | Refused
+Extraction = ExtractedText | NoText
 
 
-class Refusal(Exception):
-    """Raised inside a worker: this document is not going to be read."""
+class Unreadable(Exception):
+    """The document cannot be read; raised inside a worker."""
 
     def __init__(self, reason: Reason, explanation: str) -> None:
         super().__init__(explanation)

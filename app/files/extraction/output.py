@@ -1,4 +1,4 @@
-"""The text while it is being written: cut at a limit, with a note of the place where that was."""
+"""The text under construction, cut at a limit, with a note of the place."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ class Full(Exception):
 
 
 class TextOutput:
-    """Takes lines up to `limit` characters, line ends counted; then raises Full.
+    """Lines of at most `limit` characters in all, line ends counted; raises Full beyond.
 
     Readers keep `place` (`page 3 of 20`) up to date, and add to `notes` what the model should know.
     """
@@ -29,11 +29,11 @@ class TextOutput:
 
     @property
     def has_text(self) -> bool:
-        """Whether anything of the document itself has come, beside marks."""
+        """Whether there is any text of the document itself, beside marks."""
         return self._has_text
 
     def mark(self, line: str) -> None:
-        """Add a line that is ours: `[page 2]`, the name of a sheet."""
+        """Add a line of our own: `[page 2]`, the name of a sheet."""
         self._add(line)
 
     def line(self, line: str) -> None:
@@ -42,21 +42,19 @@ class TextOutput:
         self._add(line)
 
     def blank(self) -> None:
-        """An empty line, unless there is one or nothing has come yet."""
+        """Add an empty line, but not at the start, nor after another one."""
         if self._lines and self._lines[-1]:
             self._add("")
 
     def table(self, rows: Iterable[Sequence[str]]) -> None:
-        """Rows as a Markdown table, the first as its head; empty cells at the ends of rows are left out."""
-        first = True
-        for cells in rows:
+        """Add rows as a Markdown table, the first one as its head."""
+        for index, cells in enumerate(rows):
             self.line(table_row(cells))
-            if first:
+            if index == 0:
                 self.mark("|" + " --- |" * max(len(cells), 1))
-            first = False
 
     def cut(self, note: str) -> None:
-        """Tell that the rest of the document was left out, for another reason than the limit."""
+        """Note that the rest of the document was left out, for another reason than the limit."""
         self._cut = True
         self.notes.append(note)
 

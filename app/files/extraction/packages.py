@@ -1,10 +1,10 @@
-"""Office packages (ZIP files of XML), looked through before a library unpacks them."""
+"""Office packages (ZIP files of XML), checked before a library unpacks them."""
 
 from io import BytesIO
 from xml.parsers import expat
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Refusal
+from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Unreadable
 
 RATIO_FREE_BYTES = 1024**2
 """Small members may be packed as tightly as they like."""
@@ -12,17 +12,19 @@ PROLOG_BYTES = 4096
 
 
 def open_package(data: bytes, limits: DocumentLimits) -> ZipFile:
-    """The package, safe to unpack: `zipfile` gives no more of a member than its directory says, which is what is
-    counted here. Raises Refusal."""
+    """Open a package that is safe to unpack. Raises Unreadable.
+
+    The sizes in its directory are checked: `zipfile` gives no more of a member than that.
+    """
     try:
         package = ZipFile(BytesIO(data))
     except (BadZipFile, ValueError, OverflowError, NotImplementedError):
-        raise Refusal(Reason.BROKEN, BROKEN) from None
+        raise Unreadable(Reason.BROKEN, BROKEN) from None
     members = package.infolist()
     if len(members) > limits.max_members:
-        raise Refusal(Reason.BOMB, f"it is packed from more than {limits.max_members:,} parts")
+        raise Unreadable(Reason.BOMB, f"it is packed from more than {limits.max_members:,} parts")
     if sum(member.file_size for member in members) > limits.max_unpacked_bytes:
-        raise Refusal(Reason.BOMB, f"it unpacks to more than {megabytes(limits.max_unpacked_bytes)}")
+        raise Unreadable(Reason.BOMB, f"it unpacks to more than {megabytes(limits.max_unpacked_bytes)}")
     for member in members:
         _check(member, limits)
         if member.filename.lower().endswith((".xml", ".rels", ".vml")):
@@ -36,12 +38,12 @@ def megabytes(count: int) -> str:
 
 def _check(member: ZipInfo, limits: DocumentLimits) -> None:
     if member.flag_bits & 1:
-        raise Refusal(Reason.ENCRYPTED, "it is protected with a password")
+        raise Unreadable(Reason.ENCRYPTED, "it is protected with a password")
     # Other methods are slower to unpack, pack tighter, and are not written by office software.
     if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        raise Refusal(Reason.UNSUPPORTED, "it is packed in an unusual way")
+        raise Unreadable(Reason.UNSUPPORTED, "it is packed in an unusual way")
     if member.file_size > RATIO_FREE_BYTES and member.file_size > member.compress_size * limits.max_ratio:
-        raise Refusal(Reason.BOMB, f"a part of it unpacks to more than {limits.max_ratio} times its size")
+        raise Unreadable(Reason.BOMB, f"a part of it unpacks to more than {limits.max_ratio} times its size")
 
 
 class _RootSeen(Exception):
@@ -49,14 +51,14 @@ class _RootSeen(Exception):
 
 
 def _refuse_doctype(package: ZipFile, member: ZipInfo) -> None:
-    """Office software writes no document types: only what means harm has entities to expand.
+    """Refuse a member with a document type: office software writes none, attacks by entities need one.
 
-    They can only stand before the root element, and are found by a parser, whatever the encoding.
+    It can only stand before the root element. A parser finds it in any encoding.
     """
     parser = expat.ParserCreate()
 
     def refuse(*_: object) -> None:
-        raise Refusal(Reason.BOMB, "it declares XML entities")
+        raise Unreadable(Reason.BOMB, "it declares XML entities")
 
     def stop(*_: object) -> None:
         raise _RootSeen
@@ -70,4 +72,4 @@ def _refuse_doctype(package: ZipFile, member: ZipInfo) -> None:
     except _RootSeen:
         return
     except (expat.ExpatError, BadZipFile, EOFError, OSError, ValueError):
-        raise Refusal(Reason.BROKEN, BROKEN) from None
+        raise Unreadable(Reason.BROKEN, BROKEN) from None

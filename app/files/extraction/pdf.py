@@ -8,7 +8,7 @@ from pypdf import PageObject, PasswordType, PdfReader
 from pypdf.errors import FileNotDecryptedError, LimitReachedError
 from pypdf.generic import DictionaryObject
 
-from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Refusal
+from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Unreadable
 from app.files.extraction.output import TextOutput
 
 MAX_GAP: Final = 40
@@ -21,21 +21,21 @@ def read_pdf(data: bytes, output: TextOutput, limits: DocumentLimits) -> None:
     try:
         _read(PdfReader(BytesIO(data)), output, limits)
     except LimitReachedError:
-        raise Refusal(Reason.BOMB, "it unpacks to more than can be read") from None
+        raise Unreadable(Reason.BOMB, "it unpacks to more than can be read") from None
     except FileNotDecryptedError:
-        raise Refusal(Reason.ENCRYPTED, "it is protected with a password") from None
+        raise Unreadable(Reason.ENCRYPTED, "it is protected with a password") from None
 
 
 def _read(reader: PdfReader, output: TextOutput, limits: DocumentLimits) -> None:
     # Many files are only protected against changes: those open with an empty password.
     if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
-        raise Refusal(Reason.ENCRYPTED, "it is protected with a password")
-    # What the file says first, because counting its pages means to load them all.
+        raise Unreadable(Reason.ENCRYPTED, "it is protected with a password")
+    # The declared number first: counting the pages loads them all.
     if _declared_pages(reader) > limits.max_pages or len(reader.pages) > limits.max_pages:
-        raise Refusal(Reason.TOO_MANY_PAGES, f"it has more than {limits.max_pages:,} pages")
+        raise Unreadable(Reason.TOO_MANY_PAGES, f"it has more than {limits.max_pages:,} pages")
     count = len(reader.pages)
     if count == 0:
-        raise Refusal(Reason.BROKEN, f"{BROKEN}: no page was found in it")
+        raise Unreadable(Reason.BROKEN, f"{BROKEN}: no page was found in it")
     output.pages = count
     for number, page in enumerate(reader.pages, 1):
         output.place = f"page {number:,} of {count:,}"
@@ -46,19 +46,19 @@ def _read(reader: PdfReader, output: TextOutput, limits: DocumentLimits) -> None
 
 
 def _text(page: PageObject) -> str:
-    """The text of a page as it stands there, so that columns stay columns; where that fails, in its order in the file.
+    """The text of a page in its layout, which keeps columns; where that fails, in the order of the file.
 
     The layout is that of upright text only.
     """
     if page.rotation:
         return page.extract_text()
     try:
-        laid_out = page.extract_text(
+        layout = page.extract_text(
             extraction_mode="layout", layout_mode_space_vertically=False, layout_mode_strip_rotated=False
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        laid_out = ""
-    return laid_out if laid_out.strip() else page.extract_text()
+        layout = ""
+    return layout if layout.strip() else page.extract_text()
 
 
 def _declared_pages(reader: PdfReader) -> int:

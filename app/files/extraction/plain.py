@@ -1,10 +1,10 @@
-"""Plain text of any kind: its encoding found out, its contents left as they are."""
+"""Plain text of any kind: the encoding is detected, the content is left as it is."""
 
 import codecs
 from typing import Final
 
 from app.files.extraction.detect import SUPPORTED
-from app.files.extraction.models import Reason, Refusal
+from app.files.extraction.models import Reason, Unreadable
 from app.files.extraction.output import TextOutput
 
 SAMPLE_BYTES: Final = 64 * 1024
@@ -18,7 +18,7 @@ _BOMS: Final = (
 )
 _CONTROLS: Final = bytes({*range(32), 127} - set(b"\t\n\r\f\v\b\x1b"))
 MAX_CONTROLS: Final = 0.005
-# Those that files are really in: with all that Python knows, short texts are taken for rarities.
+# The common ones: with all that Python knows, short texts are taken for rare encodings.
 _CANDIDATES: Final = [
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874", "koi8_r",
     "gb18030", "big5", "cp932", "euc_jp", "cp949",
@@ -34,7 +34,7 @@ def read_text(data: bytes, output: TextOutput) -> None:
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """The text and the name of its encoding. Raises Refusal for what is no text."""
+    """The text and the name of its encoding. Raises Unreadable for what is no text."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return data.decode(encoding, "replace"), encoding
@@ -55,7 +55,7 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def _utf_16(sample: bytes) -> str | None:
-    """Text of few scripts has zeros in every second byte, and nearly nowhere else."""
+    """The byte order of UTF-16 without a mark: most scripts have zeros in every second byte only."""
     half = len(sample) // 2
     zeros_first, zeros_second = sample[0::2].count(0), sample[1::2].count(0)
     if zeros_second > half * 0.4 and zeros_first < half * 0.05:
@@ -73,4 +73,4 @@ def _guessed(sample: bytes) -> str:
 
 
 def _refuse() -> str:
-    raise Refusal(Reason.UNSUPPORTED, f"it is neither text nor a known kind of document ({SUPPORTED})")
+    raise Unreadable(Reason.UNSUPPORTED, f"it is neither text nor a known kind of document ({SUPPORTED})")

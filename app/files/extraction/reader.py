@@ -1,31 +1,45 @@
-"""The reader of documents, as the rest of Palaver sees it."""
+"""The reader of documents for the rest of Palaver."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 
+import msgspec
 import structlog
 
-from app.files.extraction.framing import BLOCK_BYTES
-from app.files.extraction.models import DocumentLimits, ExtractedText, Reason, Refused, Request
+from app.files.extraction.models import (
+    BROKEN,
+    TOO_MUCH_MEMORY,
+    DocumentLimits,
+    ExtractedText,
+    Extraction,
+    ExtractionRequest,
+    NoText,
+    Reason,
+)
 from app.files.extraction.packages import megabytes
-from app.files.extraction.pool import WorkerPool
 from app.files.refusals import DocumentRefused
+from app.workers.framing import BLOCK_BYTES
+from app.workers.pool import WorkerEnded, WorkerPool, WorkerTimeout
+
+_SIGKILL = -9
+_SIGXCPU = -24
+_DECODER: msgspec.json.Decoder[Extraction] = msgspec.json.Decoder(Extraction)
 
 log = structlog.get_logger(__name__)
 
 
 class DocumentReader:
-    """Turns documents into text in at most `workers` processes, which start with the first document."""
+    """Turns documents into text in at most `workers` processes, started when needed."""
 
     def __init__(self, limits: DocumentLimits | None = None, *, workers: int = 2) -> None:
         self.limits = limits or DocumentLimits()
-        self._pool = WorkerPool(workers, self.limits.memory_bytes)
+        self._pool = WorkerPool("app.files.extraction.worker", workers, self.limits.memory_bytes)
 
     async def read(
         self, content: bytes | Path | AsyncIterable[bytes], filename: str, media_type: str = ""
     ) -> ExtractedText:
-        """The text of the document; `filename` and `media_type` are the sender's claims, which its content overrules.
+        """The text of the document; its content overrules the claims `filename` and `media_type`.
 
         Raises DocumentRefused, Unavailable, and what reading `content` raises. A cancellation ends the work.
         """
@@ -35,20 +49,48 @@ class DocumentReader:
             content = _read_blocks(content)
         if not isinstance(content, bytes):
             content = self._bounded(content, filename)
-        reply = await self._pool.run(Request(filename, media_type, self.limits), content)
-        if isinstance(reply, Refused):
-            log.info("document_refused", reason=reply.reason.value, detail=reply.detail)
-            raise DocumentRefused(filename, reply.reason, reply.explanation)
-        return reply
+        extraction = await self._extract(ExtractionRequest(filename, media_type, self.limits), content)
+        if isinstance(extraction, NoText):
+            log.info("document_refused", reason=extraction.reason.value, detail=extraction.detail)
+            raise DocumentRefused(filename, extraction.reason, extraction.explanation)
+        return extraction
 
     def check_size(self, filename: str, size: int) -> None:
-        """Raises DocumentRefused (413) for a file of more bytes than are read."""
+        """Raise DocumentRefused (413) for a file above the limit."""
         if size > self.limits.max_file_bytes:
             raise self._too_large(filename)
 
     async def close(self) -> None:
-        """End the workers; documents that are being read raise Unavailable."""
+        """End the workers; documents under way raise Unavailable."""
         await self._pool.close()
+
+    async def _extract(self, request: ExtractionRequest, content: bytes | AsyncIterable[bytes]) -> Extraction:
+        """A worker's answer, or the refusal that stands for its death.
+
+        The time counts from when the worker has all of the file.
+        """
+        too_slow = NoText(Reason.TOO_SLOW, f"reading it takes longer than {self.limits.timeout_seconds:g} seconds")
+        try:
+            async with self._pool.worker() as worker:
+                await worker.send(msgspec.json.encode(request), content)
+                message = await worker.receive(self.limits.timeout_seconds)
+                try:
+                    extraction = _DECODER.decode(message)
+                except msgspec.MsgspecError:
+                    raise WorkerEnded from None
+                # What a parser took may still be there.
+                worker.is_reusable = not (
+                    isinstance(extraction, NoText) and extraction.reason is Reason.TOO_MUCH_MEMORY
+                )
+                return extraction
+        except WorkerTimeout:
+            return too_slow
+        except WorkerEnded as end:
+            if end.status == _SIGXCPU:
+                return too_slow
+            if end.status == _SIGKILL:  # the kernel's, who picks the largest process when memory runs out
+                return NoText(Reason.TOO_MUCH_MEMORY, TOO_MUCH_MEMORY)
+            return NoText(Reason.BROKEN, BROKEN, f"worker ended: {end.status}")
 
     async def _bounded(self, content: AsyncIterable[bytes], filename: str) -> AsyncIterator[bytes]:
         size = 0

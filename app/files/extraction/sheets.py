@@ -1,16 +1,17 @@
-"""XLSX by openpyxl, row by row: each sheet with its name, as a table of the values that were last computed."""
+"""XLSX by openpyxl, row by row: each sheet with its name, as a table of the last computed values."""
 
 import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from itertools import zip_longest
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from defusedxml import ElementTree
 from openpyxl import load_workbook
+from openpyxl.reader.excel import ExcelReader
 
-from app.files.extraction.models import BROKEN, Reason, Refusal
+from app.files.extraction.models import BROKEN, Reason, Unreadable
 from app.files.extraction.output import TextOutput, table_row
 
 _FORMULA: Final = re.compile(rb"<(?:\w+:)?f[\s/>]")
@@ -32,11 +33,14 @@ TAIL_BYTES: Final = 64 * 1024
 
 
 def read_xlsx(data: bytes, output: TextOutput) -> None:
-    book = load_workbook(BytesIO(data), read_only=True, data_only=True, keep_links=False)
+    reader = ExcelReader(BytesIO(data), read_only=True, data_only=True, keep_links=False)
+    reader.read()
+    parts = {sheet.name: relationship.target for sheet, relationship in reader.parser.find_sheets()}
     formulas = None
-    for sheet in book.worksheets:
+    for sheet in reader.wb.worksheets:
         output.sheets.append(sheet.title)
-        has_formulas, margins = _scan(sheet)
+        with reader.archive.open(parts[sheet.title]) as part:
+            has_formulas, margins = _scan(part)
         if has_formulas and formulas is None:
             formulas = load_workbook(BytesIO(data), read_only=True, keep_links=False)
         output.blank()
@@ -48,35 +52,35 @@ def read_xlsx(data: bytes, output: TextOutput) -> None:
 
 
 def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
-    # The size that a sheet gives of itself is often wrong, and would be filled up with empty cells.
+    # The declared size of a sheet is often wrong, and would be filled up with empty cells.
     sheet.reset_dimensions()
     rows: Iterator[Any] = sheet.iter_rows(values_only=True)
     if formulas is not None:
         formulas.reset_dimensions()
         rows = (_with_formulas(*pair) for pair in zip(rows, formulas.iter_rows(values_only=True), strict=False))
-    blank, first = False, True
+    after_gap, is_first = False, True
     for number, values in enumerate(rows, 1):
         if number > MAX_ROWS:
-            # Gaps between rows are filled up, so that a number in a file could keep us for ever.
-            raise Refusal(Reason.BROKEN, f"{BROKEN}: a sheet has more than {MAX_ROWS:,} rows")
+            # Gaps between rows are filled up: one number in a file could go on for ever.
+            raise Unreadable(Reason.BROKEN, f"{BROKEN}: a sheet has more than {MAX_ROWS:,} rows")
         cells = [_as_text(value) for value in values]
         while cells and not cells[-1]:
             cells.pop()
         if not cells:
-            blank = not first
+            after_gap = not is_first
             continue
         output.place = f"row {number:,} of the sheet “{sheet.title}”"
-        if blank:
+        if after_gap:
             # Tables below each other on one sheet stay apart.
             output.blank()
         output.line(table_row(cells))
-        if first:
+        if is_first:
             output.mark("|" + " --- |" * len(cells))
-        blank, first = False, False
+        after_gap, is_first = False, False
 
 
 def _with_formulas(values: tuple[Any, ...], formulas: tuple[Any, ...]) -> list[Any]:
-    """Values, and where none was computed yet the formula: libraries write workbooks without computing them."""
+    """Values, or formulas without a computed value: libraries write workbooks without computing them."""
     return [formula if value is None else value for value, formula in zip_longest(values, formulas)]
 
 
@@ -103,30 +107,27 @@ def _as_text(value: Any) -> str:
             return str(getattr(value, "text", None) or getattr(value, "ref", ""))
 
 
-def _scan(sheet: Any) -> tuple[bool, list[str]]:
-    """Whether a sheet has formulas, and what is printed above and below it; openpyxl tells neither while it streams."""
+def _scan(part: IO[bytes]) -> tuple[bool, list[str]]:
+    """Whether a sheet has formulas, and its headers and footers; openpyxl tells neither while it streams."""
     has_formulas, tail = False, b""
-    # There is no public way to a sheet's part.
-    with sheet._get_source() as source:
-        while block := source.read(BLOCK_BYTES):
-            tail = tail[-TAIL_BYTES:] + block
-            has_formulas = has_formulas or _FORMULA.search(tail) is not None
+    while block := part.read(BLOCK_BYTES):
+        tail = tail[-TAIL_BYTES:] + block
+        has_formulas = has_formulas or _FORMULA.search(tail) is not None
     return has_formulas, _margins(tail[-TAIL_BYTES:])
 
 
 def _margins(tail: bytes) -> list[str]:
-    found = _MARGINS.search(tail)
-    if found is None:
+    match = _MARGINS.search(tail)
+    if match is None:
         return []
-    prefix = found[1]
-    xml = found[0] if prefix is None else found[0].replace(b"<" + prefix + b":", b"<").replace(
-        b"</" + prefix + b":", b"</"
-    )  # fmt: skip
+    xml, prefix = match[0], match[1]
+    if prefix is not None:
+        xml = xml.replace(b"<" + prefix + b":", b"<").replace(b"</" + prefix + b":", b"</")
     texts: dict[str, None] = {}
     for element in ElementTree.fromstring(xml):
         text = element.text or ""
-        for field, shown in _MARGIN_FIELDS.items():
-            text = text.replace(field, shown)
+        for code, name in _MARGIN_FIELDS.items():
+            text = text.replace(code, name)
         text = " ".join(_MARGIN_CODES.sub(" ", text).split())
         if text:
             texts[f"[{'header' if element.tag.endswith('Header') else 'footer'}] {text}"] = None

@@ -8,7 +8,7 @@ from pptx import Presentation
 from pptx.enum.shapes import MSO_SHAPE_TYPE, PP_PLACEHOLDER
 from pptx.exc import PackageNotFoundError
 
-from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Refusal
+from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Unreadable
 from app.files.extraction.output import TextOutput
 
 _LEFT_OUT: Final = (PP_PLACEHOLDER.SLIDE_NUMBER, PP_PLACEHOLDER.SLIDE_IMAGE, PP_PLACEHOLDER.DATE)
@@ -18,10 +18,10 @@ def read_pptx(data: bytes, output: TextOutput, limits: DocumentLimits) -> None:
     try:
         presentation = Presentation(BytesIO(data))
     except PackageNotFoundError:
-        raise Refusal(Reason.BROKEN, BROKEN) from None
+        raise Unreadable(Reason.BROKEN, BROKEN) from None
     count = len(presentation.slides)
     if count > limits.max_pages:
-        raise Refusal(Reason.TOO_MANY_PAGES, f"it has more than {limits.max_pages:,} slides")
+        raise Unreadable(Reason.TOO_MANY_PAGES, f"it has more than {limits.max_pages:,} slides")
     output.pages = count
     pictures = 0
     for number, slide in enumerate(presentation.slides, 1):
@@ -86,9 +86,9 @@ def _read_chart(chart: Any, output: TextOutput) -> None:
     output.line(f"[chart] {title}")
     for plot in chart.plots:
         series = list(plot.series)
-        columns = [list(each.values) for each in series]
+        columns = [list(line.values) for line in series]
         output.table(
-            [["", *(each.name or "" for each in series)]]
+            [["", *(line.name or "" for line in series)]]
             + [
                 [
                     str(category),

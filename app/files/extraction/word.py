@@ -1,4 +1,4 @@
-"""DOCX: python-docx opens it, and its XML is walked here.
+"""DOCX: opened by python-docx, its XML walked here.
 
 The library's own paragraphs and tables leave out inserted text, content controls, text boxes and notes.
 """
@@ -33,7 +33,7 @@ _HEADING: Final = re.compile(r"heading (\d)$", re.IGNORECASE)
 
 def read_docx(data: bytes, output: TextOutput) -> None:
     document = Document(BytesIO(data))
-    reader = _Reader(output, _heading_levels(document))
+    reader = _DocxReader(output, _heading_levels(document))
     for kind in ("header", "footer"):
         for text in _margins(document, kind):
             output.line(f"[{kind}] {text}")
@@ -52,13 +52,13 @@ def read_docx(data: bytes, output: TextOutput) -> None:
         output.notes.append(f"{pictures:,} pictures of the document are not shown")
 
 
-class _Reader:
+class _DocxReader:
     def __init__(self, output: TextOutput, levels: dict[str, int]) -> None:
         self._output = output
         self._levels = levels
 
     def blocks(self, parent: Any) -> None:
-        """Paragraphs and tables, wherever they are wrapped."""
+        """Read paragraphs and tables, in any wrapping."""
         for child in parent:
             if child.tag == f"{_W}p":
                 self._paragraph(child)
@@ -150,16 +150,16 @@ def _is_on(switch: Any) -> bool:
 
 
 def _heading_levels(document: DocumentObject) -> dict[str, int]:
-    """The heading level of each style that has one, by style id: by its name, its outline level or its base's."""
+    """The heading levels of styles, by style id: from the name, the outline level or the base style."""
     levels: dict[str, int] = {}
     bases: dict[str, str] = {}
     for style in document.styles.element.iter(f"{_W}style"):
         id, name = style.get(f"{_W}styleId", ""), style.find(f"{_W}name")
-        named = _HEADING.match("" if name is None else name.get(f"{_W}val", ""))
+        heading = _HEADING.match("" if name is None else name.get(f"{_W}val", ""))
         outline = style.find(f"{_W}pPr/{_W}outlineLvl")
         base = style.find(f"{_W}basedOn")
-        if named:
-            levels[id] = min(int(named[1]), 6)
+        if heading:
+            levels[id] = min(int(heading[1]), 6)
         elif name is not None and name.get(f"{_W}val") == "Title":
             levels[id] = 1
         elif outline is not None and outline.get(f"{_W}val", "9") in "012345678":
@@ -178,7 +178,7 @@ def _margins(document: DocumentObject, kind: str) -> list[str]:
             margin = getattr(section, which)
             if not margin.is_linked_to_previous:
                 # Its paragraphs alone would lose its tables.
-                texts[_all_text(margin._element)] = None
+                texts[_all_text(margin.part.element)] = None
     return [text for text in texts if text]
 
 

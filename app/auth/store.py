@@ -1,0 +1,85 @@
+"""API keys in the database: functions of a connection."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import structs
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+
+from app.auth.models import ApiKey, ApiKeyRow, Principal
+from app.database.tables import value_of
+from app.errors import NotFound
+
+_INSERT = insert(ApiKeyRow)
+_UPDATE = update(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id"))
+_SET_LAST_USED = _UPDATE.values(last_used_at=bindparam("moment"))
+_DELETE = delete(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id"))
+# What is read to be changed is locked, where the database has more than one writer.
+_GET = select(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id")).with_for_update()
+_FIND = select(ApiKeyRow).where(
+    or_(ApiKeyRow.digest == bindparam("digest"), ApiKeyRow.previous_digest == bindparam("digest"))
+)
+_LIST = select(ApiKeyRow).order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)
+_ANY = select(ApiKeyRow.id).limit(1)
+
+
+def add_key(connection: Connection, key: ApiKey, digest: bytes) -> None:
+    connection.execute(_INSERT, {**structs.asdict(key), "scopes": key.sorted_scopes, "digest": digest})
+
+
+def find_key(connection: Connection, digest: bytes) -> tuple[ApiKey, datetime | None] | None:
+    """Find the key whose text has this digest, and the end of that text, if a rotation has set one."""
+    row = connection.execute(_FIND, {"digest": digest}).first()
+    if row is None:
+        return None
+    return value_of(ApiKey, row), row.previous_expires_at if row.digest != digest else None
+
+
+def get_key(connection: Connection, key_id: str, principal: Principal | None) -> ApiKey:
+    """Get a key that the caller manages, in order to change it. Raises NotFound."""
+    row = None if "\0" in key_id else connection.execute(_GET, {"key_id": key_id}).first()
+    if row is None or (principal is not None and principal.username not in (None, row.username)):
+        raise NotFound("API key not found", code="api_key_not_found")
+    return value_of(ApiKey, row)
+
+
+def has_keys(connection: Connection) -> bool:
+    """Look for any key, live or not."""
+    return connection.execute(_ANY).first() is not None
+
+
+def list_keys(connection: Connection, username: str | None) -> list[ApiKey]:
+    """List all keys, or those bound to a user, the newest first."""
+    query = _LIST if username is None else _LIST.where(ApiKeyRow.username == username)
+    return [value_of(ApiKey, row) for row in connection.execute(query)]
+
+
+def replace_text(connection: Connection, key: ApiKey, digest: bytes) -> None:
+    """Give a key the digest of its new text; the present one stays as the previous one until that expires."""
+    connection.execute(
+        _UPDATE.values(
+            digest=digest,
+            prefix=key.prefix,
+            previous_digest=None if key.previous_expires_at is None else ApiKeyRow.digest,
+            previous_expires_at=key.previous_expires_at,
+        ),
+        {"key_id": key.id},
+    )
+
+
+def revoke_key(connection: Connection, key: ApiKey) -> None:
+    connection.execute(
+        _UPDATE.values(revoked_at=key.revoked_at, previous_digest=None, previous_expires_at=None), {"key_id": key.id}
+    )
+
+
+def set_last_used(connection: Connection, moments: Mapping[str, datetime]) -> None:
+    """Store the last use of keys, by their ids."""
+    # In one order, so that two servers that write at once do not wait for each other.
+    rows: list[dict[str, Any]] = [{"key_id": key_id, "moment": moment} for key_id, moment in sorted(moments.items())]
+    connection.execute(_SET_LAST_USED, rows)
+
+
+def delete_key(connection: Connection, key_id: str) -> None:
+    connection.execute(_DELETE, {"key_id": key_id})

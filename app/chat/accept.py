@@ -1,0 +1,188 @@
+"""Accepting a message: one transaction writes the session, the message, the reply's place and the run."""
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import uuid4
+
+import msgspec
+from sqlalchemy import Connection
+
+from app.auth.models import Principal
+from app.chat import store
+from app.chat.commands import OnBusy, SendMessage
+from app.chat.parts import Reply, plain_text
+from app.chat.passages import question_of
+from app.chat.plan import ReplyPlan, Target
+from app.chat.runs.events import Event, Started, UserMessageSaved
+from app.chat.runs.queue import SessionQueue, Ticket
+from app.chat.values import MessageRole, MessageStatus, Run, RunStatus
+from app.clock import iso, utc_now
+from app.errors import BadRequest, Conflict
+from app.idempotency import Claim, record
+from app.profiles.models import Profile, ProfileKnowledge
+from app.profiles.service import DEFAULT_ID, ProfileService
+from app.providers.client import Provider
+from app.providers.service import ProviderRegistry
+from app.roles.models import Role
+
+
+class Planner:
+    """Chooses which profile answers a message, and which models are asked in which order."""
+
+    def __init__(self, profiles: ProfileService, providers: ProviderRegistry) -> None:
+        self._profiles = profiles
+        self._providers = providers
+
+    def requested_profile(self, command: SendMessage) -> Profile | None:
+        """Return the profile that the request names. Raises BadRequest for one that does not exist."""
+        if command.config_id is not None:
+            return self._profiles.get(command.config_id)
+        if command.config_name is not None:
+            return self._profiles.get_by_name(command.config_name)
+        return None
+
+    def profile_for(self, role: Role | None, config_id: str | None) -> Profile:
+        """Return the role's profile, else that of the id, else the default; one that was deleted is passed over."""
+        for profile_id in (role and role.config_id, config_id):
+            if profile_id and (profile := self._profiles.find(profile_id)) is not None:
+                return profile
+        return self._profiles.get(DEFAULT_ID)
+
+    def targets(self, command: SendMessage, profile: Profile) -> list[Target]:
+        """Return the model that answers, and those to fall back to. Raises BadRequest for unknown ones."""
+        provider_id = command.provider_id or profile.provider
+        provider = self._provider(provider_id, "selected_provider" if command.provider_id else "the profile's provider")
+        model = command.model or (provider_id == profile.provider and profile.model) or provider.default_model
+        if not provider.accepts(model):
+            raise BadRequest(f"selected_model not found: {model}", code="model_not_found")
+        fallbacks = [
+            self._provider(each, "the profile's provider") for each in profile.fallbacks if each != provider.id
+        ]
+        return [Target(provider, model), *(Target(fallback, fallback.default_model) for fallback in fallbacks)]
+
+    def _provider(self, provider_id: str | None, field: str) -> Provider:
+        if provider_id is None:
+            return self._providers.default
+        try:
+            return self._providers.get(provider_id)
+        except KeyError:
+            raise BadRequest(f"{field} not found: {provider_id}", code="provider_not_found") from None
+
+
+def accept(
+    connection: Connection,
+    principal: Principal,
+    command: SendMessage,
+    role: Role | None,
+    claim: Claim | None,
+    *,
+    run_id: str,
+    ticket: Ticket,
+    queue: SessionQueue,
+    planner: Planner,
+    owner: str,
+) -> ReplyPlan:
+    """Write all that makes a message accepted, and plan its reply.
+
+    The ticket enters the queue in here, so that queue and messages have one order; the caller has it leave again when
+    this is not committed. Raises BadRequest, Forbidden, Conflict, TooManyRequests, AlreadyClaimed.
+    """
+    now = utc_now()
+    session_id = None if command.stateless else ticket.key
+    requested = planner.requested_profile(command)
+    session = None if session_id is None else _open_session(connection, session_id, command, requested, now)
+    profile = requested or planner.profile_for(role, session and session.config_id)
+    targets = planner.targets(command, profile)
+    if claim is not None:
+        record(connection, claim, {"run_id": run_id})
+    if command.on_busy is OnBusy.REJECT and queue.is_busy(ticket.key):
+        raise Conflict("The session is answering another message", code="session_busy")
+    queue.enter(ticket, next_in_line=command.on_busy is OnBusy.INTERRUPT)
+    run = Run(
+        id=run_id,
+        session_id=session_id,
+        username=command.username,
+        key_id=principal.key_id,
+        status=RunStatus.QUEUED,
+        streaming=command.streaming,
+        message_id=command.message_id or str(uuid4()),
+        config_id=profile.id,
+        provider_id=targets[0].provider.id,
+        model=targets[0].model,
+        created_at=now,
+    )
+    if session_id is not None:
+        run = _add_turn(connection, run, session_id, command)
+    opening = opening_events(run)
+    store.add_run(connection, run, owner, opening)
+    profile = _applied(profile, command, role, requested)
+    searches = profile.knowledge.search if command.knowledge is None else command.knowledge.enabled
+    return ReplyPlan(
+        run=run,
+        opening=opening,
+        profile=profile,
+        targets=targets,
+        role=role,
+        retrieval=command.knowledge,
+        turn=command.turn,
+        question=_question(command),
+        needs_context=searches or role is not None or profile.role is not None,
+        first_parts=command.parts if session is None and session_id is not None else None,
+    )
+
+
+def opening_events(run: Run) -> list[Event]:
+    """Return the first events of every run's log."""
+    opening: list[Event] = [Started(run.session_id, run.id, run.message_id)]
+    if run.user_message_id is not None:
+        opening.append(UserMessageSaved(run.user_message_id, iso(run.created_at)))
+    return opening
+
+
+def _open_session(
+    connection: Connection, session_id: str, command: SendMessage, requested: Profile | None, now: datetime
+) -> store.ContinuedSession | None:
+    """Continue the user's session; None when the message begins it. Raises Forbidden, BadRequest."""
+    session = None
+    if command.session_id is not None:
+        session = store.continue_session(connection, session_id, command.username, now)
+    store.check_quotes(connection, session_id, [part.message_id for part in command.parts if isinstance(part, Reply)])
+    # A request of a door where each names its model says nothing of the session's next one.
+    lasting = requested if command.turn is None else None
+    config_id = None if lasting is None or lasting.id == DEFAULT_ID else lasting.id
+    if session is None:
+        platform_id = command.platform_id
+        if store.add_session(connection, session_id, command.username, command.parts, config_id, now, platform_id):
+            return None
+        # Another request has added it meanwhile.
+        session = store.continue_session(connection, session_id, command.username, now)
+    if lasting is not None:
+        store.change_session(connection, session_id, {"config_id": config_id})
+    return session
+
+
+def _applied(profile: Profile, command: SendMessage, role: Role | None, requested: Profile | None) -> Profile:
+    """Take a profile's role and knowledge away from a caller that brings the whole conversation, and asks for none."""
+    if not command.stateless or requested is not None or (role is not None and role.config_id == profile.id):
+        return profile
+    return replace(profile, role=None, knowledge=ProfileKnowledge())
+
+
+def _question(command: SendMessage) -> str:
+    if command.stateless and command.turn is not None:
+        return question_of(command.turn.messages)
+    return plain_text(command.parts)
+
+
+def _add_turn(connection: Connection, run: Run, session_id: str, command: SendMessage) -> Run:
+    """Add the message and the place of its reply; the run with their ids."""
+    complete, pending = MessageStatus.COMPLETE, MessageStatus.PENDING
+    return msgspec.structs.replace(
+        run,
+        user_message_id=store.add_message(
+            connection, session_id, run.id, MessageRole.USER, complete, command.parts, run.created_at
+        ),
+        reply_message_id=store.add_message(
+            connection, session_id, run.id, MessageRole.ASSISTANT, pending, (), run.created_at
+        ),
+    )

@@ -1,0 +1,42 @@
+"""Request fields shared by several doors."""
+
+from app.chat.commands import OnBusy, RetrievalOptions
+from app.errors import BadRequest
+from app.text import CONTROL_CHARACTER
+
+MAX_NAME_CHARS = 255
+MAX_COLLECTIONS = 50
+
+
+def parse_on_busy(value: object) -> OnBusy:
+    """Raises BadRequest."""
+    if value is None:
+        return OnBusy.QUEUE
+    try:
+        return OnBusy(str(value))
+    except ValueError:
+        raise BadRequest("on_busy must be queue, reject or interrupt", code="invalid_on_busy") from None
+
+
+def parse_knowledge(value: object) -> RetrievalOptions | None:
+    """`true`, `false`, or a list of collections. Raises BadRequest."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return RetrievalOptions(value)
+    if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
+        raise BadRequest("knowledge must be a boolean or a list of collections", code="invalid_knowledge")
+    if len(value) > MAX_COLLECTIONS:
+        raise BadRequest(f"knowledge names more than {MAX_COLLECTIONS} collections", code="invalid_knowledge")
+    names = tuple(dict.fromkeys(name.strip() for name in value))
+    for name in names:
+        check_name("knowledge", name)
+    return RetrievalOptions(bool(names), names)
+
+
+def check_name(field: str, value: str, max_chars: int = MAX_NAME_CHARS) -> None:
+    """Raises BadRequest for a name or id that is too long or holds control characters."""
+    if len(value) > max_chars:
+        raise BadRequest(f"{field} has more than {max_chars} characters", code=f"invalid_{field}")
+    if CONTROL_CHARACTER.search(value):
+        raise BadRequest(f"{field} contains control characters", code=f"invalid_{field}")

@@ -1,0 +1,203 @@
+"""One reply, from its turn in the session to its end in the database."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import msgspec
+import stamina
+import structlog
+from structlog.contextvars import bind_contextvars
+
+from app.chat import store
+from app.chat.passages import refs_event
+from app.chat.plan import ReplyPlan, Target
+from app.chat.prompt import PromptBuilder
+from app.chat.retrieval import Retrieval
+from app.chat.runs.events import Ended, EventBatch, Failed, ToolCall
+from app.chat.runs.log import RunLog
+from app.chat.runs.queue import Ticket
+from app.chat.runs.reply import Reply, RunResult, completed, cut_short, failure_of
+from app.chat.values import RunStatus
+from app.clock import utc_now
+from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
+from app.errors import AppError
+from app.limits import Slot
+from app.providers.models import REQUEST_REFUSED, UpstreamError
+from app.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTools:
+    """What every run works with."""
+
+    database: Database
+    retrieval: Retrieval
+    prompts: PromptBuilder
+    metrics: Metrics
+
+
+class RunTask:
+    """A run that waits or goes on: its plan, its log, and how far it has come.
+
+    `run` is brought up to date as it goes on. `stored` events are in the database; a `checkpoint` writes more of them.
+    """
+
+    def __init__(self, plan: ReplyPlan, ticket: Ticket, slot: Slot, tools: RunTools) -> None:
+        self.run = plan.run
+        self.ticket = ticket
+        self.log = RunLog()
+        self.log.append(*plan.opening)
+        self.stored = len(self.log.events)
+        self.ending = False
+        self.checkpoint: asyncio.Future[None] | None = None
+        self.over = asyncio.Event()
+        self._plan: ReplyPlan | None = plan
+        self._slot = slot
+        self._tools = tools
+        self._reply = Reply()
+        self._first_token: float | None = None
+        self._stop: tuple[RunStatus, Failed] | None = None
+        self._cancellable: asyncio.Task[None] | None = None
+
+    def unstored(self) -> EventBatch:
+        """Return the events that are not in the database yet."""
+        return self.log.since(self.stored)
+
+    def stop(self, status: RunStatus, cause: Failed) -> None:
+        """Ask the run to end; the first cause counts."""
+        if self._stop is None:
+            self._stop = status, cause
+        if self._cancellable is not None:
+            self._cancellable.cancel()
+
+    async def make(self) -> None:
+        """Make the reply, store how it ended, and only then tell its followers."""
+        bind_contextvars(run_id=self.run.id)
+        await self._end(await self._result())
+
+    def close(self) -> None:
+        """End the log, and give the slot back."""
+        self.log.close()
+        self._slot.release()
+        self.over.set()
+
+    async def _result(self) -> RunResult:
+        """Get the reply, and tell how that ended."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            self._cancellable = task
+            if self._stop is not None:  # before it began
+                raise asyncio.CancelledError
+            await self._make_reply()
+        except asyncio.CancelledError:
+            if self._stop is None:
+                raise
+            task.uncancel()  # it goes on, to store what there is
+            return self._cut_short(*self._stop)
+        except UpstreamError as error:
+            log.warning("upstream_failed", status=error.status, detail=error.detail, provider=self.run.provider_id)
+            return self._cut_short(RunStatus.FAILED, failure_of(error))
+        except AppError as error:
+            log.warning("run_failed", code=error.code, exc_info=error.__cause__)
+            return self._cut_short(RunStatus.FAILED, Failed(error.code, error.message, error.status))
+        except Exception as error:
+            log.error("run_crashed", exc_info=error)
+            cause = Failed("internal_error", "The reply could not be made because of an internal error")
+            return self._cut_short(RunStatus.FAILED, cause)
+        finally:
+            self._cancellable = None
+            self._plan = None  # which may hold a long conversation
+        self.log.append(*(ToolCall(call.id, call.name, call.arguments, time.time()) for call in self._reply.tool_calls))
+        assert self.run.started_at is not None
+        return completed(self.run, self.log.events, self._reply, self.run.started_at, self._first_token or 0.0)
+
+    async def _make_reply(self) -> None:
+        """Ask the models in their order, until one begins to answer. Raises UpstreamError, AppError."""
+        await self.ticket.turn.wait()
+        self.run = msgspec.structs.replace(self.run, started_at=utc_now())
+        start = time.monotonic()
+        assert self._plan is not None
+        plan = self._plan
+        if plan.needs_context:
+            plan = self._plan = await self._tools.retrieval.complete(plan)
+        if plan.passages:
+            self.log.append(refs_event(plan.passages))
+        for target in plan.targets:
+            self.run = msgspec.structs.replace(self.run, provider_id=target.provider.id, model=target.model)
+            try:
+                await self._ask(plan, target, start)
+            except UpstreamError as error:
+                # Once a model has begun, no other is asked: its words and another's must not be glued.
+                is_last = target is plan.targets[-1]
+                if is_last or self._first_token is not None or error.status in REQUEST_REFUSED:
+                    raise
+                log.warning("falling_back", status=error.status, detail=error.detail, provider=target.provider.id)
+            else:
+                return
+
+    async def _ask(self, plan: ReplyPlan, target: Target, start: float) -> None:
+        request = await self._tools.prompts.build(plan, target.model)
+        to_events = self._reply.chunks if request.keep_raw else self._reply.merge
+        self._reply.begin()
+        answer = target.provider.stream(request)
+        del request  # whose conversation may be long; the provider lets it go too
+        async with aclosing(answer) as batches:
+            async for deltas in batches:
+                if events := to_events(deltas):
+                    self.log.append(*events)
+                if self._first_token is None and self._reply.begun:
+                    self._first_token = time.monotonic() - start
+                    self._tools.metrics.first_token.observe(self._first_token)
+                    # A short reply may be here whole: its beginning need not wait for its end.
+                    await asyncio.sleep(0)
+
+    def _cut_short(self, status: RunStatus, cause: Failed) -> RunResult:
+        return cut_short(self.run, self.log.events, status, cause)
+
+    async def _end(self, result: RunResult) -> None:
+        self.ending = True
+        if self.checkpoint is not None:  # which may hold events that are unstored by now
+            await asyncio.shield(self.checkpoint)
+        unstored = self.unstored()
+        batch = EventBatch(unstored.first, [*unstored.events, *result.events])
+        run = self.run
+
+        async def store_end() -> bool:
+            return await self._tools.database.write(lambda connection: store.end_run(connection, run, result, batch))
+
+        events = result.events
+        if not await _until_stored(store_end) and not await self._was_stored(result):
+            cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
+            events = [Failed("session_deleted", cause), Ended()]
+        self.log.append(*events)
+        metrics, usage = self._tools.metrics, self._reply.usage
+        metrics.runs.labels(result.status.value).inc()
+        metrics.tokens.labels("prompt").inc(usage.prompt_tokens)
+        metrics.tokens.labels("completion").inc(usage.completion_tokens)
+        code = {} if result.error_code is None else {"error_code": result.error_code}
+        log.info("run_ended", status=result.status.value, chars=len(result.text), **code)
+
+    async def _was_stored(self, result: RunResult) -> bool:
+        """Whether an earlier try stored the end after all, though the database denied it."""
+        run = await self._tools.database.read(lambda connection: store.find_run(connection, self.run.id))
+        return run is not None and run.status == result.status
+
+
+async def _until_stored(store_end: Callable[[], Awaitable[bool]]) -> bool:
+    """Try until the database takes it: one that is away for a while must not cost a reply. The run stays open."""
+    try:
+        return await store_end()
+    except DatabaseUnavailable:
+        async for attempt in stamina.retry_context(
+            on=DatabaseUnavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
+        ):
+            with attempt:
+                stored = await store_end()
+        return stored

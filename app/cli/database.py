@@ -1,0 +1,91 @@
+"""`palaver db`: the database, and backups of the data folder."""
+
+from pathlib import Path
+
+import click
+
+from app.cli.errors import Refusal
+from app.cli.folder import data_dir_option, lock, prepare, upgrade
+from app.settings import Settings, load_settings
+
+
+@click.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command("upgrade")
+@data_dir_option
+def upgrade_database(data_dir: Path | None) -> None:
+    """Bring the database to this version's schema; `serve` does it for the embedded one."""
+    settings = load_settings(data_dir=data_dir)
+    from app.database.migrations import head
+
+    prepare(settings)
+    changed = upgrade(settings)
+    click.echo(f"The database is {'now' if changed else 'already'} at revision {head()}")
+
+
+@db.command("check")
+@data_dir_option
+def check_database(data_dir: Path | None) -> None:
+    """Check the database: its schema is this version's, and nothing in it is damaged."""
+    settings = load_settings(data_dir=data_dir)
+    from app.core import database_url_of
+    from app.database.migrations import head, problems
+
+    faults = problems(database_url_of(settings))
+    for fault in faults:
+        click.echo(fault, err=True)
+    if faults:
+        raise click.exceptions.Exit(1)
+    click.echo(f"The database is sound, and at revision {head()}")
+
+
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@data_dir_option
+def back_up(file: Path, data_dir: Path | None) -> None:
+    """Back the data folder up into FILE, while the server runs or not: the database, attachments, profiles and keys."""
+    settings = _with_own_database(load_settings(data_dir=data_dir))
+    from app.backup.archive import BackupError
+    from app.backup.create import back_up
+
+    try:
+        report = back_up(settings.data_dir, file, with_attachments=settings.storage_url is None)
+    except BackupError as error:
+        raise Refusal(str(error)) from error
+    click.echo(f"{file} holds a database of {report.database_bytes} bytes and {report.attachments} attachments")
+    if settings.storage_url is not None:
+        click.echo("It does not hold the attachments, which are not kept in the data folder", err=True)
+    if report.missing:
+        click.echo(f"{report.missing} attachments have no bytes in the data folder", err=True)
+    hint = "It holds the master key: keep it like one" if report.has_key else "It does not hold PALAVER_SECRET_KEY"
+    click.echo(hint, err=True)
+
+
+@db.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--force", is_flag=True, help="Put it in the place of the data that is there, which is kept aside.")
+@data_dir_option
+def restore(file: Path, force: bool, data_dir: Path | None) -> None:
+    """Put the backup in FILE into the data folder, which no server may be using."""
+    settings = _with_own_database(load_settings(data_dir=data_dir))
+    from app.backup.archive import BackupError
+    from app.backup.restore import restore
+
+    prepare(settings)
+    with lock(settings):
+        try:
+            restored = restore(settings.data_dir, file, force=force)
+        except BackupError as error:
+            raise Refusal(str(error)) from error
+    click.echo(f"{settings.data_dir} is as it was on {restored.manifest.created_at:%Y-%m-%d %H:%M:%S} UTC")
+    if restored.before is not None:
+        click.echo(f"What was there before is in {restored.before}: remove it when it is not needed", err=True)
+
+
+def _with_own_database(settings: Settings) -> Settings:
+    if settings.database_url is not None:
+        raise Refusal("Backups are of the embedded database; PALAVER_DATABASE_URL's has tools of its own")
+    return settings

@@ -1,0 +1,69 @@
+"""Parse the Open API's requests: the body of `POST /chat`, and of a WebSocket's `send`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.chat.commands import SendMessage
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy
+from app.chat.parts import PartLimits, parse_parts
+from app.errors import BadRequest
+
+
+class MissingKey(BadRequest):
+    """A required field is left out, or null."""
+
+    code = "missing_key"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"Missing key: {key}")
+        self.key = key
+
+
+def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
+    """The request in a JSON object. Raises BadRequest with the contract's messages."""
+    username = parse_username(body.get("username"))
+    if "message" not in body:
+        raise MissingKey("message")
+    parts = parse_parts(body["message"], limits)
+    streaming = body.get("enable_streaming")
+    if not isinstance(streaming, bool | None):
+        raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
+    return SendMessage(
+        username=username,
+        parts=parts,
+        session_id=_name(body, "session_id") or _name(body, "conversation_id"),
+        provider_id=_name(body, "selected_provider"),
+        model=_name(body, "selected_model"),
+        config_id=_name(body, "config_id"),
+        config_name=_name(body, "config_name"),
+        streaming=streaming is not False,
+        message_id=_name(body, "message_id"),
+        on_busy=parse_on_busy(body.get("on_busy")),
+        role=_name(body, "role"),
+        knowledge=parse_knowledge(body.get("knowledge")),
+    )
+
+
+def parse_username(value: object) -> str:
+    """The trimmed username. Raises BadRequest."""
+    if value is None:
+        raise MissingKey("username")
+    if not isinstance(value, str):
+        raise BadRequest("username must be a string", code="invalid_username")
+    username = value.strip()
+    if not username:
+        raise BadRequest("username is empty", code="username_empty")
+    check_name("username", username)
+    return username
+
+
+def _name(body: Mapping[str, Any], field: str) -> str | None:
+    """The trimmed name; None for a blank, null or missing one. Raises BadRequest."""
+    value = body.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise BadRequest(f"{field} must be a string", code=f"invalid_{field}")
+    value = value.strip()
+    check_name(field, value)
+    return value or None

@@ -1,0 +1,80 @@
+"""What begins when the server starts, and ends when it stops."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from app.auth.service import LAST_USED_EVERY
+from app.bots.service import BotService
+from app.chat.runs.engine import RunEngine
+from app.chat.runs.upkeep import PURGE_SECONDS, RunUpkeep
+from app.core import Core, data_dir_lock
+from app.database import migrations
+from app.database.errors import DatabaseUnavailable
+from app.files.extracted_text import ExtractedTextService
+from app.files.storage import AttachmentStorage
+from app.idempotency import Idempotency
+from app.knowledge.indexer import Indexer
+from app.knowledge.removal import Remover
+from app.providers.service import ProviderRegistry
+
+
+@asynccontextmanager
+async def lifespan(
+    core: Core,
+    storage: AttachmentStorage,
+    engine: RunEngine,
+    upkeep: RunUpkeep,
+    providers: ProviderRegistry,
+    bots: BotService,
+    documents: ExtractedTextService,
+    indexer: Indexer,
+    remover: Remover,
+    idempotency: Idempotency,
+) -> AsyncIterator[None]:
+    """Run all that works in the background; what was opened last is closed first."""
+    async with AsyncExitStack() as stack:
+        if core.is_embedded:
+            stack.enter_context(data_dir_lock(core.settings).acquire(timeout=0))
+        stack.push_async_callback(core.database.close)
+        await asyncio.to_thread(migrations.upgrade, core.database_url)
+        await storage.sweep()
+        await upkeep.recover()
+        stack.push_async_callback(_write_last_used, core)
+        for close in (providers.close, indexer.close, documents.close, bots.close):
+            stack.push_async_callback(close)
+        await stack.enter_async_context(
+            _background(
+                _every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used),
+                _every(PURGE_SECONDS, idempotency.purge),
+                indexer.background.run(),
+                remover.background.run(),
+            )
+        )
+        upkeep.start()
+        stack.push_async_callback(upkeep.close)
+        stack.push_async_callback(engine.close)
+        yield
+
+
+@asynccontextmanager
+async def _background(*work: Awaitable[None]) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        with suppress(DatabaseUnavailable):  # the next time will do
+            await act()
+
+
+async def _write_last_used(core: Core) -> None:
+    with suppress(DatabaseUnavailable):  # the server stops either way
+        await core.keys.write_last_used()

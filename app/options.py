@@ -1,0 +1,90 @@
+"""The settings, as the options of the parts that they are for."""
+
+import os
+
+import msgspec
+
+from app.auth.guards import AuthPolicy
+from app.chat.parts import PartLimits
+from app.files.extraction.models import DocumentLimits
+from app.files.images import ImageLimits
+from app.providers.models import ProviderSpec
+from app.settings import Settings
+
+OPENAI_PROVIDER = "openai_chat_completion"
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+
+def provider_specs(settings: Settings) -> list[ProviderSpec]:
+    """Return the configured model servers: that of the OPENAI_ variables first, if either is set.
+
+    Raises ValueError for a key that the environment does not have.
+    """
+    specs = []
+    if settings.openai_api_key is not None or settings.openai_base_url is not None:
+        key = settings.openai_api_key
+        specs.append(
+            ProviderSpec(
+                id=OPENAI_PROVIDER,
+                base_url=settings.openai_base_url or OPENAI_BASE_URL,
+                default_model=settings.openai_model,
+                api_key=None if key is None else key.get_secret_value(),
+            )
+        )
+    for entry in settings.providers:
+        key_text = entry.api_key.get_secret_value() if entry.api_key is not None else None
+        if entry.api_key_env is not None:
+            key_text = os.environ.get(entry.api_key_env)
+            if key_text is None:
+                raise ValueError(f"provider {entry.id}: the environment has no variable {entry.api_key_env}")
+        specs.append(
+            ProviderSpec(
+                id=entry.id,
+                base_url=entry.base_url,
+                default_model=entry.default_model,
+                api_key=key_text,
+                models=tuple(entry.models),
+                timeout_seconds=entry.timeout_seconds,
+                connect_timeout_seconds=entry.connect_timeout_seconds,
+                max_retries=entry.max_retries,
+                extra_headers=entry.extra_headers,
+            )
+        )
+    return specs
+
+
+def document_limits(settings: Settings) -> DocumentLimits:
+    return DocumentLimits(
+        max_file_bytes=settings.max_document_bytes,
+        max_text_chars=settings.max_document_chars,
+        max_pages=settings.max_document_pages,
+        max_unpacked_bytes=settings.max_document_unpacked_bytes,
+        timeout_seconds=settings.document_timeout_seconds,
+        memory_bytes=settings.document_memory_bytes,
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(
+        max_pixels=settings.max_image_pixels,
+        max_side=settings.max_image_side,
+        oversized=settings.image_oversized,
+        animated=settings.image_animated,
+    )
+
+
+def knowledge_limits(settings: Settings) -> DocumentLimits:
+    """Documents of collections may be longer: no model is shown the whole of one."""
+    return msgspec.structs.replace(document_limits(settings), max_text_chars=settings.max_knowledge_document_chars)
+
+
+def part_limits(settings: Settings) -> PartLimits:
+    return PartLimits(chars=settings.max_message_chars, parts=settings.max_parts)
+
+
+def auth_policy(settings: Settings) -> AuthPolicy:
+    return AuthPolicy(
+        open_to_all=settings.no_auth,
+        allow_query_keys=settings.allow_query_keys,
+        origins=frozenset(settings.cors_origins),
+    )

@@ -1,0 +1,11 @@
+"""The characters of names and of other lines of text.
+
+Control characters are refused: terminals and logs act upon them, and PostgreSQL stores no NUL.
+"""
+
+import re
+
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+"""A line with a visible character."""

@@ -1,0 +1,1 @@
+"""Worker processes for work on untrusted or long input: limited, replaceable, and reached over pipes."""

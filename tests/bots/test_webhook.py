@@ -1,0 +1,260 @@
+"""The webhook adapter: what is sent, signed and retried, and what it says when it fails."""
+
+import asyncio
+from email.utils import formatdate
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from app.bots.adapters.base import DeliveryTimeoutError, Sent, Target
+from app.bots.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
+from app.chat.parts import Text
+from tests.bots.conftest import PNG, Im
+from tests.support.webhook_receiver import (
+    WebhookReceiver,
+    hangs_up,
+    says,
+    sends,
+    starts_and_waits_for,
+    waits_for,
+)
+
+WHERE = "support-hook:GroupMessage:room:7"
+
+
+async def test_a_message_arrives_signed(im: Im, receiver: WebhookReceiver) -> None:
+    attachment_id = await im.upload()
+    await im.new_hook(receiver)
+    parts = [
+        {"type": "plain", "text": "héllo"},
+        {"type": "image", "attachment_id": attachment_id, "filename": "photo.png"},
+        {"type": "image", "attachment_id": attachment_id},
+        {"type": "reply", "message_id": "p-3", "selected_text": "that"},
+    ]
+    status, answer = await im.send(WHERE, parts)
+    assert (status, answer["data"]) == (200, {"message_id": "m-1", "umo": WHERE})
+    (request,) = receiver.received
+    assert request.verified
+    assert request.headers["content-type"] == "application/json"
+    assert request.payload["type"] == "message.send"
+    assert request.payload["timestamp"].endswith("+00:00")
+    image = {
+        "type": "image",
+        "attachment_id": attachment_id,
+        "media_type": "image/png",
+        "size": len(PNG),
+        "sha256": sha256(PNG).hexdigest(),
+    }
+    assert request.data == {
+        "umo": WHERE,
+        "platform_id": "support-hook",
+        "message_type": "GroupMessage",
+        "session_id": "room:7",
+        "parts": [
+            {"type": "plain", "text": "héllo"},
+            {**image, "filename": "photo.png"},
+            {**image, "filename": "cat.png"},
+            {"type": "reply", "message_id": "p-3", "selected_text": "that"},
+        ],
+    }
+
+
+async def test_a_message_signed_with_another_secret_does_not_verify(im: Im, receiver: WebhookReceiver) -> None:
+    await im.new_hook(receiver)
+    receiver.secret = new_secret()
+    await im.send(WHERE)
+    assert [request.verified for request in receiver.received] == [False]
+
+
+@pytest.mark.parametrize(
+    ("body", "message_id"),
+    [
+        (b'{"message_id": "abc"}', "abc"),
+        (b'{"message_id": 17}', "17"),
+        (b'{"message_id": true}', None),
+        (b'{"message_id": ""}', None),
+        (b'{"message_id": {}}', None),
+        (b"[]", None),
+        (b"ok", None),
+        (b"\xff", None),
+        (b"[" * 50_000, None),
+        (b" " * 100_000 + b'{"message_id": "abc"}', None),
+        (b"", None),
+    ],
+)
+async def test_the_receivers_message_id_is_the_platforms(
+    im: Im, receiver: WebhookReceiver, body: bytes, message_id: str | None
+) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [sends(body)]
+    status, answer = await im.send(WHERE)
+    assert (status, answer["data"]["message_id"]) == (200, message_id)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+async def test_every_success_is_a_success(im: Im, receiver: WebhookReceiver, status: int) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [sends(b"", status)]
+    assert (await im.send(WHERE))[0] == 200
+
+
+async def test_tries_again_with_the_same_id_until_it_is_taken(im: Im, receiver: WebhookReceiver) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({}, 500), hangs_up]
+    status, answer = await im.send(WHERE)
+    assert (status, answer["data"]["message_id"]) == (200, "m-1")
+    assert [request.verified for request in receiver.received] == [True] * 3
+    assert len({request.headers["webhook-id"] for request in receiver.received}) == 1
+    assert len({str(request.payload) for request in receiver.received}) == 1
+
+
+async def test_two_messages_have_two_ids(im: Im, receiver: WebhookReceiver) -> None:
+    await im.new_hook(receiver)
+    await im.send(WHERE)
+    await im.send(WHERE)
+    assert len({request.headers["webhook-id"] for request in receiver.received}) == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_gives_up_after_three_tries(im: Im, receiver: WebhookReceiver, status: int) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({"error": "the receiver's own text"}, status)] * 5
+    got, answer = await im.send(WHERE)
+    assert (got, answer["code"]) == (502, "delivery_failed")
+    assert answer["message"] == f"The webhook receiver answered {status}"
+    assert len(receiver.received) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
+async def test_does_not_try_again_what_is_refused(im: Im, receiver: WebhookReceiver, status: int) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({}, status)]
+    got, answer = await im.send(WHERE)
+    assert (got, answer["message"]) == (502, f"The webhook receiver answered {status}")
+    assert len(receiver.received) == 1
+
+
+async def test_waits_as_long_as_the_receiver_asks(im: Im, receiver: WebhookReceiver) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({}, 429, {"Retry-After": "0.3"})]
+    began = asyncio.get_running_loop().time()
+    assert (await im.send(WHERE))[0] == 200
+    assert asyncio.get_running_loop().time() - began >= 0.3
+
+
+@pytest.mark.parametrize("when", ["3600", formatdate(4_000_000_000, usegmt=True)])
+async def test_does_not_wait_longer_than_there_is_time(im: Im, receiver: WebhookReceiver, when: str) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({}, 429, {"Retry-After": when})]
+    assert (await im.send(WHERE))[0] == 502
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("when", ["soon", "nan", "inf", "-5", "", formatdate(0, usegmt=True)])
+async def test_a_senseless_wait_does_no_harm(im: Im, receiver: WebhookReceiver, when: str) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({}, 503, {"Retry-After": when})]
+    assert (await im.send(WHERE))[0] == 200
+    assert len(receiver.received) == 2
+
+
+async def test_a_receiver_that_is_not_there_is_a_bad_gateway(im: Im, closed_port: int) -> None:
+    bot = {"id": "support-hook", "adapter": "webhook", "config": {"url": f"http://127.0.0.1:{closed_port}/s3cret"}}
+    await im.call("POST", "/api/v1/bots", bot)
+    status, answer = await im.send(WHERE)
+    assert (status, answer["code"]) == (502, "delivery_failed")
+    assert answer["message"] == "The webhook receiver could not be reached"
+
+
+async def test_a_receiver_that_does_not_answer_is_a_gateway_timeout(receiver: WebhookReceiver) -> None:
+    never = asyncio.Event()
+    receiver.answers = [waits_for(never)] * 3
+    policy = RetryPolicy(tries=2, per_try=0.1, wait_initial=0.01, wait_jitter=0.0)
+    adapter = webhook_factory(allow_private=True, policy=policy).build(
+        "support-hook", WebhookConfig(receiver.url, new_secret())
+    )
+    with pytest.raises(DeliveryTimeoutError) as raised:
+        await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
+    assert (raised.value.status, raised.value.message) == (504, "The webhook receiver did not answer in time")
+    assert len(receiver.received) == 2
+    await adapter.close()
+
+
+@pytest.mark.xdist_group("timing")
+async def test_all_tries_together_have_a_limit(receiver: WebhookReceiver) -> None:
+    never = asyncio.Event()
+    receiver.answers = [waits_for(never)] * 9
+    policy = RetryPolicy(tries=9, total=0.5, per_try=0.2, wait_initial=0.01, wait_jitter=0.0)
+    adapter = webhook_factory(allow_private=True, policy=policy).build(
+        "support-hook", WebhookConfig(receiver.url, new_secret())
+    )
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(DeliveryTimeoutError):
+        await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
+    assert asyncio.get_running_loop().time() - began < 2
+    assert len(receiver.received) < 6
+    await adapter.close()
+
+
+async def test_a_taken_message_is_not_sent_again_when_the_answer_breaks_off(receiver: WebhookReceiver) -> None:
+    never = asyncio.Event()
+    receiver.answers = [starts_and_waits_for(never)]
+    policy = RetryPolicy(per_try=0.2)
+    adapter = webhook_factory(allow_private=True, policy=policy).build(
+        "support-hook", WebhookConfig(receiver.url, new_secret())
+    )
+    assert await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1") == Sent(None)
+    assert len(receiver.received) == 1
+    await adapter.close()
+
+
+async def test_a_message_under_way_is_still_sent_when_its_bot_changes(im: Im, receiver: WebhookReceiver) -> None:
+    await im.new_hook(receiver)
+    gate = asyncio.Event()
+    receiver.answers = [waits_for(gate)]
+    sending = asyncio.create_task(im.send(WHERE))
+    await receiver.arrived.wait()
+    await im.call("PATCH", "/api/v1/bots/support-hook", {"config": {"url": receiver.url + "/new"}})
+    await im.send(WHERE)
+    gate.set()
+    assert (await sending)[0] == 200
+    assert [request.path for request in receiver.received] == ["/hook", "/hook/new"]
+
+
+async def test_a_failed_delivery_leaves_neither_text_nor_secret_in_the_log(
+    im: Im, receiver: WebhookReceiver, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({}, 500), hangs_up, says({}, 400)]
+    await im.send(WHERE, "the quick brown fox")
+    out, err = capfd.readouterr()
+    logged = out + err + caplog.text
+    assert "webhook_attempt_failed" in logged
+    assert "brown fox" not in logged
+    assert receiver.secret is not None
+    assert receiver.secret not in logged
+    assert receiver.url not in logged
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    im: Im, receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port}")
+    await im.new_hook(receiver)
+    assert (await im.send(WHERE))[0] == 200
+
+
+async def test_nothing_is_remembered_between_messages(im: Im, receiver: WebhookReceiver) -> None:
+    await im.new_hook(receiver)
+    receiver.answers = [says({}, 200, {"Set-Cookie": "a=b; Path=/"})]
+    await im.send(WHERE)
+    await im.send(WHERE)
+    assert "cookie" not in receiver.received[1].headers
+
+
+def test_a_bots_settings_do_not_show_its_secret() -> None:
+    secret = new_secret()
+    shown: Any = repr(WebhookConfig("https://a.example", secret))
+    assert secret not in shown
