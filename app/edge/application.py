@@ -1,4 +1,4 @@
-"""The Quart application that every door is a blueprint of."""
+"""The Quart application, of which every door is a blueprint."""
 
 from quart import Quart
 from quart.routing import QuartMap
@@ -9,7 +9,7 @@ from app.edge.backpressure import BoundedConnection, BoundedRequest
 
 
 class AnyHostMap(QuartMap):
-    """Routes for any `Host`: Quart answers one that is no valid name with a 500 before the first hook runs."""
+    """Routes for any `Host`. Quart answers an invalid one with a 500, before the first hook runs."""
 
     def bind_to_request(
         self, request: BaseRequestWebsocket, subdomain: str | None, server_name: str | None
@@ -18,7 +18,7 @@ class AnyHostMap(QuartMap):
 
 
 class Application(Quart):
-    """Quart with back-pressure for request bodies. Views set the limits of body and time that Quart sets for all."""
+    """Quart with back-pressure for request bodies, and without its limits of a body's size and a response's time."""
 
     request_class = BoundedRequest
     asgi_http_class = BoundedConnection

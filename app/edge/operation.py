@@ -1,7 +1,7 @@
-"""What a route says of itself: who may call it, what it takes and what it answers.
+"""A view's `Operation`: who may call it, its parameters, its body and its answers.
 
-Every view carries an `Operation`. The guard reads the scope from it, so that a route without one is closed, and the
-OpenAPI document is made of nothing else, so that the two cannot disagree.
+The guard reads the scope from it, so a route without an operation is closed. The OpenAPI document is generated from it
+alone, so the two cannot disagree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ class Param:
 class Body:
     """A request body: a msgspec type or a JSON Schema, with named examples.
 
-    `other_media_types` are other forms in which it may come, with the schema of each.
+    `other_media_types` are further media types, with the schema of each.
     """
 
     schema: type | Schema
@@ -42,10 +42,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name.
+    """One answer. With `envelope`, `schema` is the schema of `data` and `envelope` is the component's name.
 
-    `other_media_types` are those that the same body may come as too; `*/*` is any. `stream` is the same answer as it is
-    to those who asked for a stream.
+    `other_media_types` are further media types of the same body; `*/*` is any. `stream` is the same answer to a request
+    for a stream.
     """
 
     description: str
@@ -60,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """How a door's errors look: the component `name`, its schema, and an example of a status and a message."""
+    """The form of a door's errors: the component `name`, its schema, and an example of a status and a message."""
 
     name: str
     schema: Schema
@@ -72,7 +72,7 @@ class ErrorShape:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """All that is said of one operation; `errors` maps a status to an example of its message.
+    """One operation; `errors` maps a status to an example of its message.
 
     `error_shape` None is the Open API's envelope.
     """
@@ -110,7 +110,7 @@ def operation(
     tag: str = "Open API",
     error_shape: ErrorShape | None = None,
 ) -> Callable[[View], View]:
-    """Declare a view's operation; stands below the blueprint's own decorator."""
+    """Declare a view's operation, below the blueprint's own decorator."""
 
     def declare(view: View) -> View:
         view.__dict__[_ATTRIBUTE] = Operation(
@@ -131,6 +131,6 @@ def operation(
 
 
 def operation_of(view: Callable[..., Any] | None) -> Operation | None:
-    """The operation that a view declares, if it does."""
-    declared = getattr(view, _ATTRIBUTE, None)
-    return declared if isinstance(declared, Operation) else None
+    """The view's operation, if it declares one."""
+    operation = getattr(view, _ATTRIBUTE, None)
+    return operation if isinstance(operation, Operation) else None
