@@ -227,9 +227,9 @@ def create_app(settings: Settings | None = None) -> Quart:
         builtin={WEBCHAT: WebchatAdapter(chat.service)},
     )
     streams = StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams))
-    metrics.watch("runs_active", lambda: len(chat.engine.runs))
-    metrics.watch("run_queue_length", lambda: chat.engine.queue.waiting)
-    metrics.watch("open_streams", lambda: len(streams))
+    metrics.runs_active.set_function(lambda: len(chat.engine.runs))
+    metrics.run_queue_length.set_function(lambda: chat.engine.queue.waiting)
+    metrics.open_streams.set_function(lambda: len(streams))
     app = open_app(
         settings,
         metrics,

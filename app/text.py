@@ -1,6 +1,6 @@
-"""The characters that names may hold: no control characters, which a terminal or a log would act upon.
+"""The characters of names and of other lines of text.
 
-Nor would PostgreSQL store the first of them, NUL, in any text.
+Control characters are refused: terminals and logs act upon them, and PostgreSQL stores no NUL.
 """
 
 import re
@@ -8,4 +8,4 @@ import re
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-"""A line that is not blank."""
+"""A line with a visible character."""

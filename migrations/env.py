@@ -21,7 +21,7 @@ BUSY_TIMEOUT_SECONDS = 60
 
 
 def has_a_model(name: str | None, kind: str, _parents: Any) -> bool:
-    """Whether a table is one to compare with the models: SQLAlchemy knows nothing of the full-text index's tables."""
+    """Leave the full-text index's tables, which SQLAlchemy does not know, out of comparisons with the models."""
     return not (kind == "table" and (name or "").startswith("knowledge_terms"))
 
 
@@ -39,7 +39,7 @@ def run(connection: Connection) -> None:
 
 
 def in_one_transaction(engine: Engine) -> None:
-    """Make an upgrade of SQLite all or nothing, and let a second one that starts meanwhile wait and find it done.
+    """Make an upgrade of SQLite all or nothing, and let a second one wait for the first.
 
     The driver would otherwise commit after each statement, so that a killed upgrade could not be begun again.
     """
@@ -72,10 +72,8 @@ async def run_async(url: str) -> None:
     await engine.dispose()
 
 
-attributes: dict[str, Any] = context.config.attributes
-if (given := attributes.get("connection")) is not None:
-    run(given)
-elif attributes["url"].startswith("sqlite"):
-    run_sqlite(attributes["url"])
+url: str = context.config.attributes["url"]
+if url.startswith("sqlite"):
+    run_sqlite(url)
 else:
-    asyncio.run(run_async(attributes["url"]))
+    asyncio.run(run_async(url))

@@ -1,1 +1,1 @@
-"""API keys: who is calling, what they may do, and as whom."""
+"""API keys: the callers, their scopes and the users they act as."""

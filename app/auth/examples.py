@@ -1,4 +1,4 @@
-"""What the published document says of keys: answers, errors and examples."""
+"""Answers, errors and examples of keys, for the published document."""
 
 from app.auth.schemas import (
     MAX_KEY_BODY_BYTES,

@@ -1,4 +1,4 @@
-"""What a key may be allowed to do."""
+"""The scopes of a key."""
 
 from enum import StrEnum
 
@@ -17,4 +17,4 @@ class Scope(StrEnum):
 
 SEED_SCOPES = frozenset({Scope.CHAT, Scope.CONFIG, Scope.FILE, Scope.IM})
 USER_SCOPES = SEED_SCOPES | {Scope.KNOWLEDGE}
-"""All that needs no administrator."""
+"""The scopes that need no administrator."""

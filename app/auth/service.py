@@ -39,7 +39,7 @@ ANONYMOUS = Principal(key_id="anonymous", name="anonymous", scopes=SEED_SCOPES)
 
 @dataclass(frozen=True, slots=True)
 class _CachedKey:
-    """A key as it was looked up by one of its texts, which ends at `text_expires_at`."""
+    """A key with the end of the text by which it was looked up, if a rotation has set one."""
 
     key: ApiKey
     principal: Principal
@@ -78,7 +78,7 @@ class KeyService:
 
     async def verify(self, text: str) -> Principal:
         """Find the caller by the text of its key. Raises Unauthorized `Invalid API key`."""
-        digest = self._secrets.digest(text)
+        digest = self._secrets.digest(text.encode())
         if operator := self._operators.get(digest):
             return operator
         cached = self._cached(digest)
@@ -129,7 +129,9 @@ class KeyService:
             created_at=now,
             expires_at=None if expires_in_days is None else now + timedelta(days=expires_in_days),
         )
-        await self._database.write(lambda connection: store.add_key(connection, key, self._secrets.digest(text)))
+        await self._database.write(
+            lambda connection: store.add_key(connection, key, self._secrets.digest(text.encode()))
+        )
         return key, text
 
     async def list_keys(self, *, principal: Principal | None = None) -> list[ApiKey]:
@@ -158,7 +160,7 @@ class KeyService:
             _check_may_grant(principal, key.scopes, key.username)
             expires_at = now + overlap if overlap else None
             rotated = structs.replace(key, prefix=text[:VISIBLE_CHARS], previous_expires_at=expires_at)
-            store.replace_text(connection, rotated, self._secrets.digest(text))
+            store.replace_text(connection, rotated, self._secrets.digest(text.encode()))
             return rotated
 
         key = await self._database.write(rotate)
@@ -260,7 +262,7 @@ def operator_keys(entries: Sequence[Mapping[str, Any]], secrets: SecretBox) -> l
             username=entry["username"],
             digest=digest,
         )
-        for entry, digest in ((entry, secrets.digest(entry["key"])) for entry in entries)
+        for entry, digest in ((entry, secrets.digest(entry["key"].encode())) for entry in entries)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the published document says of bots: answers, errors and examples."""
+"""Answers, errors and examples of bots, for the published document."""
 
 from app.bots.schemas import (
     BotItem,

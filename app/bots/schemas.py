@@ -8,10 +8,10 @@ from msgspec import Meta, structs
 from app.bots.models import Bot
 from app.bots.service import ID_PATTERN, MAX_NAME_CHARS
 from app.bots.umo import MAX_UMO_CHARS, UMO_PATTERN
-from app.chat.fields import NAME_PATTERN
 from app.chat.schemas import MessagePart
 from app.clock import iso
 from app.edge.schemas import DateTime
+from app.text import NAME_PATTERN
 
 
 class SendMessageRequest(msgspec.Struct):

@@ -28,7 +28,6 @@ from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.models import Bot
 from app.bots.running import RunningAdapters
 from app.bots.umo import Umo
-from app.chat.fields import NAME_PATTERN
 from app.chat.parts import ClientPart, Media, Reply, Text, attachment_ids, check_attachments
 from app.clock import utc_now
 from app.crypto import SecretBox
@@ -36,6 +35,7 @@ from app.database.engine import Database
 from app.errors import BadRequest, Forbidden, NotFound
 from app.files.models import Attachment
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
+from app.text import NAME_PATTERN
 
 ID_PATTERN = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"
 MAX_NAME_CHARS = 100

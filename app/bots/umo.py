@@ -1,10 +1,10 @@
 """The unified message origin: a platform, and a message's destination there, as one string."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from app.errors import BadRequest
+from app.text import CONTROL_CHARACTER
 
 MessageType = Literal["FriendMessage", "GroupMessage", "OtherMessage"]
 MESSAGE_TYPES: frozenset[str] = frozenset(get_args(MessageType))
@@ -15,8 +15,6 @@ UMO_PATTERN = (
     r":[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 )
 """The form of a umo, for the schema."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ def parse_umo(raw: object) -> Umo:
     if len(raw) > MAX_UMO_CHARS:
         raise invalid_umo(f"longer than {MAX_UMO_CHARS} characters")
     text = raw.strip()
-    if _CONTROL.search(text):
+    if CONTROL_CHARACTER.search(text):
         raise invalid_umo("holds control characters")
     pieces = text.split(":", 2)
     if len(pieces) < 3:

@@ -115,15 +115,18 @@ def accept(
         run = _add_turn(connection, run, session_id, command)
     opening = opening_events(run)
     store.add_run(connection, run, owner, opening)
+    profile = _applied(profile, command, role, requested)
+    searches = profile.knowledge.search if command.knowledge is None else command.knowledge.enabled
     return ReplyPlan(
         run=run,
         opening=opening,
-        profile=_applied(profile, command, role, requested),
+        profile=profile,
         targets=targets,
         role=role,
         retrieval=command.knowledge,
         turn=command.turn,
         question=_question(command),
+        needs_context=searches or role is not None or profile.role is not None,
         first_parts=command.parts if session is None and session_id is not None else None,
     )
 

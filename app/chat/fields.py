@@ -1,18 +1,11 @@
 """Request fields shared by several doors."""
 
-import re
-
 from app.chat.commands import OnBusy, RetrievalOptions
 from app.errors import BadRequest
+from app.text import CONTROL_CHARACTER
 
 MAX_NAME_CHARS = 255
 MAX_COLLECTIONS = 50
-NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
-"""Usernames and ids, for the schemas: a visible character, and no control characters."""
-OPTIONAL_NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""The same, blank ones included."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def parse_on_busy(value: object) -> OnBusy:
@@ -45,5 +38,5 @@ def check_name(field: str, value: str, max_chars: int = MAX_NAME_CHARS) -> None:
     """Raises BadRequest for a name or id that is too long or holds control characters."""
     if len(value) > max_chars:
         raise BadRequest(f"{field} has more than {max_chars} characters", code=f"invalid_{field}")
-    if _CONTROL.search(value):
+    if CONTROL_CHARACTER.search(value):
         raise BadRequest(f"{field} contains control characters", code=f"invalid_{field}")

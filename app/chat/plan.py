@@ -27,7 +27,7 @@ class ReplyPlan:
 
     `targets` are asked in their order until one begins to answer. `question` is what the knowledge base is searched
     for, `passages` what it found. `turn` is the caller's own messages, in OpenAI's form; `first_parts` is the message
-    that began its session.
+    that began its session. `needs_context` says that a role or the knowledge base may have something to add.
     """
 
     run: Run
@@ -38,5 +38,6 @@ class ReplyPlan:
     retrieval: RetrievalOptions | None
     turn: ModelTurn | None
     question: str
+    needs_context: bool
     first_parts: tuple[Part, ...] | None = None
     passages: Sequence[FoundPassage] = ()

@@ -29,7 +29,7 @@ class Commands(click.Group):
 
 @contextmanager
 def refusing(problem: str) -> Iterator[None]:
-    """Turn what the application says of unusable settings and files into a Refusal."""
+    """Turn the application's errors for unusable settings and files into a Refusal."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The data folder of a command: prepared, locked, and its database upgraded."""
+"""The data folder that a command works on."""
 
 import sqlite3
 from collections.abc import Callable

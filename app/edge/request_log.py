@@ -15,6 +15,7 @@ from app.telemetry.metrics import Metrics
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 UNMATCHED: Final = "unmatched"
 QUIET_ROUTES: Final = frozenset({"/health", "/ready", "/metrics"})  # asked every few seconds: logged at debug
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -40,7 +41,9 @@ def install_request_log(app: Quart, metrics: Metrics) -> None:
         rule, method = request.url_rule, request.method
         route = rule.rule if rule is not None else UNMATCHED
         response.headers[REQUEST_ID_HEADER] = g.request_id
-        metrics.request_done(method, route, response.status_code, seconds)
+        # Labels are the rule and a known method: clients can make up paths and methods without end.
+        metrics.requests.labels(method if method in METHODS else "other", route, str(response.status_code)).inc()
+        metrics.request_seconds.labels(route).observe(seconds)
         log.log(
             logging.DEBUG if route in QUIET_ROUTES else logging.INFO,
             "request",

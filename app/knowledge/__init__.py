@@ -1,1 +1,1 @@
-"""Collections of documents, their passages, and finding the passages that bear on a question."""
+"""Collections of documents, and the search for passages in them."""

@@ -31,7 +31,7 @@ _COUNTS = (
 
 
 class CollectionService:
-    """Collections as a key sees them.
+    """Collections, within the permissions of a key.
 
     A key bound to a username sees that user's and the shared collections, and changes that user's. An unbound key sees
     and changes all. What a key may not see does not exist for it.
@@ -124,7 +124,7 @@ class CollectionService:
 
 
 def visible_to(username: str | None) -> ColumnElement[bool]:
-    """The condition of the collections that a key bound to `username` sees; an unbound key (None) sees all."""
+    """The condition of the collections visible to a key bound to `username`; to an unbound key (None), all are."""
     return ~CollectionRow.deleting if username is None else shared_or_owned_by(username)
 
 
@@ -137,7 +137,7 @@ def shared_or_owned_by(username: str | None) -> ColumnElement[bool]:
 def list_collections(
     connection: Connection, condition: ColumnElement[bool], names: Sequence[str] | None = None
 ) -> list[Collection]:
-    """The collections that fulfil the condition, by name; with `names` only those with one of these names or ids."""
+    """Collections under a condition, by name; with `names`, only those with one of these names or ids."""
     if names is not None:
         condition = condition & or_(CollectionRow.id.in_(names), CollectionRow.name.in_(names))
     query = select(CollectionRow).where(condition).order_by(CollectionRow.name, CollectionRow.id)
@@ -147,7 +147,7 @@ def list_collections(
 def get_collection(
     connection: Connection, principal: Principal, collection_id: str, *, lock: bool = False
 ) -> Collection:
-    """The collection; with `lock` nobody else changes it before the transaction ends. Raises NotFound."""
+    """The collection; with `lock`, safe from other changes until the end of the transaction. Raises NotFound."""
     query = select(CollectionRow).where(CollectionRow.id == collection_id, visible_to(principal.username))
     # On SQLite the transaction itself is the lock.
     row = connection.execute(query.with_for_update() if lock else query).first()
@@ -159,7 +159,7 @@ def get_collection(
 def get_changeable(
     connection: Connection, principal: Principal, collection_id: str, *, lock: bool = False
 ) -> Collection:
-    """As `get_collection`, and Forbidden for a shared collection when the key is bound to a user."""
+    """As `get_collection`, but Forbidden for a shared collection and a key bound to a user."""
     collection = get_collection(connection, principal, collection_id, lock=lock)
     if principal.username is not None and collection.owner != principal.username:
         raise Forbidden("A key bound to a username cannot change a shared collection", code="collection_shared")

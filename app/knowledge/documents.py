@@ -25,7 +25,7 @@ from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentS
 
 
 class DocumentService:
-    """Documents as a key sees them: whoever sees a collection sees its documents, whoever may change it adds to it.
+    """Documents, with the visibility and the permissions of their collections.
 
     `reader` is the indexer's, whose limits count when a document is added; `on_change` is called when there is work
     for the indexer or the remover.
@@ -45,9 +45,9 @@ class DocumentService:
         self.max_file_bytes = min(files.max_upload_bytes, reader.limits.max_file_bytes)
 
     async def add_text(self, principal: Principal, collection_id: str, title: str, text: str) -> tuple[Document, bool]:
-        """Add a text, which is stored as an attachment: the document, and whether it is new.
+        """Add a text, stored as an attachment.
 
-        Raises NotFound, Forbidden, Unavailable.
+        Returns the document, and whether it is new. Raises NotFound, Forbidden, Unavailable.
         """
         chunks = _single_chunk(text.encode())
         return await self._add_file(principal, collection_id, title, f"{title}.txt", chunks, is_text=True)
@@ -55,10 +55,10 @@ class DocumentService:
     async def add_upload(
         self, principal: Principal, collection_id: str, filename: str, chunks: AsyncIterator[bytes]
     ) -> tuple[Document, bool]:
-        """Add the file that `chunks` yields, which is stored as an attachment: the document, and whether it is new.
+        """Add the file from `chunks`, stored as an attachment.
 
-        Raises NotFound, Forbidden, Unavailable, DocumentRefused for a file that is no document or too large, and
-        whatever `chunks` raises; nothing is stored then.
+        Returns the document, and whether it is new. Raises NotFound, Forbidden, Unavailable, DocumentRefused for a file
+        that is no document or too large, and whatever `chunks` raises; nothing is stored then.
         """
         title = clean_filename(filename)
         return await self._add_file(principal, collection_id, title, filename, chunks, is_text=False)
@@ -66,9 +66,10 @@ class DocumentService:
     async def add_attachment(
         self, principal: Principal, collection_id: str, attachment_id: str, title: str | None = None
     ) -> tuple[Document, bool]:
-        """Add an attachment, which outlives the document: the document, and whether it is new.
+        """Add an attachment, which outlives the document.
 
-        Raises NotFound for a collection or an attachment that the principal does not see, Forbidden, DocumentRefused.
+        Returns the document, and whether it is new. Raises NotFound for a collection or an attachment that the
+        principal does not see, Forbidden, DocumentRefused.
         """
         await self._check_collection(principal, collection_id)
         attachment = await self._files.get(attachment_id, principal)
@@ -199,13 +200,13 @@ class DocumentService:
 
 
 async def delete_attachment(files: FileService, attachment_id: str) -> None:
-    """Delete the attachment of a document, unless someone has already done so. Raises Unavailable."""
+    """Delete a document's attachment, if it still exists. Raises Unavailable."""
     with suppress(NotFound):
         await files.delete(attachment_id, None)
 
 
 class _AlreadyAdded(Exception):
-    """The collection has a document of this content."""
+    """An existing document of the same content."""
 
     def __init__(self, document: Document) -> None:
         super().__init__()
@@ -214,7 +215,7 @@ class _AlreadyAdded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Placement:
-    """A document as it was queued. `obsolete_attachment_id` is the attachment of an earlier, failed try."""
+    """A queued document; `obsolete_attachment_id` is the attachment of an earlier, failed try."""
 
     document: Document
     is_new: bool
@@ -246,7 +247,7 @@ def _new_document(
 
 
 def _place(connection: Connection, principal: Principal, document: Document) -> _Placement:
-    """Insert the document, or queue the one of the same content that failed, with the new title and attachment.
+    """Insert the document, or queue its failed predecessor again, with the new title and attachment.
 
     Raises _AlreadyAdded, NotFound, Forbidden.
     """
@@ -280,7 +281,7 @@ def _visible_in(collection_id: str) -> ColumnElement[bool]:
 
 
 def _hide(condition: ColumnElement[bool]) -> Update:
-    """The statement that hides documents for good; the same contents may be added again."""
+    """Hide documents for good; the same contents may be added again."""
     values = {
         "status": DocumentStatus.DELETING,
         "sha256": literal("deleted:") + DocumentRow.id,

@@ -1,4 +1,4 @@
-"""The numbers of passages in collections and with terms; those of large collections are cached for a minute."""
+"""The numbers of passages in collections and with terms, cached for a minute if large."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _PASSAGE_COUNTS = (
 
 
 class Frequencies:
-    """The numbers that the weights of a query's terms are made of."""
+    """The numbers behind the weights of a query's terms."""
 
     def __init__(self) -> None:
         self._passages: dict[str, int] = {}
@@ -32,7 +32,7 @@ class Frequencies:
         self._common_terms: dict[str, tuple[int, float]] = {}
 
     def of_passages(self, connection: Connection, collection_ids: Sequence[str]) -> Mapping[str, int]:
-        """The number of ready passages of each collection that has some, the given ones up to date."""
+        """The number of ready passages by collection, up to date for the given ones."""
         now = time.monotonic()
         if now > self._passages_expire or not all(self._passages.get(id) for id in collection_ids):
             self._passages = {id: int(count or 0) for id, count in connection.execute(_PASSAGE_COUNTS)}

@@ -1,4 +1,4 @@
-"""Passages with their terms and vectors, and how they are written to the database."""
+"""Passages with their terms and vectors, on their way into the database."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from app.knowledge.tokens import terms_of
 
 
 class IndexedPassage(PassageItem, frozen=True):
-    """A passage with its terms, joined by spaces; `heading_terms` has the document's title's too."""
+    """A passage with its terms, joined by spaces; `heading_terms` includes the document's title."""
 
     heading_terms: str
     body_terms: str
@@ -37,9 +37,9 @@ def insert_passages(
     passages: Sequence[IndexedPassage],
     vectors: Sequence[bytes] = (),
 ) -> None:
-    """Write passages, their terms and their vectors, of which there are as many as passages, or none.
+    """Write passages, their terms and their vectors, if there are any.
 
-    A hundred at a time, or the database's one writer is kept from others. Raises ValueError if there are not as many
+    Some dozens at a time, or the database's one writer is kept from others. Raises ValueError if there are not as many
     vectors as passages.
     """
     if not passages:

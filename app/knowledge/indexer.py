@@ -1,4 +1,4 @@
-"""The indexer: takes documents from the queue, one after another, and writes their passages in the background.
+"""The indexer: a background task from queued documents to passages, one document after another.
 
 A process of its own extracts the text, another one splits long texts. Passages are written in batches, so that neither
 the event loop nor the chats' transactions wait long. A document becomes searchable as a whole, at the end.
@@ -6,7 +6,6 @@ the event loop nor the chats' transactions wait long. A document becomes searcha
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Literal, Protocol
 
 import stamina
 import structlog
@@ -21,29 +20,23 @@ from app.knowledge.index import IndexedPassage
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.store import IndexStore, Lease, LeaseLost
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
+from app.telemetry.metrics import Metrics
 
 LOOK_SECONDS = 15.0
 """How often to look for what other servers queued or abandoned."""
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
 """How long a document waits for a storage or a model server that is away, before it fails."""
-EMBEDDING_BATCH = 64
 
 log = structlog.get_logger(__name__)
 
 
-class Observer(Protocol):
-    """The metrics of the indexer."""
-
-    def document_indexed(self, state: Literal["ready", "failed"], passages: int) -> None: ...
-
-
 class IndexingFailed(AppError):
-    """The document cannot be indexed, for a reason that its owner may read."""
+    """A failure of indexing, with a message for the document's owner."""
 
 
 class Indexer:
-    """Works on one document at a time, in the background. After a cancellation its document starts over."""
+    """A background worker for one document at a time. After a cancellation the document starts over."""
 
     def __init__(
         self,
@@ -52,23 +45,23 @@ class Indexer:
         reader: DocumentReader,
         maker: PassageMaker,
         embedder: Embedder,
-        observer: Observer,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._files = files
         self._reader = reader
         self._maker = maker
         self._embedder = embedder
-        self._observer = observer
+        self._metrics = metrics
         self.background = Background(self._index_all, "indexing_postponed", LOOK_SECONDS, RETRY_SECONDS)
 
     async def close(self) -> None:
-        """End the worker processes; cancel the background work before."""
+        """End the worker processes, once the background work is cancelled."""
         await self._reader.close()
         await self._maker.close()
 
     async def _index_all(self) -> None:
-        """Index the queue. Raises DatabaseUnavailable, which costs the document that is under way nothing but time."""
+        """Index the queue. Raises DatabaseUnavailable, after which the current document starts over."""
         while (lease := await self._store.take_next()) is not None:
             try:
                 await self._index(lease)
@@ -85,14 +78,15 @@ class Indexer:
         except AppError as error:
             await self._store.fail(lease, error.code, error.message)
             log.info("document_failed", document_id=document_id, code=error.code)
-            self._observer.document_indexed("failed", 0)
+            self._metrics.documents.labels("failed").inc()
         except Exception as error:
             log.error("indexing_crashed", document_id=document_id, exc_info=error)
             await self._store.fail(lease, "internal_error", "The document could not be indexed: internal error")
-            self._observer.document_indexed("failed", 0)
+            self._metrics.documents.labels("failed").inc()
         else:
             log.info("document_indexed", document_id=document_id, passages=count)
-            self._observer.document_indexed("ready", count)
+            self._metrics.documents.labels("ready").inc()
+            self._metrics.passages.inc(count)
 
     async def _make_ready(self, lease: Lease) -> int:
         """The number of the document's passages."""
@@ -123,19 +117,15 @@ class Indexer:
         provider, model = lease.embedding_provider, lease.embedding_model
         if provider is None or model is None:
             return []
-        vectors: list[bytes] = []
         try:
-            for start in range(0, len(passages), EMBEDDING_BATCH):
-                batch = passages[start : start + EMBEDDING_BATCH]
-                vectors += await _retrying(self._embedder.of_passages, provider, model, batch)
+            return await _retrying(self._embedder.of_passages, provider, model, passages)
         except EmbeddingsFailed as error:
             log.warning("embeddings_failed", document_id=lease.document.id, detail=error.detail)
             raise IndexingFailed(error.message, code="embeddings_failed") from None
-        return vectors
 
 
 def _is_temporary(error: Exception) -> bool:
-    """Whether a retry may succeed. For the database, `background` waits, and without end."""
+    """Whether a retry may succeed. For the database, `background` retries, and without end."""
     if isinstance(error, EmbeddingsFailed):
         return error.is_temporary
     return isinstance(error, Unavailable) and not isinstance(error, DatabaseUnavailable)

@@ -32,7 +32,7 @@ HEADING_SEPARATOR = " > "
 
 
 class DocumentStatus(StrEnum):
-    """The state of a document, whose passages are searched only while it is `READY`.
+    """The state of a document; only passages of `READY` ones are searched.
 
     `DELETING` is internal: to callers the document no longer exists, while its data is being removed.
     """
@@ -141,7 +141,7 @@ class Collection(msgspec.Struct, frozen=True):
 
 
 class CollectionStats(Collection, frozen=True):
-    """A collection with the numbers of its documents and of the passages of those that are ready."""
+    """A collection with the numbers of its documents and of their ready passages."""
 
     document_count: int
     passage_count: int

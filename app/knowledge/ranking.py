@@ -1,4 +1,4 @@
-"""The ranking of passages: by BM25, by the share of the query that they cover, and fused with its neighbours."""
+"""The ranking of passages by BM25, their relevance, and the fusion with a ranking by vectors."""
 
 import math
 from collections import defaultdict
@@ -66,7 +66,7 @@ def rank(terms: Sequence[QueryTerm], passages: Iterable[PassageTerms]) -> list[M
 
 
 def fuse(matches: Sequence[Match], neighbours: Sequence[Neighbour], depth: int) -> list[Match]:
-    """One ranking of the first `depth` of both by reciprocal rank fusion. The first of both has score 1."""
+    """Fuse the first `depth` of both rankings by reciprocal ranks. The first of both has score 1."""
     by_id = {match.passage_id: match for match in matches}
     scores: defaultdict[int, float] = defaultdict(float)
     for ids in (

@@ -1,4 +1,4 @@
-"""The removal of documents and collections that were deleted: bytes first, then passages, then the rows."""
+"""The removal of deleted documents and collections: bytes first, then passages, then the rows."""
 
 import structlog
 from sqlalchemy import Connection, delete, exists, select
@@ -9,7 +9,7 @@ from app.database.tables import value_of
 from app.files.service import FileService
 from app.knowledge.documents import delete_attachment
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus
-from app.knowledge.store import DELETE_BATCH, delete_some_passages, write_batch
+from app.knowledge.store import DELETE_BATCH, delete_some_passages
 
 LOOK_SECONDS = 60.0
 RETRY_SECONDS = 5.0
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Remover:
-    """Removes in the background, as a large document takes seconds. A crash leaves the rest to the next start."""
+    """A background worker for removals: a large document takes seconds. A crash leaves the rest to the next start."""
 
     def __init__(self, database: Database, files: FileService) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class Remover:
 
         is_gone = False
         while not is_gone:
-            is_gone = await write_batch(self._database, write)
+            is_gone = await self._database.write(write)
         log.info("document_removed", document_id=document_id)
 
 

@@ -1,4 +1,4 @@
-"""Collections, documents and passages as they look on the wire."""
+"""The wire's shapes of collections, documents and passages."""
 
 from typing import Annotated, Final, Self
 
@@ -18,6 +18,7 @@ from app.knowledge.models import (
     FoundPassage,
     PassageItem,
 )
+from app.text import LINE_PATTERN
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_QUERY_CHARS: Final = 4_000
@@ -27,7 +28,7 @@ STATUSES: Final = [status.value for status in DocumentStatus if status is not Do
 _NOT_BLANK: Final = r"\S"
 
 Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern=TEXT_PATTERN)]
-Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS, pattern=LINE_PATTERN)]
 Title = Annotated[str, Meta(max_length=MAX_TITLE_CHARS, pattern=TEXT_PATTERN)]
 Query = Annotated[str, Meta(max_length=MAX_QUERY_CHARS, pattern=_NOT_BLANK)]
 # 5.0 is an integer to JSON Schema, and to many languages' JSON.

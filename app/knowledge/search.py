@@ -50,7 +50,7 @@ _PASSAGES = (
 
 
 class Searcher:
-    """Searches the passages of ready documents: by words, and by vectors in collections that have some."""
+    """Search in the passages of ready documents: by words, and in some collections by vectors."""
 
     def __init__(self, database: Database, embedder: Embedder | None = None) -> None:
         self._database = database
@@ -63,7 +63,7 @@ class Searcher:
     async def search(
         self, query: str, collection_ids: Sequence[str], limit: int = 5, *, relevant_only: bool = False
     ) -> list[FoundPassage]:
-        """The passages that match best, best first; with `relevant_only` only those that are relevant to the query.
+        """The best matches, best first; with `relevant_only`, only those relevant to the query.
 
         Of a query of more than MAX_QUERY_CHARS characters only its beginning and its end count. Raises
         DatabaseUnavailable.
@@ -91,7 +91,7 @@ class Searcher:
         return await self._database.read(read)
 
     async def _query_vectors(self, query: str, collection_ids: Sequence[str]) -> list[tuple[str, bytes]]:
-        """The query's vector for each collection that has an embedding model, if the model answers in time."""
+        """The query's vector for each collection with an embedding model, if it comes in time."""
         if self._embedder is None:
             return []
         if any(id not in self._models for id in collection_ids):
@@ -114,7 +114,7 @@ class Searcher:
         limit: int,
         neighbours: Sequence[Neighbour],
     ) -> list[Match]:
-        """The passages with terms of the query, best first, and the neighbours, which may have none."""
+        """The passages with terms of the query, best first, and all neighbours, with or without terms."""
         fulltext = fulltext_for(connection)
         passages = self._frequencies.of_passages(connection, collection_ids)
         total = max(sum(passages.values()), 1)
@@ -143,7 +143,7 @@ class _Plan(NamedTuple):
 
 
 def _plan(terms: Sequence[QueryTerm], frequencies: Mapping[str, int], most_rows: float) -> _Plan:
-    """Choose the terms, each of which costs a row for each passage with it, `most_rows` at most."""
+    """Choose the terms to look for; each costs a row for each of its passages, up to `most_rows`."""
     present = sorted((term for term in terms if frequencies[term.text]), key=lambda term: frequencies[term.text])
     keywords = [term for term in present if not is_stopword(term.text)] or present
     affordable = []
@@ -158,7 +158,7 @@ def _plan(terms: Sequence[QueryTerm], frequencies: Mapping[str, int], most_rows:
 
 
 def _candidates(fulltext: FullText, plan: _Plan, scope: Scope, count: int) -> list[PassageTerms]:
-    """The passages to be ranked, several times as many as will be returned."""
+    """The passages to rank, several times the number to return."""
     for length in range(min(3, len(plan.common_terms)), 0, -1):
         if passages := fulltext.any_with_all(plan.common_terms[:length], scope, 3 * count):
             return passages

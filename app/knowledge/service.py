@@ -1,4 +1,4 @@
-"""The knowledge base as chats and the search routes use it."""
+"""The knowledge base for chats and the search routes."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from app.knowledge.search import Searcher
 
 
 class KnowledgeService:
-    """Finds collections by name, and passages in them."""
+    """Collections by name, and passages in them."""
 
     def __init__(self, database: Database, searcher: Searcher) -> None:
         self._database = database
         self._searcher = searcher
 
     async def collections_for(self, names: Sequence[str], username: str | None) -> list[Collection]:
-        """The shared collections and those of the user that have these ids or names, each once.
+        """The user's and the shared collections with these ids or names, each once.
 
         The user's own wins over a shared one of the same name. Raises BadRequest for a name without a collection.
         """
@@ -35,13 +35,13 @@ class KnowledgeService:
         return await self._candidates(None, username)
 
     async def retrieve(self, query: str, collection_ids: Sequence[str], limit: int) -> list[FoundPassage]:
-        """The passages that are relevant to the query, best first."""
+        """The passages relevant to the query, best first."""
         return await self._searcher.search(query, collection_ids, limit, relevant_only=True)
 
     async def search(
         self, principal: Principal, query: str, names: Sequence[str] | None, limit: int
     ) -> list[FoundPassage]:
-        """The best passages in the named collections, best first; for None, in all that the principal sees.
+        """The best passages in the named collections, best first; for None, in all visible ones.
 
         Raises BadRequest for a collection that the principal does not see.
         """
@@ -76,7 +76,7 @@ def _resolve(names: Sequence[str], candidates: Sequence[Collection], username: s
 
 
 def _matches(name: str, candidates: Sequence[Collection], username: str | None) -> list[Collection]:
-    """The candidates that an id or a name may mean."""
+    """The candidates for an id or a name."""
     matches = [collection for collection in candidates if collection.id == name]
     for owner in (username, SHARED):
         matches = matches or [

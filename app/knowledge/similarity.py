@@ -1,4 +1,4 @@
-"""The passages whose vectors are nearest to a query's: brute force, in memory.
+"""The nearest neighbours of a query's vector: by brute force, in memory.
 
 100,000 vectors of 384 numbers are 154 MB.
 """
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A passage near a query. One that `stands_out` is nearer than chance puts the nearest of so many."""
+    """A passage near a query; `stands_out` if it is nearer than the nearest of so many would be by chance."""
 
     passage_id: int
     similarity: float
@@ -50,7 +50,7 @@ class Neighbour:
 
 
 class _Version(NamedTuple):
-    """Numbers that change when passages are added or deleted, and are quick to read."""
+    """A cheap fingerprint of a collection's passages."""
 
     documents: int
     passages: int
@@ -65,7 +65,7 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Vectors:
-    """A collection's vectors, `width` bytes each. `count` includes those that were left out for another width."""
+    """A collection's vectors, `width` bytes each; `count` includes those skipped for another width."""
 
     version: _Version
     count: int
@@ -87,7 +87,7 @@ class VectorIndex:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def nearest(self, collection_id: str, query: bytes, limit: int) -> list[Neighbour]:
-        """The passages whose vectors are nearest to the query's, nearest first.
+        """The passages with the nearest vectors, nearest first.
 
         Some of them may be of documents that are not ready. There are none if the collection's vectors have another
         length than the query's, because the model has changed.
@@ -114,7 +114,7 @@ class VectorIndex:
 
 
 def _refreshed(connection: Connection, collection_id: str, cached: _Vectors | None, max_bytes: int) -> _Vectors | None:
-    """The collection's vectors, from the cache if they are unchanged; None if there are none, or too many."""
+    """The collection's vectors, from the cache if unchanged; None if there are none, or too many."""
     parameters = {"collection_id": collection_id}
     documents, passages = connection.execute(_READY_DOCUMENTS, parameters).one()
     version = _Version(documents, passages, connection.scalar(_LAST_VECTOR, parameters) or 0)

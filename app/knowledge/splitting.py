@@ -1,4 +1,4 @@
-"""Splitting of texts into passages along their structure: by headings, blocks, sentences, and at last by characters."""
+"""The splitting of texts into passages: at headings, blocks, sentences, and at last between characters."""
 
 import re
 import unicodedata
@@ -68,7 +68,7 @@ def _storable(text: str) -> str:
 
 
 class _Reader:
-    """Reads a text line by line and gathers its sections."""
+    """A reader of sections, line by line."""
 
     def __init__(self) -> None:
         self._path: list[tuple[int, str]] = []
@@ -80,7 +80,7 @@ class _Reader:
         self._empty_heading: tuple[int, str] | None = None
 
     def sections(self, text: str) -> Iterator[_Section]:
-        """The sections with a text; a heading with nothing below it is a text of its own."""
+        """The sections with text; a heading with nothing below it is text."""
         for line in text.split("\n"):
             if self._fence:
                 self._lines.append(line)
@@ -152,7 +152,7 @@ class _Reader:
 
 
 class _Packer:
-    """Fills passages with blocks, and splits only blocks that are larger than a passage."""
+    """A filler of passages with blocks; it splits only blocks larger than a passage."""
 
     def __init__(self, size: int, overlap: int) -> None:
         self._size = size

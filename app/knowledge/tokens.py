@@ -95,7 +95,7 @@ def question_terms(text: str) -> list[str]:
 
 
 def is_prefix(term: str) -> bool:
-    """Whether a question's term stands for all terms that begin with it: one character of an unsegmented script."""
+    """Whether a question's term is a prefix to look for: one character of an unsegmented script."""
     return len(term) == 1 and _UNSEGMENTED_CHARACTER.match(term) is not None
 
 

@@ -1,4 +1,4 @@
-"""Embeddings: requested from model servers, and checked, as a model server may answer anything."""
+"""Embeddings from model servers, checked: a model server may answer anything."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 
 class EmbeddingsFailed(Exception):
-    """The model server did not answer with embeddings.
+    """A model server's failure to answer with embeddings.
 
     `message` may be shown to anyone, `detail` is for the log. If it `is_temporary`, a retry may succeed.
     """
@@ -72,7 +72,7 @@ class Embedder:
         return vectors
 
     async def of_question(self, provider_id: str, model: str, question: str) -> bytes | None:
-        """The question's vector, as stored; None, and a line in the log, if it does not come in time."""
+        """The question's vector, as stored; None, with a warning in the log, if it does not come in time."""
         key = (provider_id, model)
         if self._resting_until.get(key, 0.0) > time.monotonic():
             return None

@@ -1,4 +1,4 @@
-"""What the published document says of the operator's routes: answers and examples."""
+"""Answers and examples of the operator's routes, for the published document."""
 
 from app.edge.operation import Answer, Param
 from app.ops.publishing import OWN_ASSETS, SWAGGER_UI

@@ -1,4 +1,4 @@
-"""Whether the server is alive and ready, and its metrics."""
+"""Liveness, readiness and metrics."""
 
 from dataclasses import dataclass
 

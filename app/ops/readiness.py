@@ -19,7 +19,7 @@ Check = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class ReadyChecks:
-    """The parts that must work for this server to be of use: each check raises when its part does not."""
+    """The checks of all parts that must work: each raises when its part does not."""
 
     checks: Mapping[str, Check]
     timeout_seconds: float = CHECK_TIMEOUT_SECONDS

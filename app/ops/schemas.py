@@ -1,4 +1,4 @@
-"""What the operator's routes answer."""
+"""Answers of the operator's routes."""
 
 from typing import Literal
 

@@ -4,13 +4,13 @@ This runs once per token, so it works on bytes and makes one typed JSON decode p
 when many come in one read.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from app.providers.completions import decode_chunk, size_of, to_delta
 from app.providers.errors import BROKEN_OFF, DETAIL_CHARS, parse_error_object
-from app.providers.models import REQUEST_REFUSED, Delta, ErrorObject, UpstreamError
+from app.providers.models import REQUEST_REFUSED, Delta, ErrorObject, ToolCallDelta, UpstreamError, Usage
 
 MAX_EVENT_BYTES = 1024**2
 RAW_RATIO = 8
@@ -24,6 +24,58 @@ _EMPTY_MESSAGES: dict[str | None, str] = {
     "content_filter": "The model server withheld its reply (content filter)",
     "length": "The model reached its token limit before it said anything",
 }
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A chunk's `delta` or a completion's `message`. Servers disagree on the name of the field for reasoning."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Message | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """A chunk or a whole completion; an `error` can come in place of either."""
+
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_NO_CHOICE = _Choice()
+
+_decode_chunk = msgspec.json.Decoder(Chunk).decode
+"""Raises MsgspecError, UnicodeDecodeError and RecursionError."""
 
 
 class ReplyDecoder:
@@ -128,20 +180,20 @@ class ReplyDecoder:
 
     def _take_event(self, data: bytes, deltas: list[Delta]) -> None:
         try:
-            chunk = decode_chunk(data)
+            chunk = _decode_chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._take_other(data, error)
             return
         if chunk.error:
             self._fail_on_error(chunk.error, data)
             return
-        delta = to_delta(chunk, data if self._keep_raw else None)
+        delta = _to_delta(chunk, data if self._keep_raw else None)
         if delta is None:
             return
         if delta.raw is not None:
             self._raw_bytes += len(data)
             self._finished = self._finished or delta.finish_reason is not None
-        self._reply_bytes += size_of(delta)
+        self._reply_bytes += _size_of(delta)
         # Raw events are limited too: they hold further choices, and much besides the text.
         if self._reply_bytes > self._max_reply_bytes or self._raw_bytes > self._max_raw_bytes:
             self._fail(
@@ -180,3 +232,49 @@ class ReplyDecoder:
     def _fail(self, message: str, detail: str, status: int | None = None, refusal: ErrorObject | None = None) -> None:
         self.failure = UpstreamError(message, status=status, detail=detail, refusal=refusal)
         self.done = True
+
+
+def _to_delta(chunk: Chunk, raw: bytes | None) -> Delta | None:
+    """The chunk's part of the first choice; None when that is nothing and there is no `raw` to keep."""
+    usage = None if chunk.usage is None else _to_usage(chunk.usage)
+    choices = chunk.choices
+    choice = choices[0] if choices and choices[0].index == 0 else _first(choices or ())
+    finish_reason = choice.finish_reason or None
+    message = choice.delta or choice.message
+    text = reasoning = ""
+    calls: tuple[ToolCallDelta, ...] = ()
+    if message is not None:
+        text = message.content or message.refusal or ""
+        reasoning = message.reasoning_content or message.reasoning or ""
+        if message.tool_calls:
+            calls = tuple(_to_tool_call(index, call) for index, call in enumerate(message.tool_calls))
+    if text or raw is not None or reasoning or calls or finish_reason or usage:
+        return Delta(text, reasoning, calls, finish_reason, usage, raw)
+    return None
+
+
+def _size_of(delta: Delta) -> int:
+    """The bytes of the delta's text in UTF-8; a tool call has a size even without arguments."""
+    text = delta.text
+    size = len(text) if text.isascii() else len(text.encode())
+    if delta.reasoning:
+        size += len(delta.reasoning.encode())
+    if delta.tool_calls:
+        size += sum(1 + len(call.arguments.encode()) for call in delta.tool_calls)
+    return size
+
+
+def _first(choices: Iterable[_Choice]) -> _Choice:
+    """The choice with index 0, wherever it stands; an empty one when there is none."""
+    return next((choice for choice in choices if choice.index == 0), _NO_CHOICE)
+
+
+def _to_tool_call(position: int, call: _ToolCall) -> ToolCallDelta:
+    function = call.function or _Function()
+    index = position if call.index is None else call.index
+    return ToolCallDelta(index, call.id or None, function.name or None, function.arguments or "")
+
+
+def _to_usage(usage: _Usage) -> Usage:
+    details = usage.prompt_tokens_details
+    return Usage(usage.prompt_tokens or 0, (details.cached_tokens or 0) if details else 0, usage.completion_tokens or 0)

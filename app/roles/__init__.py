@@ -1,1 +1,1 @@
-"""Roles: how a bot is to speak, under a name that requests and profiles can give."""
+"""Roles: system prompts with names, for requests and profiles to choose."""

@@ -1,4 +1,4 @@
-"""What clients ask for when they make and change roles."""
+"""Requests to make and to change a role."""
 
 from typing import Annotated, Any
 
@@ -60,7 +60,7 @@ class UpdateRoleRequest(msgspec.Struct, kw_only=True):
 
 
 def values_of(request: CreateRoleRequest | UpdateRoleRequest) -> dict[str, Any]:
-    """The values that a request sets, by their fields; `config_id` is the one that it may set to None."""
+    """Collect the fields that a request sets; `config_id` is the only one that it may set to None."""
     return {
         field: value
         for field, value in structs.asdict(request).items()

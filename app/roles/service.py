@@ -19,8 +19,11 @@ MAX_ROLES_PER_OWNER = 200
 
 
 class RoleService:
-    """The roles in the database. A key bound to a user sees that user's and the shared ones, and changes the former;
-    one that is bound to nobody sees and changes all."""
+    """The roles in the database.
+
+    A key bound to a user sees that user's roles and the shared ones, and changes the former; one that is bound to
+    nobody sees and changes all.
+    """
 
     def __init__(self, database: Database, profiles: ProfileService) -> None:
         self._database = database
@@ -80,7 +83,7 @@ class RoleService:
         )
 
     def _checked_values(self, request: CreateRoleRequest | UpdateRoleRequest) -> dict[str, Any]:
-        """The values that a request sets, as they are stored. Raises BadRequest."""
+        """Collect the fields that a request sets, in the form in which they are stored. Raises BadRequest."""
         values = values_of(request)
         if "name" in values:
             values["name"] = values["name"].strip()

@@ -1,4 +1,4 @@
-"""What the reader said of a document, and collections that are being removed.
+"""The reader's notes on a document, and the removal of collections.
 
 Revision ID: 0008
 Revises: 0005

@@ -1,4 +1,4 @@
-"""What of the knowledge base a reply was made with.
+"""The passages that a reply was made with.
 
 Revision ID: 0009
 Revises: 0008

@@ -41,23 +41,23 @@ class Library(Client):
     async def until(self, document: Any, *states: str) -> Any:
         """The document, once it is in one of the states; ready or failed if none is given."""
         async with asyncio.timeout(30):
-            while (found := await self.document(document))["status"] not in (states or ("ready", "failed")):
+            while (document := await self.document(document))["status"] not in (states or ("ready", "failed")):
                 await asyncio.sleep(0.02)
-        return found
+        return document
 
     async def passages(self, document: Any) -> list[Any]:
         path = f"/collections/{document['collection_id']}/documents/{document['document_id']}/passages"
-        found: list[Any] = []
+        passages: list[Any] = []
         while True:
-            page = await self.data("GET", path, params={"page": len(found) // 100 + 1, "page_size": 100})
-            found += page["passages"]
+            page = await self.data("GET", path, params={"page": len(passages) // 100 + 1, "page_size": 100})
+            passages += page["passages"]
             if len(page["passages"]) < 100:
-                assert len(found) == page["total"]
-                return found
+                assert len(passages) == page["total"]
+                return passages
 
     async def search(self, query: str, **more: Any) -> list[Any]:
-        found: list[Any] = (await self.data("POST", "/search", json={"query": query, **more}))["passages"]
-        return found
+        passages: list[Any] = (await self.data("POST", "/search", json={"query": query, **more}))["passages"]
+        return passages
 
     async def data(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
         answer = await self.call(method, path, **options)
@@ -75,15 +75,15 @@ class Library(Client):
 
 @pytest.fixture
 async def server(start_server: StartServer) -> AsyncIterator[Server]:
-    async with start_server() as started:
-        yield started
+    async with start_server() as server:
+        yield server
 
 
 @pytest.fixture
 async def library(server: Server) -> AsyncIterator[Library]:
     """With a key that is bound to nobody."""
-    async with Library(server, await server.new_key("knowledge", "file")) as made:
-        yield made
+    async with Library(server, await server.new_key("knowledge", "file")) as client:
+        yield client
 
 
 def stored(data_dir: Path) -> list[Path]:

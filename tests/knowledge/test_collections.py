@@ -2,21 +2,25 @@
 
 from typing import Any
 
+import pytest
+
 from tests.knowledge.conftest import Library
 from tests.support.client import Client
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 async def test_a_collection_is_made_found_changed_and_deleted(library: Library) -> None:
-    made = await library.create("garden", description="What grows where")
-    assert (made["name"], made["owner"], made["embedding_model"]) == ("garden", None, None)
-    assert (made["document_count"], made["passage_count"]) == (0, 0)
-    path = f"/collections/{made['collection_id']}"
-    assert await library.data("GET", path) == made
+    collection = await library.create("garden", description="What grows where")
+    assert (collection["name"], collection["owner"], collection["embedding_model"]) == ("garden", None, None)
+    assert (collection["document_count"], collection["passage_count"]) == (0, 0)
+    path = f"/collections/{collection['collection_id']}"
+    assert await library.data("GET", path) == collection
 
     changed = await library.data("PATCH", path, json={"name": " shade "})
     assert (changed["name"], changed["description"]) == ("shade", "What grows where")
-    assert changed["updated_at"] > made["updated_at"]
+    assert changed["updated_at"] > collection["updated_at"]
     assert await library.data("PATCH", path, json={}) == changed
 
     await library.data("DELETE", path)
@@ -30,7 +34,7 @@ async def test_collections_are_listed_by_name_in_pages(library: Library) -> None
         await library.create(name)
     first = await library.data("GET", "/collections", params={"page_size": 2})
     second = await library.data("GET", "/collections", params={"page_size": 2, "page": 2})
-    names = [each["name"] for page in (first, second) for each in page["collections"]]
+    names = [collection["name"] for page in (first, second) for collection in page["collections"]]
     assert (names, first["total"], second["total"]) == (["a", "b", "c"], 3, 3)
 
 

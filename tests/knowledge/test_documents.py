@@ -4,8 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.knowledge.conftest import SHADE, Library, rows, stored
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 DOCUMENTS = Path(__file__).parents[1] / "data" / "documents"
 TABLES = ("knowledge_collections", "knowledge_documents", "knowledge_passages", "knowledge_terms", "attachments")
@@ -20,14 +24,14 @@ async def test_a_text_becomes_passages_that_are_found(library: Library) -> None:
 
     passages = await library.passages(ready)
     assert [each["position"] for each in passages] == list(range(ready["passage_count"]))
-    for found in (
+    for answer in (
         await library.search("old trees"),
         await library.search("old trees", collections=["garden"]),
         (await library.data("POST", f"/collections/{collection['collection_id']}/search", json={"query": "old trees"}))[
             "passages"
         ],
     ):
-        best = found[0]
+        best = answer[0]
         assert "Epimedium" in best["text"]
         assert (best["document_id"], best["title"], best["collection"]) == (ready["document_id"], "Plants", "garden")
         assert 0 <= best["score"] <= 1
@@ -152,9 +156,19 @@ async def test_a_deleted_collection_goes_with_all_in_it(library: Library, server
         "collection_not_found",
     )
     await until_empty(data_dir)
-    async with asyncio.timeout(20):
-        while any([await rows(server, table) for table in TABLES]):
-            await asyncio.sleep(0.02)
+    await until_no_rows(server)
+
+
+async def test_a_collection_that_is_deleted_while_documents_are_added_leaves_nothing(
+    library: Library, server: Server, data_dir: Path
+) -> None:
+    collection_id = (await library.create())["collection_id"]
+    uploads = [library.upload(collection_id, f"Text {number}".encode(), "a.txt") for number in range(10)]
+    *answers, deletion = await asyncio.gather(*uploads, library.call("DELETE", f"/collections/{collection_id}"))
+    assert deletion.status_code == 200
+    assert {answer.status_code for answer in answers} <= {201, 404}
+    await until_empty(data_dir)
+    await until_no_rows(server)
 
 
 async def test_a_deleted_document_is_in_no_answer_and_leaves_nothing(library: Library, data_dir: Path) -> None:
@@ -174,6 +188,13 @@ async def test_a_deleted_document_is_in_no_answer_and_leaves_nothing(library: Li
 
 async def key_of(server: Server) -> str:
     return await server.new_key("knowledge", "file")
+
+
+async def until_no_rows(server: Server) -> None:
+    """Wait until the remover has removed everything."""
+    async with asyncio.timeout(20):
+        while any([await rows(server, table) for table in TABLES]):
+            await asyncio.sleep(0.02)
 
 
 async def until_empty(data_dir: Path) -> None:

@@ -13,17 +13,20 @@ import httpx2
 import pytest
 from sqlalchemy import delete, update
 
-from app.database.engine import open_database, sqlite_url
+from app.clock import utc_now
+from app.database.engine import open_database
 from app.database.errors import DatabaseUnavailable
 from app.files.models import AttachmentRow
 from app.knowledge.models import DocumentRow
-from app.knowledge.store import IndexStore, Lease
+from app.knowledge.store import LEASE, IndexStore, Lease
 from tests.conftest import StartServer
 from tests.knowledge.conftest import ROOT, Library, rows, stored
 from tests.support.answers import Answer, raw, status
 from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 HEADERS = {"X-API-Key": API_KEY}
 # Longer than what is made into passages in a thread.
@@ -87,24 +90,26 @@ def embeddings(body: Mapping[str, Any]) -> Answer:
     return raw(json.dumps({"object": "list", "data": data}).encode(), "application/json")
 
 
+@pytest.mark.databases("sqlite")
+@pytest.mark.databases("sqlite")
 async def test_a_database_that_is_away_costs_nothing_but_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.knowledge.indexer.RETRY_SECONDS", 0.01)
-    left = 2
+    failures = 2
     add_passages = IndexStore.add_passages
 
     async def flaky(store: IndexStore, *args: Any, **options: Any) -> None:
-        nonlocal left
+        nonlocal failures
         await add_passages(store, *args, **options)
-        if left:  # what was written stays, as when only the answer was lost
-            left -= 1
+        if failures:  # what was written stays, as when only the answer was lost
+            failures -= 1
             raise DatabaseUnavailable
 
     monkeypatch.setattr(IndexStore, "add_passages", flaky)
     collection_id = (await library.create())["collection_id"]
     ready = await library.until(await library.add(collection_id, LONG))
-    assert (ready["status"], left) == ("ready", 0)
+    assert (ready["status"], failures) == ("ready", 0)
     assert [each["position"] for each in await library.passages(ready)] == list(range(ready["passage_count"]))
 
 
@@ -130,22 +135,26 @@ async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(
 
 
 async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
-    start_server: StartServer, data_dir: Path
+    start_server: StartServer, data_dir: Path, database_url: str
 ) -> None:
     states = ("queued", "extracting", "indexing")
-    async with started(start_server) as library:
+    async with start_server() as server, Library(server, await server.new_key("knowledge")) as library:
         collection_id = (await library.create())["collection_id"]
         added = [await library.add(collection_id, f"{state}\n\n{LONG}", title=state) for state in states]
-        gone = await library.until(await library.add(collection_id, "bytes and row are gone"))
+        lost = await library.until(await library.add(collection_id, "bytes and row are gone"))
         deleted = await library.until(await library.add(collection_id, "to be deleted"))
         for document in added:
             await library.until(document)
-    # As a crash leaves them: in the middle, with passages of theirs written.
+    # As a crash leaves them, longer ago than a lease: in the middle, with passages of theirs written.
+    long_ago = utc_now() - 2 * LEASE
     await change(
-        data_dir,
-        *(update(DocumentRow).where(DocumentRow.title == state).values(status=state) for state in states),
-        update(DocumentRow).where(DocumentRow.id == gone["document_id"]).values(status="queued"),
-        delete(AttachmentRow).where(AttachmentRow.id == gone["attachment_id"]),
+        database_url,
+        *(
+            update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=long_ago)
+            for state in states
+        ),
+        update(DocumentRow).where(DocumentRow.id == lost["document_id"]).values(status="queued"),
+        delete(AttachmentRow).where(AttachmentRow.id == lost["attachment_id"]),
         update(DocumentRow).where(DocumentRow.id == deleted["document_id"]).values(status="deleting"),
     )
     async with started(start_server) as library:
@@ -153,7 +162,7 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
             ready = await library.until(document)
             positions = [each["position"] for each in await library.passages(ready)]
             assert (ready["status"], positions) == ("ready", list(range(ready["passage_count"])))
-        failed = await library.until(gone)
+        failed = await library.until(lost)
         assert (failed["status"], failed["error_code"], failed["passage_count"]) == (
             "failed",
             "attachment_not_found",
@@ -172,10 +181,10 @@ async def test_kill_9_while_indexing_leaves_each_passage_once(data_dir: Path, te
     try:
         await process.start()
         async with httpx2.AsyncClient(base_url=process.base_url, headers=HEADERS, trust_env=False, timeout=60) as http:
-            made = (await http.post(f"{ROOT}/collections", json={"name": "garden"})).json()["data"]
-            path = f"{ROOT}/collections/{made['collection_id']}/documents"
-            added = (await http.post(path, files={"file": ("long.txt", content.encode())})).json()["data"]
-            path = f"{path}/{added['document_id']}"
+            collection = (await http.post(f"{ROOT}/collections", json={"name": "garden"})).json()["data"]
+            path = f"{ROOT}/collections/{collection['collection_id']}/documents"
+            document = (await http.post(path, files={"file": ("long.txt", content.encode())})).json()["data"]
+            path = f"{path}/{document['document_id']}"
             async with asyncio.timeout(60):
                 while (await http.get(path)).json()["data"]["passage_count"] == 0:
                     await asyncio.sleep(0.005)
@@ -188,12 +197,12 @@ async def test_kill_9_while_indexing_leaves_each_passage_once(data_dir: Path, te
             async with asyncio.timeout(60):
                 while (document := (await http.get(path)).json()["data"])["status"] not in ("ready", "failed"):
                     await asyncio.sleep(0.05)
-            found = (await http.post(f"{ROOT}/search", json={"query": "Line 999"})).json()["data"]["passages"]
+            passages = (await http.post(f"{ROOT}/search", json={"query": "Line 999"})).json()["data"]["passages"]
         assert await process.end() == 0
     finally:
         await process.close()
     assert document["status"] == "ready"
-    assert "Line 999." in found[0]["text"]
+    assert "Line 999." in passages[0]["text"]
     positions = [row[0] for row in query(data_dir, "SELECT position FROM knowledge_passages ORDER BY position")]
     assert positions == list(range(document["passage_count"]))
     assert count(data_dir, "knowledge_terms") == len(positions)
@@ -205,9 +214,9 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
         yield library
 
 
-async def change(data_dir: Path, *statements: Any) -> None:
+async def change(database_url: str, *statements: Any) -> None:
     """Execute statements while no server is running."""
-    database = open_database(sqlite_url(data_dir / "palaver.db"))
+    database = open_database(database_url)
     await database.write(lambda connection: [connection.execute(statement) for statement in statements])
     await database.close()
 

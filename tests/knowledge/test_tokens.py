@@ -10,9 +10,9 @@ from app.knowledge.tokens import MAX_TERM_CHARS, is_prefix, is_stopword, questio
 def finds(question: str, text: str) -> bool:
     """Whether every term of the question is in the text."""
     terms = terms_of(text)
-    wanted = question_terms(question)
-    return bool(wanted) and all(
-        any(term.startswith(want) for term in terms) if is_prefix(want) else want in terms for want in wanted
+    targets = question_terms(question)
+    return bool(targets) and all(
+        any(term.startswith(target) for term in terms) if is_prefix(target) else target in terms for target in targets
     )
 
 

@@ -10,21 +10,23 @@ from app.knowledge.service import KnowledgeService
 from tests.knowledge.conftest import Library
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 
 @pytest.fixture
 async def alice(server: Server) -> AsyncIterator[Library]:
-    async with Library(server, await server.new_key("knowledge", "file", username="alice")) as made:
-        yield made
+    async with Library(server, await server.new_key("knowledge", "file", username="alice")) as client:
+        yield client
 
 
 @pytest.fixture
 async def bob(server: Server) -> AsyncIterator[Library]:
-    async with Library(server, await server.new_key("knowledge", "file", username="bob")) as made:
-        yield made
+    async with Library(server, await server.new_key("knowledge", "file", username="bob")) as client:
+        yield client
 
 
 async def names_seen(library: Library) -> list[str]:
-    return [each["name"] for each in (await library.data("GET", "/collections"))["collections"]]
+    return [collection["name"] for collection in (await library.data("GET", "/collections"))["collections"]]
 
 
 async def test_a_bound_key_sees_its_users_collections_and_the_shared_ones(
@@ -94,15 +96,15 @@ async def test_names_lead_to_a_users_own_collection_before_a_shared_one(
         knowledge = service(KnowledgeService)
 
     async def ids(*names: str, username: str | None) -> list[str]:
-        return [each.id for each in await knowledge.collections_for(names, username)]
+        return [collection.id for collection in await knowledge.collections_for(names, username)]
 
     assert await ids("garden", username="alice") == [own["collection_id"]]
     assert await ids("garden", username="bob") == await ids("garden", username=None) == [shared["collection_id"]]
-    both = [shared["collection_id"], own["collection_id"]]
-    assert await ids(shared["collection_id"], "garden", "garden", username="alice") == both
+    expected = [shared["collection_id"], own["collection_id"]]
+    assert await ids(shared["collection_id"], "garden", "garden", username="alice") == expected
     with pytest.raises(BadRequest, match="collection not found: bob's"):
         await ids("bob's", username="alice")
-    assert [each.id for each in await knowledge.visible_to("bob")] == [
+    assert [collection.id for collection in await knowledge.visible_to("bob")] == [
         only_bobs["collection_id"],
         shared["collection_id"],
     ]

@@ -5,12 +5,14 @@ from app.telemetry.metrics import Metrics
 
 def test_runs_are_counted_by_how_they_end() -> None:
     metrics = Metrics()
-    metrics.first_token(0.2)
-    metrics.run_finished("completed", prompt_tokens=10, completion_tokens=3)
-    metrics.watch("runs_active", lambda: 1)
-    metrics.watch("open_streams", lambda: 1)
-    metrics.watch("run_queue_length", lambda: 4)
-    metrics.webhook_delivery("failed")
+    metrics.first_token.observe(0.2)
+    metrics.runs.labels("completed").inc()
+    metrics.tokens.labels("prompt").inc(10)
+    metrics.tokens.labels("completion").inc(3)
+    metrics.runs_active.set_function(lambda: 1)
+    metrics.open_streams.set_function(lambda: 1)
+    metrics.run_queue_length.set_function(lambda: 4)
+    metrics.deliveries.labels("failed").inc()
 
     text = metrics.render().decode()
     for line in (

@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import stamina
@@ -28,15 +27,9 @@ from app.database.errors import DatabaseUnavailable
 from app.errors import AppError
 from app.limits import Slot
 from app.providers.models import REQUEST_REFUSED, UpstreamError
+from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-
-class RunObserver(Protocol):
-    """What metrics are told of runs."""
-
-    def run_finished(self, state: str, *, prompt_tokens: int, completion_tokens: int) -> None: ...
-    def first_token(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +39,7 @@ class RunTools:
     database: Database
     retrieval: Retrieval
     prompts: PromptBuilder
-    observer: RunObserver
+    metrics: Metrics
 
 
 class RunTask:
@@ -131,7 +124,9 @@ class RunTask:
         self.run = msgspec.structs.replace(self.run, started_at=utc_now())
         start = time.monotonic()
         assert self._plan is not None
-        plan = self._plan = await self._tools.retrieval.complete(self._plan)
+        plan = self._plan
+        if plan.needs_context:
+            plan = self._plan = await self._tools.retrieval.complete(plan)
         if plan.passages:
             self.log.append(refs_event(plan.passages))
         for target in plan.targets:
@@ -159,7 +154,7 @@ class RunTask:
                     self.log.append(*events)
                 if self._first_token is None and self._reply.begun:
                     self._first_token = time.monotonic() - start
-                    self._tools.observer.first_token(self._first_token)
+                    self._tools.metrics.first_token.observe(self._first_token)
                     # A short reply may be here whole: its beginning need not wait for its end.
                     await asyncio.sleep(0)
 
@@ -182,10 +177,10 @@ class RunTask:
             cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
             events = [Failed("session_deleted", cause), Ended()]
         self.log.append(*events)
-        usage = self._reply.usage
-        self._tools.observer.run_finished(
-            result.status, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
-        )
+        metrics, usage = self._tools.metrics, self._reply.usage
+        metrics.runs.labels(result.status.value).inc()
+        metrics.tokens.labels("prompt").inc(usage.prompt_tokens)
+        metrics.tokens.labels("completion").inc(usage.completion_tokens)
         code = {} if result.error_code is None else {"error_code": result.error_code}
         log.info("run_ended", status=result.status.value, chars=len(result.text), **code)
 

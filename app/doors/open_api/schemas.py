@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.chat.schemas import REF, MessagePart, MessageRef
 from app.chat.values import Message, Run, RunStatus, Session
 from app.edge.schemas import DateTime, shape_of
+from app.text import NAME_PATTERN
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 

@@ -6,7 +6,7 @@ from werkzeug.routing import BaseConverter
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.chat.fields import MAX_NAME_CHARS, NAME_PATTERN
+from app.chat.fields import MAX_NAME_CHARS
 from app.chat.service import ChatService
 from app.chat.sessions import SessionService
 from app.database.tables import MAX_INTEGER
@@ -26,6 +26,7 @@ from app.edge.paging import page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
+from app.text import NAME_PATTERN
 
 blueprint = Blueprint("sessions", __name__)
 

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 
 from app.chat.commands import OnBusy
-from app.chat.fields import MAX_COLLECTIONS, OPTIONAL_NAME_PATTERN
+from app.chat.fields import MAX_COLLECTIONS
 from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES, MAX_NAME_CHARS
 from app.completions.schemas import MESSAGE, OpenAIModel
+from app.text import LINE_PATTERN
 
-_NAME = {"type": ["string", "null"], "maxLength": MAX_NAME_CHARS, "pattern": OPTIONAL_NAME_PATTERN}
+_NAME = {"type": ["string", "null"], "maxLength": MAX_NAME_CHARS, "pattern": LINE_PATTERN}
 _SESSION = {
     "session_id": {**_NAME, "description": "The session to go on with; the key's own."},
     "thread_id": {

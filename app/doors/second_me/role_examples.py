@@ -1,4 +1,4 @@
-"""What the published document says of roles: answers, errors and examples."""
+"""Answers, errors and examples of roles, for the published document."""
 
 from app.doors.second_me.role_schemas import RoleAnswer, RoleDeleted, RolesAnswer
 from app.edge.operation import Answer, Body, Param

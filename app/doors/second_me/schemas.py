@@ -5,16 +5,17 @@ from typing import Any
 
 import msgspec
 
-from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS, NAME_PATTERN, OPTIONAL_NAME_PATTERN
+from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES
 from app.completions.schemas import COMPLETION, MESSAGE
+from app.text import LINE_PATTERN, NAME_PATTERN
 
 _FLAG = {"type": ["boolean", "null"], "description": "Puts passages of the knowledge base before the model."}
 _ROLE_ID = {
     "type": ["string", "null"],
     "maxLength": MAX_NAME_CHARS,
-    "pattern": OPTIONAL_NAME_PATTERN,
+    "pattern": LINE_PATTERN,
     "description": "The uuid, or the name, of the role that answers.",
 }
 _COLLECTION = {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": NAME_PATTERN}

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 
 class PassageTerms(NamedTuple):
-    """A passage's terms, joined by spaces; `heading` has those of its headings and of its document's title."""
+    """A passage's terms, joined by spaces; `heading` includes those of its document's title."""
 
     passage_id: int
     collection_id: str
@@ -14,7 +14,7 @@ class PassageTerms(NamedTuple):
 
 
 class QueryTerm(NamedTuple):
-    """A term of a query. With `is_prefix` it stands for every term that begins with it."""
+    """A term of a query; with `is_prefix`, any term with this beginning."""
 
     text: str
     is_prefix: bool
@@ -22,7 +22,7 @@ class QueryTerm(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """The collections to search. `is_small` means that they hold a small part of all passages."""
+    """The collections to search; `is_small` if they hold a small part of all passages."""
 
     collection_ids: Sequence[str]
     is_small: bool

@@ -47,7 +47,7 @@ _WITH_IDS: Final = text(f"{_READY} AND passages.id = ANY(CAST(:ids AS BIGINT[]))
 
 
 class PostgresFullText:
-    """FullText on a tsvector. The planner decides where to begin, so that a small scope needs no query of its own."""
+    """FullText on a tsvector. The planner decides where to begin, in a small scope too."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -91,7 +91,7 @@ def _tsvector(heading: str, body: str) -> str:
 
 
 def _quoted(term: QueryTerm) -> str:
-    """The term as a lexeme of a tsquery, in which no character is an operator."""
+    """The term as a lexeme of a tsquery, free of operators."""
     return f"{_literal(term.text)}:*" if term.is_prefix else _literal(term.text)
 
 

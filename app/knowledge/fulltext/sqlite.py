@@ -49,7 +49,7 @@ _BY_IDS: Final = "SELECT value AS id FROM json_each(:match) LIMIT :limit"
 
 
 def _ready_ones(matches: str) -> TextClause:
-    """The number of `matches`, and the terms of those that are ready and in the collections."""
+    """Select the number of `matches`, and the terms of the ready ones in the collections."""
     return text(
         f"""
         WITH matches AS MATERIALIZED ({matches})
@@ -120,19 +120,19 @@ class SqliteFullText:
 
 
 def _quoted(term: QueryTerm) -> str:
-    """The term as a string of FTS5's query language, in which no character is an operator."""
+    """The term as a string of FTS5's query language, free of operators."""
     string = '"' + term.text.replace('"', '""') + '"'
     return f"{string} *" if term.is_prefix else string
 
 
 def _within(scope: Scope, expression: str) -> str:
-    """The expression; in a small scope with its collections, so that the passages of others are never read."""
+    """The expression; in a small scope, with its collections, so that the index skips all others."""
     collections = " OR ".join(f'"{_scope_term(id)}"' for id in scope.collection_ids) if scope.is_small else ""
     return f"(({collections}) AND ({expression}))" if collections else f"({expression})"
 
 
 def _scope_term(collection_id: str) -> str:
-    """The term that stands for a collection; no term of a text has its first character (tokens.py)."""
+    """The term of a collection, with a first character that no term of a text has (tokens.py)."""
     return "§" + "".join(character for character in collection_id if character.isalnum())
 
 
