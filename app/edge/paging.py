@@ -11,6 +11,7 @@ PAGING = [
     Param("page", "Below 1 counts as 1.", {"type": "integer", "default": 1}),
     Param("page_size", "Held to 1..100.", {"type": "integer", "default": 20}),
 ]
+PAGING_ERRORS = {400: "page and page_size must be integers"}
 _INTEGER = re.compile(r"\s*([+-]?)0*(\d+)\s*", re.ASCII)
 
 

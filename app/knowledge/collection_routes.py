@@ -11,7 +11,7 @@ from app.auth.guards import caller
 from app.auth.scopes import Scope
 from app.edge.bodies import body_errors, convert, json_object
 from app.edge.operation import Answer, Body, Param, operation
-from app.edge.paging import PAGING, page_of
+from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
@@ -38,7 +38,6 @@ knowledge_operation = partial(operation, scope=Scope.KNOWLEDGE, tag="Knowledge")
 COLLECTION_ID: Final = Param("collection_id", "The collection's id.", {"type": "string"}, where="path")
 COLLECTION_MISSING: Final = {404: "Collection not found"}
 IS_SHARED: Final = {403: "A key bound to a username cannot change a shared collection"}
-NO_NUMBERS: Final = {400: "page and page_size must be integers"}
 _NAME_TAKEN: Final = {409: "There is a collection of that name: garden"}
 _BODY_ERRORS: Final = body_errors(MAX_BODY_BYTES)
 _COLLECTION: Final = Answer("The collection", CollectionItem, envelope="ApiResponseCollection")
@@ -83,7 +82,7 @@ async def create_collection() -> Response:
     "for an unbound one all.",
     params=PAGING,
     answers={200: Answer("One page", CollectionPage, envelope="ApiResponseCollections")},
-    errors=NO_NUMBERS,
+    errors=PAGING_ERRORS,
 )
 async def list_collections() -> Response:
     page, page_size = page_of(request.args)

@@ -7,19 +7,13 @@ from quart import Blueprint, Response, request
 from app.auth.guards import caller
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param
-from app.edge.paging import PAGING, page_of
+from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
 from app.files.forms import MAX_OVERHEAD_BYTES, FormFile
 from app.files.schemas import EXAMPLE_ID, FILE_FORM
-from app.knowledge.collection_routes import (
-    COLLECTION_ID,
-    COLLECTION_MISSING,
-    IS_SHARED,
-    NO_NUMBERS,
-    knowledge_operation,
-)
+from app.knowledge.collection_routes import COLLECTION_ID, COLLECTION_MISSING, IS_SHARED, knowledge_operation
 from app.knowledge.documents import DocumentService
 from app.knowledge.models import Document, DocumentStatus
 from app.knowledge.schemas import STATUSES, DeletedDocument, DocumentItem, DocumentPage, NewDocument, PassagePage
@@ -78,7 +72,7 @@ async def add_document(collection_id: str) -> Response:
     description="The documents of a collection, the newest first.",
     params=[COLLECTION_ID, *PAGING, STATUS],
     answers={200: Answer("One page", DocumentPage, envelope="ApiResponseDocuments")},
-    errors={**NO_NUMBERS, **COLLECTION_MISSING},
+    errors={**PAGING_ERRORS, **COLLECTION_MISSING},
 )
 async def list_documents(collection_id: str) -> Response:
     page, page_size = page_of(request.args)
@@ -123,7 +117,7 @@ async def delete_document(collection_id: str, document_id: str) -> Response:
     description="What the document was taken apart into, in its order; while it is being indexed, as far as that is.",
     params=[COLLECTION_ID, DOCUMENT_ID, *PAGING],
     answers={200: Answer("One page", PassagePage, envelope="ApiResponsePassages")},
-    errors={**NO_NUMBERS, **DOCUMENT_MISSING},
+    errors={**PAGING_ERRORS, **DOCUMENT_MISSING},
 )
 async def list_passages(collection_id: str, document_id: str) -> Response:
     page, page_size = page_of(request.args)

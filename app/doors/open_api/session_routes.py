@@ -22,7 +22,7 @@ from app.doors.open_api.schemas import (
 )
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param, empty
-from app.edge.paging import PAGING, page_of
+from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
@@ -67,7 +67,7 @@ blueprint.record_once(lambda state: state.app.url_map.converters.update(session=
         USERNAME,
     ],
     answers={200: Answer("One page", ChatSessionPage, envelope="ApiResponseChatSessions")},
-    errors={400: "page and page_size must be integers"},
+    errors=PAGING_ERRORS,
 )
 async def list_sessions() -> Response:
     page, page_size = page_of(request.args)
