@@ -11,8 +11,9 @@ from typing import cast
 import msgspec
 from quart import Quart, Response
 
+from app.server.addresses import listen, resolve
 from app.server.options import ServerName, ServerOptions
-from app.server.run import listen, resolve, run
+from app.server.run import run
 
 EVENT = b'data: {"type":"plain","data":"tok ","streaming":true}\n\n'
 CONFIGS = {"configs": [{"id": "default", "name": "default", "path": "default.toml", "is_default": True}]}

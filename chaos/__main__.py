@@ -1,4 +1,4 @@
-"""`python -m chaos`: run the trials and say how they ended."""
+"""`python -m chaos`: run the trials and print their results."""
 
 import argparse
 import asyncio
@@ -20,11 +20,11 @@ def say(line: str) -> None:
 
 
 def _report(storm: Storm, seconds: float) -> bool:
-    """Say what happened; True when all was well."""
+    """Print the result of a storm; returns True when all was well."""
     tally, plan = storm.tally, storm.plan
     counts = Counter(finding.kind for finding in storm.findings)
     for finding in storm.findings[:40]:
-        say(f"{finding.kind}: {finding.what[:600]}")
+        say(f"{finding.kind}: {finding.text[:600]}")
     ended = Counter(str(exchange.refused or "ended") for exchange in tally.exchanges)
     say(
         f"Storm, seed {plan.seed}, {seconds:.0f} s: {storm.kills} kills ({storm.early_kills} during the start), "
@@ -46,9 +46,9 @@ def _storm(options: argparse.Namespace, folder: Path) -> bool:
         seed=seed, seconds=options.minutes * 60, kills=options.kills, cuts=options.cuts, clients=options.clients
     )
     say(f"The storm, seed {seed}")
-    began = time.monotonic()
-    storm = asyncio.run(weather(plan, folder, say))
-    return _report(storm, time.monotonic() - began)
+    start = time.monotonic()
+    storm = asyncio.run(weather(plan, folder, say, options.database_url))
+    return _report(storm, time.monotonic() - start)
 
 
 def _writers(options: argparse.Namespace, folder: Path) -> bool:
@@ -84,6 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="an empty folder, in which what is left is kept")
     storm = parser.add_argument_group("the storm")
     storm.add_argument("--seed", type=int, help="the same seed plans the same messages, kills and cuts")
+    storm.add_argument("--database-url", help="an empty PostgreSQL database, instead of SQLite in the folder")
     storm.add_argument("--minutes", type=float, default=8.0, help="the most that it may last")
     storm.add_argument("--kills", type=int, default=50)
     storm.add_argument("--cuts", type=int, default=1000)

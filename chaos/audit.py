@@ -1,19 +1,23 @@
-"""The audit: what clients saw, what the server tells now, and what is on the disk must be one story.
+"""The audit: the clients' events, the server's answers and the database must be one story.
 
-Findings are `lost`, `doubled` and `out of order`, and `altered` for what is there and is not what it was.
+Findings are `lost`, `doubled` and `out of order`, and `altered` for what has another content than before.
 """
 
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
+from sqlalchemy import Connection, select
 
+from app.chat.models import MessageRow, RunRow
+from app.database.engine import open_database
+from app.database.migrations import problems
+from app.files.models import AttachmentRow
 from chaos.clients import Tally, sse_events
 from chaos.model import Call, read_record
 from chaos.plan import Session
@@ -22,7 +26,7 @@ from chaos.seen import CRASH_GAP, Event, Exchange
 from tests.support.processes import API_KEY, ServerProcess
 
 BEHIND_SECONDS = 1.0
-"""How old the text may be that a kill -9 takes along."""
+"""The age of the text that a kill -9 may lose."""
 
 KINDS = ("lost", "doubled", "out of order", "altered")
 TERMINAL = ("completed", "failed", "stopped", "interrupted")
@@ -32,7 +36,7 @@ REPLY_STATUS = {"completed": "complete", "failed": "failed", "stopped": "partial
 @dataclass(frozen=True, slots=True)
 class Finding:
     kind: str
-    what: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,13 @@ class Run:
 
 @dataclass(slots=True)
 class Books:
-    """What is in the database, read from beside the server."""
+    """The contents of the database, read from beside the server."""
 
     messages: dict[int, Message]
     runs: dict[str, Run]
     files: Counter[str]
+    one_writer: bool = True
+    """SQLite's transactions follow one another: each numbers its rows without gaps, and replies come in their order."""
     by_name: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
     by_session: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
 
@@ -70,14 +76,22 @@ class Books:
             if message.role == "user" or message.run_id is None:
                 self.by_name[name_of(message.text)].append(message)
 
+    def are_neighbours(self, question: Message, reply: Message) -> bool:
+        if self.one_writer:
+            return reply.id == question.id + 1
+        return any(pair == (question, reply) for pair in pairwise(self.by_session[question.session_id]))
+
     def run_named(self, name: str) -> Run | None:
         return next((self.runs[m.run_id] for m in self.by_name.get(name, ()) if m.run_id in self.runs), None)
 
 
-async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, record: Path) -> list[Finding]:
-    """Everything that is wrong."""
-    findings = [Finding(kind, what) for exchange in tally.exchanges for kind, what in exchange.problems]
-    books = _read_books(server.data_dir / "palaver.db", findings)
+async def audit(
+    tally: Tally, deaths: Sequence[float], server: ServerProcess, database_url: str, record: Path
+) -> list[Finding]:
+    """Find everything that is wrong."""
+    findings = [Finding(kind, text) for exchange in tally.exchanges for kind, text in exchange.problems]
+    findings += [Finding("altered", problem) for problem in problems(database_url)]
+    books = await _read_books(database_url)
     calls = read_record(record)
     for exchange in tally.exchanges:
         findings += stored_once(exchange, books)
@@ -89,75 +103,75 @@ async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, re
     findings += shown_in_order(calls, books, {e.errand.session.id: e.errand.session for e in tally.exchanges})
     async with aiohttp.ClientSession(server.base_url, headers={"X-API-Key": API_KEY}) as http:
         for exchange in tally.exchanges:
-            if (known := books.run_named(exchange.errand.name)) is not None:
-                replay = await _replay(http, known.id)
-                findings += one_story(exchange, known, books.messages[known.reply], replay, deaths)
+            if (own_run := books.run_named(exchange.errand.name)) is not None:
+                replay = await _replay(http, own_run.id)
+                findings += one_story(exchange, own_run, books.messages[own_run.reply], replay, deaths)
         for session in {exchange.errand.session for exchange in tally.exchanges}:
-            findings += await _told_as_stored(http, session, books)
+            findings += await _history_as_stored(http, session, books)
     return findings
 
 
-def _read_books(path: Path, findings: list[Finding]) -> Books:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        findings += [
-            Finding("altered", f"integrity_check: {row[0]}")
-            for row in connection.execute("PRAGMA integrity_check")
-            if row[0] != "ok"
-        ]
-        findings += [
-            Finding("lost", f"foreign_key_check: {row}") for row in connection.execute("PRAGMA foreign_key_check")
-        ]
-        messages = [
-            _message(*row)
-            for row in connection.execute(
-                "SELECT id, session_id, run_id, role, status, parts FROM messages ORDER BY id"
-            )
-        ]
-        runs = [
-            Run(*row)
-            for row in connection.execute("SELECT id, session_id, status, user_message_id, reply_message_id FROM runs")
-        ]
-        files = Counter(row[0] for row in connection.execute("SELECT filename FROM attachments"))
-    return Books({m.id: m for m in messages}, {run.id: run for run in runs}, files)
+async def _read_books(database_url: str) -> Books:
+    database = open_database(database_url)
+    try:
+        return await database.read(_books)
+    finally:
+        await database.close()
 
 
-def _message(id: int, session_id: str, run_id: str | None, role: str, status: str, parts: str) -> Message:
-    text = "".join(part.get("text", "") for part in msgspec.json.decode(parts))
-    return Message(id, session_id, run_id, role, status, text)
+def _books(connection: Connection) -> Books:
+    messages = [
+        Message(row.id, row.session_id, row.run_id, row.role, row.status, _text(row.parts))
+        for row in connection.execute(select(MessageRow).order_by(MessageRow.id))
+    ]
+    runs = [
+        Run(row.id, row.session_id, row.status, row.user_message_id, row.reply_message_id)
+        for row in connection.execute(select(RunRow))
+    ]
+    return Books(
+        messages={message.id: message for message in messages},
+        runs={run.id: run for run in runs},
+        files=Counter(connection.scalars(select(AttachmentRow.filename))),
+        one_writer=connection.dialect.name == "sqlite",
+    )
+
+
+def _text(parts: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(part.get("text", "") for part in parts)
 
 
 def stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
-    """Each accepted message is there once, as it was said, and has the one run that its client was told of."""
+    """Check that an accepted message is stored once, as it was sent, with the one run that its client was given."""
     name = exchange.errand.name
-    stored = books.by_name.get(name, [])
+    copies = books.by_name.get(name, [])
     accepted = bool(exchange.run_ids)
-    if len(stored) > 1:
-        yield Finding("doubled", f"{name} is stored {len(stored)} times")
-    if accepted and not stored:
+    if len(copies) > 1:
+        yield Finding("doubled", f"{name} is stored {len(copies)} times")
+    if accepted and not copies:
         yield Finding("lost", f"{name} was accepted and is not stored")
     # Of several copies one may have been refused before another was taken.
-    if exchange.refused is not None and stored and exchange.errand.copies == 1:
+    if exchange.refused is not None and copies and exchange.errand.copies == 1:
         yield Finding("doubled", f"{name} was refused with {exchange.refused} and is stored")
     if len(exchange.run_ids) > 1:
-        yield Finding("doubled", f"{name} was told of the runs {sorted(exchange.run_ids)}")
-    for message in stored:
+        yield Finding("doubled", f"{name} was given the runs {sorted(exchange.run_ids)}")
+    for message in copies:
         if (message.text, message.session_id) != (exchange.errand.text, exchange.errand.session.id):
             yield Finding("altered", f"{name} is stored as {message}")
         if accepted and message.run_id not in exchange.run_ids:
-            yield Finding("lost", f"{name} has another run than its client was told")
+            yield Finding("lost", f"{name} has another run than its client was given")
     if accepted and not exchange.ended and exchange.refused is None:
         yield Finding("lost", f"{name} never came to an end for its client (last event {exchange.last})")
 
 
 def _news_and_files(tally: Tally, books: Books) -> Iterator[Finding]:
     for name, (session, text, ids) in tally.posted.items():
-        stored = books.by_name.get(name, [])
-        if len(ids) > 1 or len(stored) > 1:
-            yield Finding("doubled", f"the bot message {name} has ids {ids} and is stored {len(stored)} times")
-        if ids - {message.id for message in stored}:
+        copies = books.by_name.get(name, [])
+        if len(ids) > 1 or len(copies) > 1:
+            yield Finding("doubled", f"the bot message {name} has ids {ids} and is stored {len(copies)} times")
+        if ids - {message.id for message in copies}:
             yield Finding("lost", f"the bot message {name} is not stored")
-        if any((message.text, message.session_id) != (text, session.id) for message in stored):
-            yield Finding("altered", f"the bot message {name} is stored as {stored}")
+        if any((message.text, message.session_id) != (text, session.id) for message in copies):
+            yield Finding("altered", f"the bot message {name} is stored as {copies}")
     for name, uploads in tally.uploaded.items():
         count = books.files[f"{name}.txt"]
         if len(uploads) > 1 or count > 1:
@@ -167,21 +181,21 @@ def _news_and_files(tally: Tally, books: Books) -> Iterator[Finding]:
 
 
 def _nothing_else(tally: Tally, books: Books) -> Iterator[Finding]:
-    sent = {exchange.errand.name for exchange in tally.exchanges} | set(tally.posted)
-    for name in books.by_name.keys() - sent:
+    names = {exchange.errand.name for exchange in tally.exchanges} | set(tally.posted)
+    for name in books.by_name.keys() - names:
         yield Finding("doubled", f"nobody sent {name or books.by_name[name]}")
 
 
 def ended_well(run: Run, books: Books) -> Iterator[Finding]:
-    """The run is over; its question and its reply are a pair; the reply is what the model said, or its beginning."""
+    """Check that a run is over, its question and reply are a pair, and the reply is the model's, or its beginning."""
     question, reply = books.messages.get(run.question), books.messages.get(run.reply)
     if question is None or reply is None:
         yield Finding("lost", f"run {run.id} has no question or no reply")
         return
     if run.status not in TERMINAL or reply.status != REPLY_STATUS[run.status]:
         yield Finding("lost", f"run {run.id} is {run.status}, its reply {reply.status}")
-    whose = {(message.run_id, message.session_id) for message in (question, reply)}
-    if run.reply != run.question + 1 or whose != {(run.id, run.session_id)}:
+    owners = {(message.run_id, message.session_id) for message in (question, reply)}
+    if not books.are_neighbours(question, reply) or owners != {(run.id, run.session_id)}:
         yield Finding("out of order", f"run {run.id} pairs {question} and {reply}")
     whole, fault = reply_to(question.text), fault_of(question.text)
     if run.status == "completed" and reply.text != whole:
@@ -195,46 +209,47 @@ def ended_well(run: Run, books: Books) -> Iterator[Finding]:
 
 
 def called_once(calls: Sequence[Call], books: Books) -> Iterator[Finding]:
-    """The model is not asked again for what it has begun to say."""
-    begun: set[str] = set()
+    """Check that the model is not asked again for a reply that it has begun."""
+    begun_names: set[str] = set()
     for call in calls:
-        if call.name in begun:
+        if call.name in begun_names:
             yield Finding("doubled", f"the model was asked again for {call.name}")
         if call.says_something:
-            begun.add(call.name)
+            begun_names.add(call.name)
         if not books.by_name.get(call.name):
             yield Finding("lost", f"the model was shown {call.name}, which is not stored")
 
 
 def shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, Session]) -> Iterator[Finding]:
-    """The model saw the conversation as it is stored, the newest of it, none left out, and the question last."""
+    """Check that the model saw the stored conversation, the newest of it without a gap, and the question last."""
     for call in calls:
         question = next(iter(books.by_name.get(call.name, ())), None)
         if question is None:
             continue
         session = sessions[question.session_id]
-        told = [m for m in books.by_session[session.id] if m.text]
-        good = call.shown[-1] == (question.role, question.text) and (
-            _is_part_of(call.shown[:-1], told) if session.unruly else _is_newest_of(call.shown[:-1], told, question.id)
-        )
-        if not good:
-            shown, before = _brief(call.shown), _brief([(m.role, m.text) for m in told if m.id <= question.id])
-            yield Finding("out of order", f"for {call.name} in {session.id} the model was shown {shown}, not {before}")
+        history = [m for m in books.by_session[session.id] if m.text]
+        *turns, last = call.turns
+        in_order = books.one_writer and not session.unruly
+        is_right = _is_newest_of(turns, history, question.id) if in_order else _is_part_of(turns, history)
+        if not is_right or last != (question.role, question.text):
+            stored = _brief([(m.role, m.text) for m in history if m.id <= question.id])
+            text = f"for {call.name} in {session.id} the model was shown {_brief(call.turns)}, not {stored}"
+            yield Finding("out of order", text)
 
 
-def _is_newest_of(shown: Sequence[tuple[str, str]], told: Sequence[Message], question: int) -> bool:
-    """Whether this is all that came before the question, or the newest of it, and then what the bot said meanwhile."""
-    before = [(m.role, m.text) for m in told if m.id < question]
-    meanwhile = [(m.role, m.text) for m in told if m.id > question and m.run_id is None]
-    if not shown:
-        return not before
-    return any(list(shown) == [*before, *meanwhile[:count]][-len(shown) :] for count in range(len(meanwhile) + 1))
+def _is_newest_of(turns: Sequence[tuple[str, str]], history: Sequence[Message], question: int) -> bool:
+    """Check for all that came before the question, or the newest of it, and then the bot's messages since."""
+    earlier = [(m.role, m.text) for m in history if m.id < question]
+    news = [(m.role, m.text) for m in history if m.id > question and m.run_id is None]
+    if not turns:
+        return not earlier
+    return any(list(turns) == [*earlier, *news[:count]][-len(turns) :] for count in range(len(news) + 1))
 
 
-def _is_part_of(shown: Sequence[tuple[str, str]], told: Sequence[Message]) -> bool:
-    """Whether this is from the conversation, in its order: where messages overtake, those that wait are left out."""
-    rest = iter([(m.role, m.text) for m in told])
-    return all(each in rest for each in shown)
+def _is_part_of(turns: Sequence[tuple[str, str]], history: Sequence[Message]) -> bool:
+    """Check for turns of the conversation, in its order: where messages overtake, waiting ones are left out."""
+    rest = iter([(m.role, m.text) for m in history])
+    return all(turn in rest for turn in turns)
 
 
 def _brief(turns: Sequence[tuple[str, str]]) -> str:
@@ -251,38 +266,41 @@ async def _replay(http: aiohttp.ClientSession, run_id: str) -> list[Event]:
 def one_story(
     exchange: Exchange, run: Run, reply: Message, replay: Sequence[Event], deaths: Sequence[float]
 ) -> Iterator[Finding]:
-    """What a client put together from its pieces is the full replay, but for what a crash swallowed."""
+    """Check that a client's pieces make up the full replay, apart from what a crash swallowed."""
     name, status = exchange.errand.name, run.status
     numbers = [event.number for event in replay]
-    if any(one >= other for one, other in pairwise(numbers)) or not replay or replay[-1].type != "end":
+    if any(number >= following for number, following in pairwise(numbers)) or not replay or replay[-1].type != "end":
         yield Finding("lost", f"{name} ({status}) replays as {numbers}")
         return
-    kept = max((number for number in numbers if number < CRASH_GAP), default=0)
+    last_stored = max((number for number in numbers if number < CRASH_GAP), default=0)
     if status != "interrupted" and numbers[-1] >= CRASH_GAP:
         yield Finding("out of order", f"{name} is {status} and has the events {numbers}")
-    swallowed = [e for e in exchange.events if kept < e.number < CRASH_GAP] if numbers[-1] >= CRASH_GAP else []
-    seen = [event for event in exchange.events if event not in swallowed]
-    expected = replay if exchange.ended else replay[: len(seen)]
-    for was, now in zip(seen, expected, strict=False):
-        if (was.number, was.payload) != (now.number, now.payload):
-            yield Finding("altered", f"{name}: {was.number} {was.payload!r} replays as {now.number} {now.payload!r}")
+    crashed = numbers[-1] >= CRASH_GAP
+    swallowed = [e for e in exchange.events if last_stored < e.number < CRASH_GAP] if crashed else []
+    events = [event for event in exchange.events if event not in swallowed]
+    expected = replay if exchange.ended else replay[: len(events)]
+    for event, replayed in zip(events, expected, strict=False):
+        if (event.number, event.payload) != (replayed.number, replayed.payload):
+            before, after = f"{event.number} {event.payload!r}", f"{replayed.number} {replayed.payload!r}"
+            yield Finding("altered", f"{name}: {before} replays as {after}")
             break
-    if len(seen) != len(expected):
-        kind = "lost" if len(seen) < len(expected) else "doubled"
-        missing = sorted({e.number for e in expected} ^ {e.number for e in seen})
-        yield Finding(kind, f"{name} ({status}): its client saw {len(seen)} of {len(expected)} events, not {missing}")
+    if len(events) != len(expected):
+        kind = "lost" if len(events) < len(expected) else "doubled"
+        difference = sorted({e.number for e in expected} ^ {e.number for e in events})
+        text = f"{name} ({status}): its client saw {len(events)} of {len(expected)} events, not {difference}"
+        yield Finding(kind, text)
     yield from _fits_the_reply(exchange, reply, replay)
-    yield from _not_too_far_behind(exchange, kept, swallowed, deaths)
+    yield from _not_too_far_behind(exchange, last_stored, swallowed, deaths)
 
 
 def _fits_the_reply(exchange: Exchange, reply: Message, replay: Sequence[Event]) -> Iterator[Finding]:
-    """The pieces make up the stored text; what was seen beyond it is what the model went on to say."""
+    """Check that the pieces make up the stored text; any text beyond it is the continuation of the model's reply."""
     name = exchange.errand.name
-    told, seen = _text_of(replay), _text_of(exchange.events)
-    if exchange.errand.streaming and told != reply.text:
-        yield Finding("altered", f"{name} replays {told!r} and is stored as {reply.text!r}")
-    if not reply_to(exchange.errand.text).startswith(seen):
-        yield Finding("altered", f"{name}: its client saw {seen!r}")
+    replay_text, client_text = _text_of(replay), _text_of(exchange.events)
+    if exchange.errand.streaming and replay_text != reply.text:
+        yield Finding("altered", f"{name} replays {replay_text!r} and is stored as {reply.text!r}")
+    if not reply_to(exchange.errand.text).startswith(client_text):
+        yield Finding("altered", f"{name}: its client saw {client_text!r}")
     for event in replay:
         value = msgspec.json.decode(event.payload)
         if value["type"] == "complete" and value["data"] != reply.text:
@@ -290,7 +308,7 @@ def _fits_the_reply(exchange: Exchange, reply: Message, replay: Sequence[Event])
 
 
 def _not_too_far_behind(
-    exchange: Exchange, kept: int, swallowed: Sequence[Event], deaths: Sequence[float]
+    exchange: Exchange, last_stored: int, swallowed: Sequence[Event], deaths: Sequence[float]
 ) -> Iterator[Finding]:
     for event in swallowed[:1]:
         death = min((death for death in deaths if death >= event.at), default=event.at)
@@ -298,7 +316,7 @@ def _not_too_far_behind(
             yield Finding(
                 "lost",
                 f"{exchange.errand.name}: event {event.number} was seen {death - event.at:.2f} s before the crash, "
-                f"and {kept} was the last on the disk",
+                f"and {last_stored} was the last on the disk",
             )
 
 
@@ -307,20 +325,20 @@ def _text_of(events: Sequence[Event]) -> str:
     return "".join(value["data"] for value in values if value["type"] == "plain" and value["chain_type"] is None)
 
 
-async def _told_as_stored(http: aiohttp.ClientSession, session: Session, books: Books) -> Iterator[Finding]:
-    """The history that clients are given is what is stored."""
-    told: list[int] = []
+async def _history_as_stored(http: aiohttp.ClientSession, session: Session, books: Books) -> Iterator[Finding]:
+    """Check that clients are given the history that is stored."""
+    ids: list[int] = []
     params: dict[str, str | int] = {"username": session.username, "limit": 100}
     while True:
         async with http.get(f"/api/v1/chat/sessions/{session.id}/messages", params=params) as response:
             if response.status == 404 and session.id not in books.by_session:
                 return iter(())
             data = (await response.json())["data"]
-        told += [message["id"] for message in data["messages"]]
+        ids += [message["id"] for message in data["messages"]]
         if not data["has_more"]:
             break
-        params["before"] = told[-1]
-    stored = [message.id for message in books.by_session[session.id]]
-    if told[::-1] == stored:
+        params["before"] = ids[-1]
+    stored_ids = [message.id for message in books.by_session[session.id]]
+    if ids[::-1] == stored_ids:
         return iter(())
-    return iter([Finding("lost", f"the history of {session.id} is told as {told[::-1]} and stored as {stored}")])
+    return iter([Finding("lost", f"the history of {session.id} is given as {ids[::-1]} and stored as {stored_ids}")])

@@ -33,7 +33,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """What all clients together did, and what they have to show for it."""
+    """The messages and the counts of all clients together."""
 
     exchanges: list[Exchange] = field(default_factory=list)
     posted: dict[str, tuple[Session, str, set[int]]] = field(default_factory=dict)
@@ -119,14 +119,14 @@ class Client:
             exchange.refused = refused.status
 
     def _cut_after(self, exchange: Exchange) -> int | None:
-        """After how many events this connection is cut; None when it is let be."""
+        """Choose the number of events after which this connection is cut; None for no cut."""
         if self._rush.is_set() or exchange.cuts >= 6 or self._random.random() < 0.3:
             return None
         return self._random.choice((0, 1, 1, 2, 3, 5, 8, 13, 21, 34))
 
     @asynccontextmanager
     async def _connection(self, exchange: Exchange) -> AsyncIterator[tuple[Piece, AsyncIterator[tuple[int, bytes]]]]:
-        """A way to the run's events: the first time by sending, later by one of the ways to resume.
+        """Connect to the run's events: the first time by sending, later by one of the ways to resume.
 
         Sending again is one of them, and it is the only one as long as the run's id is not known.
         """
@@ -156,7 +156,7 @@ class Client:
                 yield exchange.begin(after), events
 
     async def _send_copy(self, task: Errand) -> str | None:
-        """Send the same message at the same time, and only look which run it is; None when none is told."""
+        """Send the same message at the same time, and only look which run it is; None without one."""
         self._tally.repeats += 1
         exchange = Exchange(task)
         with suppress(TryAgain, Refused, *LOST):
@@ -197,7 +197,7 @@ class Client:
     # What has no stream
 
     async def _post_news(self, name: str, session: Session) -> None:
-        """A message of the bot's own; sent again until the server says that it has it, and sometimes then too."""
+        """Send a message of the bot's own until the server confirms it, and sometimes once more."""
         text = message(name, 3, {})
         ids: set[int] = set()
         self._tally.posted[name] = (session, text, ids)
@@ -214,7 +214,7 @@ class Client:
             ids.add(data["attachment_id"])
 
     async def _insist(self, key: str, path: str, *, upload: str | None = None, **options: Any) -> Any:
-        """The data of the answer, once there is one."""
+        """Repeat a request until it is answered; returns the data of the answer."""
         while True:
             if upload is not None:
                 form = aiohttp.FormData()
@@ -257,25 +257,27 @@ async def sse_events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[in
         *blocks, buffer = (buffer + chunk).split(b"\n\n")
         for block in blocks:
             if block.startswith(b"id: "):
-                first, second = block.split(b"\n")
-                yield int(first[4:]), second.removeprefix(b"data: ")
+                id_line, data_line = block.split(b"\n")
+                yield int(id_line[4:]), data_line.removeprefix(b"data: ")
 
 
 async def _websocket_events(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tuple[int, bytes]]:
-    deadline = time.monotonic() + 4 * SILENCE_SECONDS
-    while time.monotonic() < deadline:
-        received = await socket.receive(SILENCE_SECONDS)
-        if received.type is not aiohttp.WSMsgType.TEXT:
+    """Yield a run's events, until there is none for SILENCE_SECONDS; a socket that is only kept open does not count."""
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while True:
+        frame = await socket.receive(max(deadline - time.monotonic(), 0.01))
+        if frame.type is not aiohttp.WSMsgType.TEXT:
             raise ConnectionError("the socket was closed")
-        event = from_websocket(received.data.encode())
+        event = from_websocket(frame.data.encode())
         if event is not None:
             yield event
-        elif (value := msgspec.json.decode(received.data))["type"] == "error":
+            deadline = time.monotonic() + SILENCE_SECONDS
+        elif (value := msgspec.json.decode(frame.data))["type"] == "error":
             _raise_for(value)
 
 
 def _raise_for(error: dict[str, Any]) -> None:
-    # The contract's few words for what went wrong do not say whether to come again: the sentence does.
+    # The contract's few error codes do not tell temporary errors from permanent ones: the message does.
     if any(word in error["data"] for word in ("Too many", "shutting down", "not available")):
         raise TryAgain
     status = 409 if "busy" in error["data"] or "answering" in error["data"] else 400

@@ -1,4 +1,4 @@
-"""The scripted model server as a process of its own, which keeps a record of what it was shown.
+"""The scripted model server as a process of its own, which keeps a record of its requests.
 
 `python -m chaos.model RECORD` prints its base URL and then writes a line of JSON to RECORD for each request.
 """
@@ -18,15 +18,15 @@ from tests.support.model_server import ModelServer
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request: the message to answer, the (role, text) of all that was shown, and whether text was sent back."""
+    """One request: the message to answer, the conversation as (role, text), and whether text was sent back."""
 
     name: str
-    shown: list[tuple[str, str]]
+    turns: list[tuple[str, str]]
     says_something: bool
 
 
 def read_record(path: Path) -> list[Call]:
-    """The requests in the order they came."""
+    """Read the requests in the order in which they came."""
     return [msgspec.json.decode(line, type=Call) for line in path.read_bytes().splitlines()]
 
 
@@ -40,8 +40,8 @@ class _Script:
         name = name_of(text)
         answer = answer_to(text, self._calls[name])
         self._calls[name] += 1
-        shown = [(each["role"], each["content"]) for each in body["messages"] if each["role"] != "system"]
-        self._record.write(msgspec.json.encode(Call(name, shown, says_something(answer))) + b"\n")
+        turns = [(turn["role"], turn["content"]) for turn in body["messages"] if turn["role"] != "system"]
+        self._record.write(msgspec.json.encode(Call(name, turns, says_something(answer))) + b"\n")
         self._record.flush()
         return answer
 

@@ -1,7 +1,7 @@
-"""What is said: the text of each message, and the reply that the scripted model owes it.
+"""The text of each message, and the reply that the scripted model owes it.
 
-A message is words that no other message has, so that the reply, an echo of them, tells whose it is and how far it has
-come. Marks at its end tell the model server how to fail.
+A message is words that no other message has: the reply echoes them, so that it shows its message and how far it has
+come. Marks at the end of a message tell the model server how to fail.
 """
 
 import re
@@ -14,17 +14,17 @@ _MARK = re.compile(r"\s*\[\[(\w+):([^\]]*)\]\]")
 _WORD = re.compile(r"\s*\S+")
 _FAULTS = {"cut": "cut", "ended": "end", "stall": "hang", "error": "error event", "broken": "broken json"}
 FAULTS = (*_FAULTS, "status", "flaky", "silent")
-"""What can go wrong. The first five happen after as many words as the mark says; `status` is an HTTP status for ever,
-`flaky` a number of refusals before all is well, `silent` no answer at all."""
+"""The faults of a model server. The first five happen after as many words as the mark says; `status` is an HTTP status
+for ever, `flaky` a number of refusals before all is well, `silent` no answer at all."""
 
 
 def message(name: str, words: int, marks: Mapping[str, object]) -> str:
-    said = " ".join(f"{name}.{index}" for index in range(words))
-    return said + "".join(f" [[{mark}:{value}]]" for mark, value in marks.items())
+    text = " ".join(f"{name}.{index}" for index in range(words))
+    return text + "".join(f" [[{mark}:{value}]]" for mark, value in marks.items())
 
 
 def name_of(text: str) -> str:
-    """The name of the message that begins with this text; empty for what is no message of a trial."""
+    """Read the name of the message that begins with this text; empty for a text that is no message of a trial."""
     name, dot, _ = text.partition(".0")
     return name if dot else ""
 
@@ -39,7 +39,7 @@ def reply_to(text: str) -> str:
 
 
 def fault_of(text: str) -> str | None:
-    """What a message makes the model server do wrong, if it comes to it."""
+    """Find the fault that a message asks of the model server."""
     return next((mark for mark, _ in _MARK.findall(text) if mark in FAULTS), None)
 
 
@@ -53,12 +53,12 @@ def answer_to(text: str, earlier_calls: int) -> Answer:
         return status(503 if earlier_calls % 2 else 429, headers={"retry-after": "0"})
     if "silent" in marks:
         return Answer(then="hang before the status", after=0)
-    for mark, then in _FAULTS.items():
+    for mark, fault in _FAULTS.items():
         if mark in marks:
-            return replace(whole, after=int(marks[mark]), then=then)
+            return replace(whole, after=int(marks[mark]), then=fault)
     return whole
 
 
 def says_something(answer: Answer) -> bool:
-    """Whether any of the reply's text is sent."""
+    """Check for any of the reply's text in an answer."""
     return answer.status == 200 and bool(answer.tokens) and answer.after != 0

@@ -1,4 +1,4 @@
-"""What a client saw, in the order it saw it: the evidence that the audit goes by."""
+"""The events that clients saw, in their order: the evidence for the audit."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ import msgspec
 from chaos.plan import Errand
 
 CRASH_GAP = 1_000_000
-"""What a run's last events are raised by in number when a crash swallowed some before them."""
+"""Added to the numbers of a run's last events when a crash swallowed some before them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as it came: its number, its JSON text, and when (seconds, monotonic)."""
+    """An event as it came: its number, its JSON text, and its time (seconds, monotonic)."""
 
     number: int
     payload: bytes
@@ -25,12 +25,12 @@ class Event:
 
 
 class WrongOrder(Exception):
-    """A stream that repeats what was seen, or goes back."""
+    """A stream that repeats events, or goes back."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A message and what came of it, put together from all the connections that its client had."""
+    """A message and its events, put together from all the connections that its client had."""
 
     errand: Errand
     run_ids: set[str] = field(default_factory=set)
@@ -44,12 +44,12 @@ class Exchange:
     def last(self) -> int:
         return self.events[-1].number if self.events else 0
 
-    def note(self, kind: str, what: str) -> None:
-        """Something that is wrong whatever the database says."""
-        self.problems.append((kind, f"{self.errand.name}: {what}"))
+    def note(self, kind: str, text: str) -> None:
+        """Note a problem that needs no look at the database."""
+        self.problems.append((kind, f"{self.errand.name}: {text}"))
 
     def begin(self, after: int) -> "Piece":
-        """A new connection that was asked for what comes after `after`."""
+        """Begin a new connection, which was asked for the events after number `after`."""
         return Piece(self, after)
 
 
@@ -59,10 +59,10 @@ class Piece:
     def __init__(self, exchange: Exchange, after: int) -> None:
         self._exchange = exchange
         self._last = after
-        self._known = {event.number: event.payload for event in exchange.events}
+        self._payloads = {event.number: event.payload for event in exchange.events}
 
     def take(self, number: int, payload: bytes) -> bool:
-        """Keep an event; True when it was the run's last."""
+        """Keep an event; returns True for the run's last."""
         exchange = self._exchange
         if number <= self._last:
             exchange.note("doubled", f"event {number} came behind {self._last} on one connection")
@@ -71,9 +71,9 @@ class Piece:
         value = msgspec.json.decode(payload)
         if value["type"] == "session_id":
             exchange.run_ids.add(value["run_id"])
-        if number in self._known:
-            if self._known[number] != payload:
-                exchange.note("altered", f"event {number} was {self._known[number]!r} and is now {payload!r}")
+        if number in self._payloads:
+            if self._payloads[number] != payload:
+                exchange.note("altered", f"event {number} was {self._payloads[number]!r} and is now {payload!r}")
         elif number < exchange.last:
             exchange.note("out of order", f"event {number} is new, but {exchange.last} was there before")
         else:
@@ -84,7 +84,7 @@ class Piece:
 
 
 def from_websocket(frame: bytes) -> tuple[int, bytes] | None:
-    """The number and the payload, as it is on SSE, of a WebSocket's frame; None for one that is no run's event."""
+    """Take the number and the payload, as on SSE, from a WebSocket's frame; None for one that is no run's event."""
     value = msgspec.json.decode(frame)
     if "seq" not in value:
         return None

@@ -69,12 +69,12 @@ async def _measure(reading: Reading, server: ServerProcess, http: aiohttp.Client
     assert reader.stdout is not None
     run_id = (await reader.stdout.readline()).decode().strip()
     reader.send_signal(signal.SIGSTOP)
-    begun = memory.memory_info().rss
-    times, most = [], begun
+    size_before = memory.memory_info().rss
+    times, peak = [], size_before
     while await _status(http, run_id) != "completed":
         times.append(await _chat(http, "other", "Hi"))
-        most = max(most, memory.memory_info().rss)
-    reading.growth = max(most, memory.memory_info().rss) - begun
+        peak = max(peak, memory.memory_info().rss)
+    reading.growth = max(peak, memory.memory_info().rss) - size_before
     reading.meanwhile, reading.worst = median(times), max(times)
 
     reader.send_signal(signal.SIGCONT)
@@ -88,13 +88,13 @@ async def _measure(reading: Reading, server: ServerProcess, http: aiohttp.Client
 
 
 async def _chat(http: aiohttp.ClientSession, session: str, message: str) -> float:
-    """Seconds from a message to its whole reply."""
-    began = time.monotonic()
+    """Measure the seconds from a message to its whole reply."""
+    start = time.monotonic()
     body = {"username": "alice", "session_id": session, "message": message}
     async with http.post("/api/v1/chat", json=body) as response:
         text = await response.text()
     assert '"type":"complete"' in text, text[-500:]
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
 async def _status(http: aiohttp.ClientSession, run_id: str) -> str:
@@ -121,10 +121,10 @@ async def _read(url: str) -> None:
 
 
 def _narrow(address: AddrInfoType) -> socket.socket:
-    """A socket that takes little in advance: the kernel would otherwise hold the whole reply for its reader."""
-    made = socket.socket(*address[:3])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return made
+    """Make a socket that takes little in advance: the kernel would otherwise hold the whole reply for its reader."""
+    narrow = socket.socket(*address[:3])
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return narrow
 
 
 if __name__ == "__main__":

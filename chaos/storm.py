@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from app.database.engine import sqlite_url
 from chaos.audit import Finding, audit
 from chaos.clients import Client, Tally
 from chaos.plan import Plan, sessions_of
 from tests.support.processes import API_KEY, ROOT, ServerProcess, provider_toml
 
 CALM_SECONDS = 90.0
-"""What clients get to finish what they have begun once nothing is killed any more."""
+"""The time that clients get to finish their messages once nothing is killed any more."""
 
 KEYS = tuple(f"{API_KEY}-{number}" for number in range(4))
 ENVIRONMENT = {
@@ -29,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Storm:
-    """What happened. Times are in seconds, monotonic; `deaths` are the moments just before the server was ended."""
+    """The course of a storm. `deaths` are the moments (seconds, monotonic) just before the server was ended."""
 
     plan: Plan
     tally: Tally = field(default_factory=Tally)
@@ -45,8 +46,8 @@ class Storm:
         return self.kills >= self.plan.kills and self.tally.cuts >= self.plan.cuts
 
 
-async def weather(plan: Plan, folder: Path, say: Say) -> Storm:
-    """Run the storm in an empty folder, and audit what it left."""
+async def weather(plan: Plan, folder: Path, say: Say, database_url: str | None = None) -> Storm:
+    """Run the storm in an empty folder, or on an empty database elsewhere, and audit what it left."""
     storm = Storm(plan)
     record = folder / "model.jsonl"
     async with model_process(record) as model_url:
@@ -54,12 +55,15 @@ async def weather(plan: Plan, folder: Path, say: Say) -> Storm:
         data_dir.mkdir()
         toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
         (data_dir / "palaver.toml").write_text(toml)
-        server = ServerProcess(data_dir, ENVIRONMENT)
+        elsewhere = {} if database_url is None else {"PALAVER_DATABASE_URL": database_url}
+        server = ServerProcess(data_dir, {**ENVIRONMENT, **elsewhere})
         try:
             await server.start()
             await _blow(storm, server, say)
             say("auditing ...")
-            storm.findings = await audit(storm.tally, storm.deaths, server, record)
+            storm.findings = await audit(
+                storm.tally, storm.deaths, server, database_url or sqlite_url(data_dir / "palaver.db"), record
+            )
             if (code := await server.end()) != 0:
                 storm.findings.append(Finding("altered", f"the server ended with {code} on SIGTERM"))
         finally:
@@ -72,7 +76,7 @@ async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
     random = Random(plan.seed)
     rush = asyncio.Event()
     sessions = sessions_of(plan)
-    began = time.monotonic()
+    start = time.monotonic()
     async with asyncio.TaskGroup() as group:
         clients = [
             group.create_task(
@@ -87,11 +91,11 @@ async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
             )
             for number in range(plan.clients)
         ]
-        while not storm.reached_its_size and time.monotonic() - began < plan.seconds:
+        while not storm.reached_its_size and time.monotonic() - start < plan.seconds:
             if storm.kills < plan.kills:
                 await _end_and_restart(storm, server, random)
                 if storm.kills % 10 == 0:
-                    say(_progress(storm, began))
+                    say(_progress(storm, start))
             else:
                 await asyncio.sleep(0.2)
         rush.set()
@@ -99,7 +103,7 @@ async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
         for client in late:
             client.cancel()
     storm.unfinished = len(late)
-    say(_progress(storm, began))
+    say(_progress(storm, start))
 
 
 async def _end_and_restart(storm: Storm, server: ServerProcess, random: Random) -> None:
@@ -123,10 +127,10 @@ async def _end_and_restart(storm: Storm, server: ServerProcess, random: Random) 
     await server.start()
 
 
-def _progress(storm: Storm, began: float) -> str:
+def _progress(storm: Storm, start: float) -> str:
     tally = storm.tally
     return (
-        f"{time.monotonic() - began:4.0f} s: {storm.kills} kills, {tally.cuts} cuts, "
+        f"{time.monotonic() - start:4.0f} s: {storm.kills} kills, {tally.cuts} cuts, "
         f"{len(tally.exchanges)} messages, {tally.repeats} repeats"
     )
 

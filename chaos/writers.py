@@ -21,7 +21,7 @@ KEYS_AT_ONCE = 20
 
 @dataclass(slots=True)
 class Writing:
-    """How it went: what was refused, and what is not in the database."""
+    """The result: problems are requests that were refused, and rows that are missing."""
 
     writers: int
     messages: int
@@ -36,10 +36,10 @@ async def write(folder: Path, *, writers: int = 50, messages: int = 200) -> Writ
     writing = Writing(writers, messages)
     (folder / "data").mkdir()
     server = ServerProcess(folder / "data")
-    done = asyncio.Event()
+    stop = asyncio.Event()
     try:
         await server.start()
-        began = time.monotonic()
+        start = time.monotonic()
         timeout = aiohttp.ClientTimeout(total=None)
         connector = aiohttp.TCPConnector(limit=0)
         async with (
@@ -49,12 +49,12 @@ async def write(folder: Path, *, writers: int = 50, messages: int = 200) -> Writ
             asyncio.TaskGroup() as group,
         ):
             beside = [
-                group.create_task(_command_line(writing, server.data_dir, done)),
-                group.create_task(_third_process(writing, server.data_dir, done)),
+                group.create_task(_command_line(writing, server.data_dir, stop)),
+                group.create_task(_third_process(writing, server.data_dir, stop)),
             ]
             await asyncio.gather(*(_writer(writing, http, number) for number in range(writers)))
-            writing.seconds = time.monotonic() - began
-            done.set()
+            writing.seconds = time.monotonic() - start
+            stop.set()
             await asyncio.gather(*beside)
         _count(writing, server)
         if (code := await server.end()) != 0:
@@ -80,21 +80,21 @@ async def _writer(writing: Writing, http: aiohttp.ClientSession, number: int) ->
             writing.problems.append(f"{text}: {response.status} {answer[-300:]}")
 
 
-async def _command_line(writing: Writing, data_dir: Path, done: asyncio.Event) -> None:
+async def _command_line(writing: Writing, data_dir: Path, stop: asyncio.Event) -> None:
     """`palaver keys create`, again and again."""
-    while not done.is_set():
-        code, said = await palaver("keys", "create", "--name", "cli", "--scope", "chat", data_dir=data_dir)
+    while not stop.is_set():
+        code, output = await palaver("keys", "create", "--name", "cli", "--scope", "chat", data_dir=data_dir)
         writing.commands += 1
         if code != 0:
-            writing.problems.append(f"palaver keys create: {code} {said}")
+            writing.problems.append(f"palaver keys create: {code} {output}")
 
 
-async def _third_process(writing: Writing, data_dir: Path, done: asyncio.Event) -> None:
-    """What the command line does, without starting anew for each key."""
+async def _third_process(writing: Writing, data_dir: Path, stop: asyncio.Event) -> None:
+    """Make keys as the command line does, without a new process for each."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "chaos.keys", str(data_dir), cwd=ROOT, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )
-    await done.wait()
+    await stop.wait()
     out, errors = await process.communicate(b"enough\n")
     if process.returncode != 0:
         writing.problems.append(f"the third process: {errors.decode()[-1000:]}")
@@ -112,9 +112,9 @@ def _count(writing: Writing, server: ServerProcess) -> None:
     chats = writing.writers * len(range(0, writing.messages, 10))
     news = writing.writers * writing.messages - chats
     expected = {"bot messages": (news, news), "questions": (chats, chats), "replies": chats}
-    found = {"bot messages": bots, "questions": users, "replies": replies}
-    if found != expected:
-        writing.problems.append(f"in the database are {found}, not {expected}")
+    counts = {"bot messages": bots, "questions": users, "replies": replies}
+    if counts != expected:
+        writing.problems.append(f"in the database are {counts}, not {expected}")
     if keys != writing.commands + writing.keys:
         writing.problems.append(f"in the database are {keys} keys, not {writing.commands + writing.keys}")
     if "locked" in server.log_file.read_text():

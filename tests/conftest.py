@@ -1,20 +1,32 @@
 """Fixtures: a data folder, a scripted model server, a running server, and clients that hold it to its document."""
 
 import os
+import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from app.database.engine import sqlite_url
 from tests.support.certificates import authority_certificate
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
+from tests.support.postgres import Databases, Postgres, PostgresMissing
 from tests.support.server import Server, make_settings, migrated_template, running
 
 StartServer = Callable[..., AbstractAsyncContextManager[Server]]
+DatabaseOf = Callable[[Path], Awaitable[str]]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that is marked `databases("sqlite", "postgresql")` once on each; without a mark, it is on SQLite."""
+    marker = metafunc.definition.get_closest_marker("databases")
+    if marker is not None and "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", marker.args, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -58,14 +70,67 @@ async def model() -> AsyncIterator[ModelServer]:
         yield server
 
 
-@pytest.fixture
-def start_server(data_dir: Path, template: Path, model: ModelServer) -> StartServer:
-    """Start servers on the test's data folder, answering from the scripted model server unless told otherwise."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres() -> AsyncIterator[Postgres]:
+    """PostgreSQL, or else the test is skipped."""
+    try:
+        server = await Postgres.connect()
+    except PostgresMissing as error:
+        pytest.skip(str(error))
+    yield server
+    await server.close()
 
-    def start(**values: Any) -> AbstractAsyncContextManager[Server]:
+
+@pytest.fixture
+async def postgres_databases(postgres: Postgres) -> AsyncIterator[Databases]:
+    databases = Databases(postgres)
+    yield databases
+    await databases.close()
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    """The kind of database that the test runs on: "sqlite", unless it is marked `databases`."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def database_of(backend: str, template: Path, request: pytest.FixtureRequest) -> DatabaseOf:
+    """Make the database of a data folder, with the newest schema, where there is none; returns its URL."""
+
+    async def sqlite_of(data_dir: Path) -> str:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        path = data_dir / "palaver.db"
+        if not path.exists():
+            shutil.copy(template, path)
+        return str(sqlite_url(path))
+
+    if backend == "sqlite":
+        return sqlite_of
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    return databases.url_of
+
+
+@pytest.fixture
+async def database_url(database_of: DatabaseOf, data_dir: Path) -> str:
+    """The URL of the test's database."""
+    return await database_of(data_dir)
+
+
+@pytest.fixture
+def start_server(data_dir: Path, backend: str, database_of: DatabaseOf, model: ModelServer) -> StartServer:
+    """Start servers on the test's data folder, answering from the scripted model server by default."""
+
+    @asynccontextmanager
+    async def start(*, data_dir: Path = data_dir, **values: Any) -> AsyncIterator[Server]:
         provider = {"id": "scripted", "base_url": model.base_url, "api_key": "sk-upstream-secret", "max_retries": 0}
-        chosen = {"providers": [provider], **values}
-        return running(make_settings(chosen.pop("data_dir", data_dir), **chosen), template)
+        url = await database_of(data_dir)
+        settings = make_settings(
+            data_dir,
+            **{"providers": [provider], "database_url": None if backend == "sqlite" else url, **values},
+        )
+        async with running(settings) as server:
+            yield server
 
     return start
 

@@ -16,6 +16,8 @@ from app.settings import Settings, load_settings
 if TYPE_CHECKING:
     from quart import Quart
 
+    from app.server.addresses import Address
+
 
 @click.command()
 @click.option("--host", help="The address to listen on.  [PALAVER_HOST, or 127.0.0.1]")
@@ -32,31 +34,32 @@ def serve(**options: Any) -> None:
     # All that the start makes stays, and to look for garbage in it takes a sixth of the start.
     gc.disable()
     settings = load_settings(**options)
-    from app.server import run
-    from app.server.options import LifespanFailed
+    from app.server.addresses import resolve
+    from app.server.options import CannotServe, LifespanFailed
     from app.telemetry.logs import configure_logging
 
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_texts())
     try:
-        addresses = run.resolve(settings.host, settings.port)
+        addresses = resolve(settings.host, settings.port)
         if settings.no_auth and not all(address.is_loopback for address in addresses):
             raise Refusal(f"--no-auth serves everyone who can connect: it needs a loopback host, not {settings.host}")
         _serve(settings, addresses)
-    except run.CannotServe as error:
+    except CannotServe as error:
         raise Refusal(str(error)) from error
     except LifespanFailed as error:
         raise Refusal(f"Palaver could not start or end in good order: {error}") from error
 
 
-def _serve(settings: Settings, addresses: list[Any]) -> None:
+def _serve(settings: Settings, addresses: "list[Address]") -> None:
     from app.bootstrap import create_app
-    from app.server import run
+    from app.server.addresses import listen, local_url
     from app.server.options import ServerOptions
-    from app.server.welcome import local_url, welcome
+    from app.server.run import run
+    from app.server.welcome import welcome
 
     prepare(settings)
     with lock(settings):
-        sockets = run.listen(addresses)
+        sockets = listen(addresses)
         url = local_url(settings.host, sockets[0])
         upgrade(settings)
         with refusing("Cannot start"):
@@ -72,7 +75,7 @@ def _serve(settings: Settings, addresses: list[Any]) -> None:
             await _drain(app, settings.drain_seconds)
 
         options = ServerOptions(max_websocket_bytes=settings.max_body_bytes)
-        run.run(app, sockets, settings.server, options, on_ready=on_ready, on_stop=on_stop)
+        run(app, sockets, settings.server, options, on_ready=on_ready, on_stop=on_stop)
 
 
 async def _drain(app: "Quart", seconds: float) -> None:

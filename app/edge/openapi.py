@@ -7,10 +7,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from apispec import APISpec
 from quart import Quart
 
 from app import __version__, errors
+from app.edge.errors import open_api_error
 from app.edge.operation import PUBLIC, Answer, Body, ErrorShape, Operation, Param
 from app.edge.routes import CONVERTER, Route, routes
 from app.edge.schemas import example_of
@@ -37,6 +37,15 @@ _DESCRIPTION: Final = (
     '`{"status": "error", "message": ..., "data": null, "code": ..., "request_id": ...}`.'
 )
 _TAGS: Final = {"Open API": "Developer APIs authenticated by API Key"}
+_SECURITY_SCHEMES: Final = {
+    "ApiKeyHeader": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "Open API key. Authorization: Bearer <api_key> is also accepted.",
+    },
+    "BearerAuth": {"type": "http", "scheme": "bearer", "description": "The same key, as a bearer token."},
+}
 
 # Answers that are the same wherever they occur: the component's name, and its examples by name.
 _SHARED: Final[dict[int, tuple[str, dict[str, str]]]] = {
@@ -65,20 +74,40 @@ def build_document(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -
     """
     declared = _declared(app)
     schemas = _Schemas([operation for _, operation in declared], extra_schemas or {})
-    spec = APISpec(title="Palaver Open API", version=__version__, openapi_version=OPENAPI_VERSION)
     writer = _Writer(schemas)
+    paths: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for route, operation in declared:
         if route.method == "WEBSOCKET":
-            spec.path(
-                route.path,
-                operations={"x-websocket": writer.websocket(route, operation)},
-                summary=operation.summary,
-                description=_with_scope(operation),
-            )
+            paths[route.path]["x-websocket"] = writer.websocket(route, operation)
+            paths[route.path] |= {"summary": operation.summary, "description": _with_scope(operation)}
         else:
-            spec.path(route.path, operations={route.method.lower(): writer.operation(route, operation)})
-    _add_components(spec, schemas, writer.shared_errors)
-    return _in_order(spec.to_dict(), {operation.tag for _, operation in declared})
+            paths[route.path][route.method.lower()] = writer.operation(route, operation)
+    tags = sorted({operation.tag for _, operation in declared}, key=lambda name: (name not in _TAGS, name))
+    shared_errors = {name: _error(status, _SHARED[status][1]) for name, status in sorted(writer.shared_errors)}
+    return {
+        "openapi": OPENAPI_VERSION,
+        "info": {
+            "title": "Palaver Open API",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [
+            {"url": "/", "description": "The server that this document comes from"},
+            {"url": "http://localhost:6185", "description": "A server on this machine"},
+        ],
+        "tags": [{"name": name, **({"description": _TAGS[name]} if name in _TAGS else {})} for name in tags],
+        "paths": dict(paths),
+        "components": {
+            "headers": {
+                name: {"description": description, "schema": {"type": "string"}}
+                for name, (_, description) in sorted(_HEADERS.items())
+            },
+            "responses": shared_errors,
+            "schemas": dict(sorted(schemas.components.items())),
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+    }
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -97,48 +126,6 @@ def _declared(app: Quart) -> list[tuple[Route, Operation]]:
             raise ValueError(f"the operation id {route.operation.id} is used by {other} and by {where}")
         found.append((route, route.operation))
     return found
-
-
-def _in_order(document: dict[str, Any], tags: set[str]) -> dict[str, Any]:
-    components = document["components"]
-    tag_names = sorted(tags, key=lambda name: (name not in _TAGS, name))
-    return {
-        "openapi": document["openapi"],
-        "info": {
-            **document["info"],
-            "description": _DESCRIPTION,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "servers": [
-            {"url": "/", "description": "The server that this document comes from"},
-            {"url": "http://localhost:6185", "description": "A server on this machine"},
-        ],
-        "tags": [{"name": name, **({"description": _TAGS[name]} if name in _TAGS else {})} for name in tag_names],
-        "paths": document["paths"],
-        "components": {section: dict(sorted(components[section].items())) for section in sorted(components)},
-    }
-
-
-def _add_components(spec: APISpec, schemas: "_Schemas", shared_errors: Iterable[int]) -> None:
-    for name, schema in schemas.components.items():
-        spec.components.schema(name, schema)
-    for status in shared_errors:
-        name, examples = _SHARED[status]
-        spec.components.response(name, _error(status, examples))
-    for name, (_, description) in _HEADERS.items():
-        spec.components.header(name, {"description": description, "schema": {"type": "string"}})
-    spec.components.security_scheme(
-        "ApiKeyHeader",
-        {
-            "type": "apiKey",
-            "in": "header",
-            "name": "X-API-Key",
-            "description": "Open API key. Authorization: Bearer <api_key> is also accepted.",
-        },
-    )
-    spec.components.security_scheme(
-        "BearerAuth", {"type": "http", "scheme": "bearer", "description": "The same key, as a bearer token."}
-    )
 
 
 class _Schemas:
@@ -216,11 +203,11 @@ def _schemas_of(operations: Iterable[Operation]) -> Iterator[Any]:
 
 
 class _Writer:
-    """Operations as the document has them; `shared_errors` are the statuses whose shared answer was referred to."""
+    """Operations as the document has them; `shared_errors` are the names and statuses of shared answers in use."""
 
     def __init__(self, schemas: _Schemas) -> None:
         self._schemas = schemas
-        self.shared_errors: dict[int, None] = dict.fromkeys(_OF_EVERY_KEY)
+        self.shared_errors = {(_SHARED[status][0], status) for status in _OF_EVERY_KEY}
 
     def operation(self, route: Route, declared: Operation) -> dict[str, Any]:
         written: dict[str, Any] = {
@@ -241,9 +228,10 @@ class _Writer:
                     **{name: {"schema": dict(schema)} for name, schema in declared.body.other_media_types.items()},
                 },
             }
-        responses = {status: self._answer(answer) for status, answer in declared.answers.items()}
-        responses |= self._errors(declared)
-        written["responses"] = dict(sorted(responses.items()))
+        answers = {status: self._answer(answer) for status, answer in declared.answers.items()}
+        written["responses"] = {
+            str(status): answer for status, answer in sorted((answers | self._errors(declared)).items())
+        }
         return written
 
     def websocket(self, route: Route, declared: Operation) -> dict[str, Any]:
@@ -322,16 +310,16 @@ class _Writer:
         self, shape: ErrorShape, expected: Iterable[int], errors: Mapping[int, str]
     ) -> dict[int, dict[str, Any]]:
         """Errors in a door's own shape, which shares none of the Open API's answers."""
-        told = {status: next(iter(_SHARED[status][1].values())) for status in expected} | dict(errors)
+        messages = {status: next(iter(_SHARED[status][1].values())) for status in expected} | dict(errors)
         reference = self._schemas.error_of(shape)
         return {
             status: _with_headers(status, {"schema": reference, "example": dict(shape.example(status, message))})
-            for status, message in told.items()
+            for status, message in messages.items()
         }
 
     def _shared_error(self, status: int, message: str | None) -> dict[str, Any]:
-        self.shared_errors[status] = None
         name, _ = _SHARED[status]
+        self.shared_errors.add((name, status))
         reference = {"$ref": f"#/components/responses/{name}"}
         return reference if message is None else {**reference, "description": f"{HTTPStatus(status).phrase}: {message}"}
 
@@ -361,14 +349,9 @@ def _with_headers(status: int, content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error_example(status: int, message: str) -> dict[str, Any]:
-    return {
-        "status": "error",
-        "message": message,
-        "data": None,
-        "code": _CODES.get(status, "http_error"),
-        "request_id": "5f0c6f3e-8a51-4a3e-9d0b-1f5f0c6f3e8a",
-    }
+def _error_example(status: int, message: str) -> Mapping[str, Any]:
+    error = errors.AppError(message, code=_CODES.get(status, "http_error"))
+    return open_api_error(error, "5f0c6f3e-8a51-4a3e-9d0b-1f5f0c6f3e8a")
 
 
 def _header_references(*names: str) -> dict[str, Any]:

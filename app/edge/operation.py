@@ -5,7 +5,7 @@ OpenAPI document is made of nothing else, so that the two cannot disagree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 PUBLIC: Final = "public"
@@ -80,20 +80,29 @@ class ErrorShape:
 class Operation:
     """All that is said of one operation; `errors` maps a status to an example of its message.
 
-    `error_shape` None is the Open API's envelope.
+    As a decorator it declares the view's operation, and stands below the blueprint's own. `error_shape` None is the
+    Open API's envelope.
     """
 
     id: str
     summary: str
-    description: str
+    _: KW_ONLY
     scope: str
+    description: str
     answers: Mapping[int, Answer]
-    errors: Mapping[int, str]
-    params: Sequence[Param]
-    body: Body | None
-    tag: str
+    errors: Mapping[int, str] = field(default_factory=dict)
+    params: Sequence[Param] = ()
+    body: Body | None = None
+    tag: str = "Open API"
     error_shape: ErrorShape | None = None
 
+    def __call__(self, view: View) -> View:
+        view.__dict__[_ATTRIBUTE] = self
+        return view
+
+
+operation = Operation
+"""`Operation` under the name by which it decorates views."""
 
 IDEMPOTENCY_KEY: Final = Param(
     "Idempotency-Key",
@@ -101,39 +110,6 @@ IDEMPOTENCY_KEY: Final = Param(
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~¡-¬®-ÿ][ -~¡-¬®-ÿ]*$"},
     where="header",
 )
-
-
-def operation(
-    id: str,
-    summary: str,
-    *,
-    scope: str,
-    description: str,
-    answers: Mapping[int, Answer],
-    errors: Mapping[int, str] | None = None,
-    params: Sequence[Param] = (),
-    body: Body | None = None,
-    tag: str = "Open API",
-    error_shape: ErrorShape | None = None,
-) -> Callable[[View], View]:
-    """Declare a view's operation; stands below the blueprint's own decorator."""
-
-    def declare(view: View) -> View:
-        view.__dict__[_ATTRIBUTE] = Operation(
-            id=id,
-            summary=summary,
-            description=description,
-            scope=scope,
-            answers=answers,
-            errors=errors or {},
-            params=params,
-            body=body,
-            tag=tag,
-            error_shape=error_shape,
-        )
-        return view
-
-    return declare
 
 
 def operation_of(view: Callable[..., Any] | None) -> Operation | None:

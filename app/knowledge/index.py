@@ -39,7 +39,7 @@ def insert_passages(
 ) -> None:
     """Write passages, their terms and their vectors, if there are any.
 
-    A hundred at a time, or the database's one writer is kept from others. Raises ValueError if there are not as many
+    Some dozens at a time, or the database's one writer is kept from others. Raises ValueError if there are not as many
     vectors as passages.
     """
     if not passages:

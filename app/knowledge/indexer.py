@@ -27,7 +27,6 @@ LOOK_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
 """How long a document waits for a storage or a model server that is away, before it fails."""
-EMBEDDING_BATCH = 64
 
 log = structlog.get_logger(__name__)
 
@@ -118,15 +117,11 @@ class Indexer:
         provider, model = lease.embedding_provider, lease.embedding_model
         if provider is None or model is None:
             return []
-        vectors: list[bytes] = []
         try:
-            for start in range(0, len(passages), EMBEDDING_BATCH):
-                batch = passages[start : start + EMBEDDING_BATCH]
-                vectors += await _retrying(self._embedder.of_passages, provider, model, batch)
+            return await _retrying(self._embedder.of_passages, provider, model, passages)
         except EmbeddingsFailed as error:
             log.warning("embeddings_failed", document_id=lease.document.id, detail=error.detail)
             raise IndexingFailed(error.message, code="embeddings_failed") from None
-        return vectors
 
 
 def _is_temporary(error: Exception) -> bool:

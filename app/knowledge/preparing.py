@@ -15,8 +15,8 @@ from app.knowledge.worker import PassageRequest
 from app.workers.pool import WorkerEnded, WorkerPool, WorkersUnavailable, WorkerTimeout
 
 LONG_CHARS = 50_000
-BATCH_SIZE = 100
-"""The passages that are written in one transaction."""
+BATCH_SIZE = 50
+"""The passages that one transaction writes. It holds up those of the chats, which share its commit."""
 ENCODED_CHARS = 1024**2
 BATCH_SECONDS = 120.0
 """How long the process may be silent; splitting the longest text takes it some seconds."""
@@ -43,9 +43,9 @@ class PassageMaker:
                 async for prepared in batches:
                     yield prepared
             return
-        drafts = await asyncio.to_thread(split, text, size=self._size, overlap=self._overlap)
-        for start in range(0, len(drafts), self._batch_size):
-            yield await asyncio.to_thread(with_terms, drafts[start : start + self._batch_size], title)
+        passages = await asyncio.to_thread(split, text, size=self._size, overlap=self._overlap)
+        for start in range(0, len(passages), self._batch_size):
+            yield await asyncio.to_thread(with_terms, passages[start : start + self._batch_size], title)
 
     async def close(self) -> None:
         """End the process; a text under way raises WorkersUnavailable."""

@@ -9,7 +9,7 @@ from app.database.tables import value_of
 from app.files.service import FileService
 from app.knowledge.documents import delete_attachment
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus
-from app.knowledge.store import DELETE_BATCH, delete_some_passages, write_batch
+from app.knowledge.store import DELETE_BATCH, delete_some_passages
 
 LOOK_SECONDS = 60.0
 RETRY_SECONDS = 5.0
@@ -51,7 +51,7 @@ class Remover:
 
         is_gone = False
         while not is_gone:
-            is_gone = await write_batch(self._database, write)
+            is_gone = await self._database.write(write)
         log.info("document_removed", document_id=document_id)
 
 

@@ -5,11 +5,10 @@ old one is still there. A worker whose document was deleted, or taken over by an
 its next step and writes nothing more.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
 
@@ -21,10 +20,8 @@ from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentS
 
 LEASE = timedelta(minutes=10)
 """How long a step may take before another server takes the document over."""
-DELETE_BATCH = 500
-"""The passages that one transaction deletes: each holds up those of the chats."""
-T = TypeVar("T")
-
+DELETE_BATCH = 250
+"""The passages that one transaction deletes. It holds up those of the chats, which share its commit."""
 _IN_PROGRESS = (DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
 
 _SOME_PASSAGES = select(PassageRow.id).where(PassageRow.document_id == bindparam("document_id")).limit(DELETE_BATCH)
@@ -77,7 +74,7 @@ class IndexStore:
 
         deleted = DELETE_BATCH
         while deleted == DELETE_BATCH:
-            lease.token, deleted = await write_batch(self._database, write)
+            lease.token, deleted = await self._database.write(write)
 
     async def add_passages(
         self, lease: Lease, passages: Sequence[IndexedPassage], vectors: Sequence[bytes], *, total: int
@@ -89,7 +86,7 @@ class IndexStore:
             insert_passages(connection, lease.document.id, lease.document.collection_id, passages, vectors)
             return token
 
-        lease.token = await write_batch(self._database, write)
+        lease.token = await self._database.write(write)
 
     async def finish(self, lease: Lease, *, truncated: bool, notes: Sequence[str]) -> None:
         """Make the document searchable. Raises LeaseLost."""
@@ -120,15 +117,6 @@ class IndexStore:
         if row is None:
             return None
         return Lease(value_of(Document, row), row.embedding_provider, row.embedding_model, row.updated_at)
-
-
-async def write_batch(database: Database, act: Callable[[Connection], T]) -> T:
-    """Write one batch of many, behind the waiting writers.
-
-    Without the pause the next batch would share their commit, and they would wait for the whole of it.
-    """
-    await asyncio.sleep(0)
-    return await database.write(act)
 
 
 def delete_some_passages(connection: Connection, document_id: str) -> int:

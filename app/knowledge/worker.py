@@ -22,9 +22,9 @@ def answer(head: bytes, text: bytes) -> Iterator[bytes]:
     """The passages in batches, and an empty message after the last one."""
     request = msgspec.msgpack.decode(head, type=PassageRequest)
     encoder = msgspec.msgpack.Encoder()
-    drafts = split(text.decode(), size=request.size, overlap=request.overlap)
-    for start in range(0, len(drafts), request.batch_size):
-        yield encoder.encode(with_terms(drafts[start : start + request.batch_size], request.title))
+    passages = split(text.decode(), size=request.size, overlap=request.overlap)
+    for start in range(0, len(passages), request.batch_size):
+        yield encoder.encode(with_terms(passages[start : start + request.batch_size], request.title))
     yield b""
 
 

@@ -1,1 +1,1 @@
-"""The ASGI servers that Palaver can run on, each behind one function of the same shape."""
+"""The ASGI servers that Palaver runs on, and the life of their process."""

@@ -16,7 +16,7 @@ from app.server.coalescing import CoalescingTransport
 
 
 class Connection(TCPServer):
-    """A connection that writes once in a turn of the loop, and ends when its client closes it."""
+    """A connection that writes once in a turn of the event loop, and ends when its client closes it."""
 
     def __init__(
         self,
@@ -28,14 +28,14 @@ class Connection(TCPServer):
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        transport = CoalescingTransport(loop, cast(asyncio.Transport, writer.transport))
+        transport = cast(asyncio.Transport, CoalescingTransport(loop, writer.transport))
         coalescing_writer = asyncio.StreamWriter(transport, transport.get_protocol(), reader, loop)
         super().__init__(app, loop, config, context, state, reader, coalescing_writer)
         self._original_writer = writer  # closes the connection when it is collected
 
     async def _read_data(self) -> None:
         await super()._read_data()
-        # Hypercorn would keep what the client has closed, with its descriptor, until the end of its idle time.
+        # Hypercorn would keep a connection that the client has closed, and its descriptor, until its idle time is over.
         await self.idle_task.stop()
 
 

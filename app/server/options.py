@@ -1,4 +1,4 @@
-"""What the ASGI servers have in common: how long they wait, how much they take, and how they are told to stop."""
+"""The interface of the ASGI servers, and the limits that they share."""
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,28 +11,32 @@ ServerName = Literal["hypercorn", "uvicorn"]
 """The module in this package; all but Hypercorn are extras of that name."""
 
 BACKLOG = 1024
-# Longer than the minute for which proxies and client pools usually keep a connection, so that they let go first.
+# Longer than the minute for which proxies and client pools usually keep a connection, so that they close first.
 KEEP_ALIVE_SECONDS = 75.0
 MAX_HEADER_BYTES = 64 * 1024
 
 UntilStopped = Callable[[], Awaitable[object]]
-"""Awaited once connections are answered; when it returns, the server stops."""
+"""Awaited once connections are answered; the server stops when it returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """What differs from one use to another. What is still open when the runs have ended gets `graceful` seconds."""
+    """Options of one server; `graceful` is the time for open connections when it stops, in seconds."""
 
     max_websocket_bytes: int
     graceful: float = 5.0
 
 
+class CannotServe(Exception):
+    """The server cannot start; the text is one line for the operator."""
+
+
 class LifespanFailed(Exception):
-    """The application could not start or end in good order."""
+    """The application failed to start or to end."""
 
 
 class Serve(Protocol):
-    """Answers connections to the listening sockets, which it closes, until `until_stopped` returns.
+    """Answers connections to the listening sockets, and closes them, until `until_stopped` returns.
 
     Raises LifespanFailed, and what `until_stopped` raises.
     """

@@ -1,10 +1,10 @@
-"""Uvicorn with httptools: an optional server, which takes HTTP apart in C and costs about half of Hypercorn."""
+"""Uvicorn with httptools, an optional server: it parses HTTP in C and needs about half of Hypercorn's CPU."""
 
 import asyncio
 import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from quart import Quart
 from uvicorn import Config, Server
@@ -33,7 +33,7 @@ async def serve(
 
 
 async def _lifespan(step: Any) -> None:
-    # Uvicorn's own handling of it ends the process where it should say what is wrong.
+    # Uvicorn itself would exit the process without the cause.
     try:
         await step
     except Exception as error:
@@ -41,7 +41,7 @@ async def _lifespan(step: Any) -> None:
 
 
 class _Server(Server):
-    """Runs until it is told to stop by a function of ours, and leaves the signals to whoever runs it."""
+    """Runs until `until_stopped` returns; signals are handled by the caller."""
 
     def __init__(self, config: Config, until_stopped: UntilStopped) -> None:
         super().__init__(config)
@@ -61,13 +61,13 @@ class _Server(Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Bounds what Uvicorn with httptools leaves open: the size of a request's head, and the wait for the first one."""
+    """Coalesces writes, and bounds what Uvicorn does not: a request's head, and the wait for the first request."""
 
     _head_bytes = 0
     _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's own
-        super().connection_made(CoalescingTransport(self.loop, transport))
+        super().connection_made(cast(asyncio.Transport, CoalescingTransport(self.loop, transport)))
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
@@ -92,7 +92,7 @@ def _config(app: Quart, options: ServerOptions) -> Config:
         http=_Protocol,
         ws="wsproto",
         ws_max_size=options.max_websocket_bytes,
-        # What is unfolded may be a thousand times as long, and tokens are too short to gain.
+        # A message may be a thousand times as long after decompression, and tokens are too short to gain.
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         lifespan="off",
@@ -100,10 +100,10 @@ def _config(app: Quart, options: ServerOptions) -> Config:
         backlog=BACKLOG,
         timeout_keep_alive=int(KEEP_ALIVE_SECONDS),
         timeout_graceful_shutdown=int(options.graceful),
-        # Who calls is not believed from a header.
+        # A header does not prove who calls.
         proxy_headers=False,
         server_header=False,
-        # Palaver logs requests itself, and what goes wrong goes where all lines go.
+        # Palaver logs requests itself. The server's own errors go to the common log.
         access_log=False,
         log_config=None,
         log_level="warning",

@@ -1,7 +1,5 @@
-"""What a server that has started tells its operator: where it is, what answers, and how to call it."""
+"""The text that a server prints when it has started: its address, its model server, and how to call it."""
 
-import ipaddress
-import socket
 from pathlib import Path
 
 from quart import Quart
@@ -18,10 +16,10 @@ HINT = "set OPENAI_API_KEY, or OPENAI_BASE_URL and PALAVER_OPENAI_MODEL, for a r
 
 
 async def welcome(app: Quart, url: str, data_dir: Path, command: str, *, open_to_all: bool) -> str:
-    """The lines to print; `command` is how to call the command line for this data folder.
+    """The text to print; `command` calls the command line for this data folder.
 
-    Makes the first key when there is none. It is made now, and not earlier, so that no failure of the start can come
-    between its making and its only showing. Raises DatabaseUnavailable.
+    Makes the first key when there is none: now, because a start that fails later would lose the key, which is shown
+    only once. Raises DatabaseUnavailable.
     """
     async with app.app_context():
         provider, keys = service(ProviderRegistry).default.id, service(KeyService)
@@ -45,11 +43,3 @@ def curl_line(url: str, key: str | None) -> str:
     header = f" -H 'X-API-Key: {key}'" if key else ""
     body = '{"username":"alice","message":"Hello"}'
     return f"curl -N {url}/api/v1/chat{header} -H 'Content-Type: application/json' -d '{body}'"
-
-
-def local_url(host: str, listener: socket.socket) -> str:
-    """Where a client on this machine finds the server: one on all addresses is on loopback too."""
-    address, port = listener.getsockname()[:2]
-    if ipaddress.ip_address(address.partition("%")[0]).is_unspecified:
-        host = "127.0.0.1" if listener.family == socket.AF_INET else "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

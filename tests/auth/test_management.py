@@ -12,6 +12,8 @@ from app.clock import utc_now
 from tests.support.client import Client
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 KEYS = "/api/v1/api-keys"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -67,6 +69,8 @@ async def test_the_newest_key_is_listed_first(admin: Client) -> None:
     assert [key["name"] for key in (await listed(admin))[:3]] == names[::-1]
 
 
+@pytest.mark.databases("sqlite")  # refused before the database is asked
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -106,6 +110,7 @@ async def test_a_key_needs_a_name_and_scopes(admin: Client, missing: str) -> Non
     assert (answer.status_code, answer.json()["message"]) == (400, f"Missing key: {missing}")
 
 
+@pytest.mark.databases("sqlite")
 async def test_a_body_that_is_no_json_object_is_refused(admin: Client) -> None:
     for path in (KEYS, f"{KEYS}/{UNKNOWN}/rotate"):
         assert (await admin.post(path, ["im"])).status_code == 400
@@ -113,6 +118,7 @@ async def test_a_body_that_is_no_json_object_is_refused(admin: Client) -> None:
         assert (await admin.post(path, {"name": "x" * 20_000})).status_code == 413
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(("method", "action"), [("DELETE", ""), ("POST", "/revoke"), ("POST", "/rotate")])
 async def test_a_key_that_is_not_there(admin: Client, method: str, action: str) -> None:
     for key_id in (UNKNOWN, "no-uuid", "%00", "x" * 300):

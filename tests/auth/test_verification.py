@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
-from shutil import copy
 from typing import TypeVar
 
 import pytest
@@ -15,36 +14,42 @@ from app.auth.keytext import ALPHABET, is_well_formed, new_key_text
 from app.auth.models import ApiKeyRow
 from app.auth.service import ANONYMOUS, CACHE_SECONDS, LAST_USED_EVERY, KeyService
 from app.crypto import SecretBox
-from app.database.engine import sqlite_url
-from app.database.sqlite import SQLite
+from app.database.engine import open_database
 from app.errors import Unauthorized
 from tests.support.client import Client
 from tests.support.server import Server
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
-class CountingDatabase(SQLite):
+
+class CountingDatabase:
     """Counts the transactions."""
 
-    reads = 0
-    writes = 0
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.reads = 0
+        self.writes = 0
+        self._database = open_database(url)
 
     async def read(self, act: Callable[[Connection], T]) -> T:
         self.reads += 1
-        return await super().read(act)
+        return await self._database.read(act)
 
     async def write(self, act: Callable[[Connection], T]) -> T:
         self.writes += 1
-        return await super().write(act)
+        return await self._database.write(act)
+
+    async def close(self) -> None:
+        await self._database.close()
 
 
 @pytest.fixture
-async def database(template: Path, tmp_path: Path) -> AsyncIterator[CountingDatabase]:
-    path = Path(copy(template, tmp_path / "palaver.db"))
-    made = CountingDatabase(sqlite_url(path))
-    yield made
-    await made.close()
+async def database(database_url: str) -> AsyncIterator[CountingDatabase]:
+    database = CountingDatabase(database_url)
+    yield database
+    await database.close()
 
 
 @pytest.fixture
@@ -111,6 +116,7 @@ async def test_defect_6_no_password_hash_and_no_write_stand_in_a_requests_way(
     assert database.writes == writes
 
 
+@pytest.mark.databases("sqlite")  # PRAGMA data_version tells
 async def test_defect_6_requests_do_not_write(server: Server, admin: Client) -> None:
     await admin.get("/api/v1/im/bots")
     engine = create_async_engine(server.core.database.url)
@@ -148,6 +154,7 @@ async def test_when_a_key_was_last_used_is_shown(admin: Client, keys: KeyService
     assert shown["last_used_at"] >= shown["created_at"]
 
 
+@pytest.mark.databases("sqlite")  # the files are read
 async def test_only_a_keyed_hash_is_stored(lone_keys: KeyService, database: CountingDatabase) -> None:
     made, key = await lone_keys.create(name="test", scopes=["chat"])
     query = select(ApiKeyRow).where(ApiKeyRow.id == made.id)

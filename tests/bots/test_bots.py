@@ -8,6 +8,8 @@ from app.bots.adapters.webhook import new_secret
 from tests.bots.conftest import Im
 from tests.support.webhook_receiver import WebhookReceiver
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 HOOK = {"id": "support-hook", "adapter": "webhook", "config": {"url": "https://hooks.example.com/palaver"}}
 
 
@@ -42,6 +44,8 @@ async def test_a_bot_is_named_like_its_id_unless_it_has_a_name(im: Im) -> None:
     assert (await im.call("POST", "/api/v1/bots", HOOK))[1]["data"]["name"] == "support-hook"
 
 
+@pytest.mark.databases("sqlite")  # refused before the database is asked
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
@@ -133,6 +137,8 @@ async def test_a_secret_of_the_wrong_form_is_refused_and_not_repeated(im: Im, se
     assert str(secret).removeprefix("whsec_") in ("", "7") or str(secret) not in answer["message"]
 
 
+@pytest.mark.databases("sqlite")  # the files are read
+@pytest.mark.databases("sqlite")
 async def test_secrets_are_encrypted_at_rest(im: Im) -> None:
     _, answer = await im.call("POST", "/api/v1/bots", HOOK)
     secret = answer["data"]["generated_secrets"]["secret"].removeprefix("whsec_").encode()

@@ -11,6 +11,8 @@ from tests.bots.conftest import Im
 from tests.support.answers import reply
 from tests.support.model_server import ModelServer
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 WHERE = "webchat:FriendMessage:s1"
 
 
@@ -48,6 +50,7 @@ async def test_the_longer_form_does_not_reach_a_session_of_another_user(im: Im) 
     assert len(await im.messages()) == 1
 
 
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("session", ["webchat!", "webchat!alice", "webchat!alice!", "webchat!!s1"])
 async def test_a_longer_form_that_lacks_a_name_is_refused(im: Im, session: str) -> None:
     status, body = await im.send(f"webchat:FriendMessage:{session}")
@@ -65,6 +68,7 @@ async def test_every_message_type_is_taken(im: Im, message_type: str) -> None:
     assert (await im.send(f"webchat:{message_type}:s1"))[0] == 200
 
 
+@pytest.mark.databases("sqlite")  # refused before the database is asked
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -97,6 +101,7 @@ async def test_a_body_that_lacks_something_is_refused_and_leaves_nothing(
     assert (await im.creators(), await im.messages()) == ({}, [])
 
 
+@pytest.mark.databases("sqlite")  # refused before the database is asked
 @pytest.mark.parametrize(
     "umo",
     [

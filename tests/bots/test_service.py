@@ -18,6 +18,8 @@ from tests.bots.conftest import Im, RecordingConfig
 from tests.bots.fakes import RecordingAdapter
 from tests.support.webhook_receiver import WebhookReceiver
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 SOMEONE = Principal("k", "k", frozenset())
 WHERE = parse_umo("support-hook:FriendMessage:1")
 

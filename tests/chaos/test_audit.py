@@ -19,7 +19,7 @@ REPLY = reply_to(TEXT)
 QUESTION = Message(1, "s1", "r1", "user", "complete", TEXT)
 ANSWER = Message(2, "s1", "r1", "assistant", "complete", REPLY)
 RUN = Run("r1", "s1", "completed", 1, 2)
-KEPT = Message(2, "s1", "r1", "assistant", "partial", "You")
+CUT_OFF = Message(2, "s1", "r1", "assistant", "partial", "You")
 INTERRUPTED = replace(RUN, status="interrupted")
 
 
@@ -56,7 +56,7 @@ def kinds(findings: Sequence[Finding]) -> set[str]:
 def test_a_story_without_fault_has_no_findings() -> None:
     seen = exchange(WHOLE)
     assert not [*stored_once(seen, books()), *ended_well(RUN, books()), *one_story(seen, RUN, ANSWER, WHOLE, [])]
-    assert not list(ended_well(INTERRUPTED, books(QUESTION, KEPT, run=INTERRUPTED)))
+    assert not list(ended_well(INTERRUPTED, books(QUESTION, CUT_OFF, run=INTERRUPTED)))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_message_that_is_not_stored_once_as_it_was_said(stored: Books, kind: s
         (RUN, replace(ANSWER, session_id="s2"), "out of order"),
         (replace(RUN, reply=3), replace(ANSWER, id=3), "out of order"),
         (replace(RUN, status="failed"), replace(ANSWER, status="failed", text=""), "lost"),
-        (INTERRUPTED, replace(KEPT, text="said"), "altered"),
+        (INTERRUPTED, replace(CUT_OFF, text="said"), "altered"),
     ],
 )
 def test_a_run_that_did_not_end_well(run: Run, reply: Message, kind: str) -> None:
@@ -103,10 +103,10 @@ def test_pieces_that_are_not_the_whole(seen: list[Event], kind: str) -> None:
 
 def test_a_crash_may_swallow_the_last_second_and_no_more() -> None:
     seen = [*CRASHED[:2], plain(3, " said:", at=100.0), *CRASHED[2:]]
-    assert not list(one_story(exchange(seen), INTERRUPTED, KEPT, CRASHED, [100.9]))
-    assert kinds(list(one_story(exchange(seen), INTERRUPTED, KEPT, CRASHED, [101.5]))) == {"lost"}
+    assert not list(one_story(exchange(seen), INTERRUPTED, CUT_OFF, CRASHED, [100.9]))
+    assert kinds(list(one_story(exchange(seen), INTERRUPTED, CUT_OFF, CRASHED, [101.5]))) == {"lost"}
     wrong = [*CRASHED[:2], plain(3, " sad:", at=100.0), *CRASHED[2:]]
-    assert kinds(list(one_story(exchange(wrong), INTERRUPTED, KEPT, CRASHED, [100.9]))) == {"altered"}
+    assert kinds(list(one_story(exchange(wrong), INTERRUPTED, CUT_OFF, CRASHED, [100.9]))) == {"altered"}
 
 
 def test_a_replay_that_does_not_end_or_goes_back() -> None:
@@ -123,10 +123,10 @@ def test_a_model_that_is_asked_again_or_shown_another_conversation() -> None:
 
     second = message("c1-2", 3, {})
     later = books(QUESTION, ANSWER, Message(3, "s1", "r2", "user", "complete", second))
-    told = [("user", TEXT), ("assistant", REPLY), ("user", second)]
-    for shown in (told[1:2] + told[:1] + told[2:], [told[0], told[2]], told[2:], [*told, told[0]], told[::-1]):
-        assert kinds(list(shown_in_order([Call("c1-2", shown, says_something=True)], later, {"s1": SESSION})))
-    assert not list(shown_in_order([Call("c1-2", told, says_something=True)], later, {"s1": SESSION}))
+    turns = [("user", TEXT), ("assistant", REPLY), ("user", second)]
+    for wrong in (turns[1:2] + turns[:1] + turns[2:], [turns[0], turns[2]], turns[2:], [*turns, turns[0]], turns[::-1]):
+        assert kinds(list(shown_in_order([Call("c1-2", wrong, says_something=True)], later, {"s1": SESSION})))
+    assert not list(shown_in_order([Call("c1-2", turns, says_something=True)], later, {"s1": SESSION}))
 
 
 def replace_struct(call: Call, *, says_something: bool) -> Call:

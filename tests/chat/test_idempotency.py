@@ -6,7 +6,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
+from app.clock import utc_now
+from app.idempotency import RETENTION, IdempotencyRow
 from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import numbered, reply
@@ -14,6 +17,8 @@ from tests.support.client import Client, text_of
 from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 BODY = {"username": "alice", "message": "Hi", "session_id": "s1"}
 
@@ -96,8 +101,10 @@ async def test_keys_survive_a_restart_and_end_after_a_day(start_server: StartSer
     async with start_server() as server, Client(server, text) as client:
         assert (await send(client, "k1")).content == first.content
         assert len(model.requests) == 1
-        await execute(
-            server.core.database, "UPDATE idempotency_keys SET created_at = datetime(created_at, '-24 hours')"
+        await server.core.database.write(
+            lambda connection: connection.execute(
+                update(IdempotencyRow).values(created_at=utc_now() - timedelta(hours=24))
+            )
         )
         assert (await send(client, "k1")).content != first.content
     assert len(model.requests) == 2
@@ -167,8 +174,6 @@ async def test_a_bot_message_whose_answer_a_crash_swallowed_is_not_added_again(c
 
 
 def test_claims_are_kept_for_a_day() -> None:
-    from app.idempotency import RETENTION
-
     assert timedelta(hours=24) == RETENTION
 
 

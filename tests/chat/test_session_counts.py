@@ -1,15 +1,20 @@
 """The number of a user's sessions that a listing tells, which triggers keep."""
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
+from datetime import UTC, datetime
+from typing import Any
 
-from app.database import migrations
-from app.database.engine import sqlite_url
+import pytest
+from sqlalchemy import Connection, delete, insert, text, update
+
+from app.chat.models import SessionRow
+from app.database.engine import Database, open_database
 from tests.support.client import Client
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 COUNTED = "SELECT creator, platform_id, COUNT(*) FROM sessions GROUP BY creator, platform_id ORDER BY 1, 2"
 KEPT = "SELECT creator, platform_id, count FROM session_counts ORDER BY 1, 2"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def test_the_total_follows_what_comes_and_goes(client: Client) -> None:
@@ -21,25 +26,36 @@ async def test_the_total_follows_what_comes_and_goes(client: Client) -> None:
     assert (await _total(client), await _total(client, platform_id="elsewhere")) == (2, 0)
 
 
-def test_triggers_keep_the_counts_of_sessions_that_were_there_before_and_of_all_changes(tmp_path: Path) -> None:
-    path = tmp_path / "palaver.db"
-    migrations.upgrade(sqlite_url(path))
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+async def test_triggers_keep_the_counts_in_step_with_the_sessions(database_url: str) -> None:
+    database = open_database(database_url)
+
+    def add(connection: Connection) -> None:
         for number in range(30):
-            connection.execute(
-                "INSERT INTO sessions (id, platform_id, creator, is_group, created_at, updated_at)"
-                " VALUES (?, ?, ?, 0, '', '')",
-                (str(number), ("webchat", "api")[number % 2], ("alice", "bob", "eve")[number % 3]),
-            )
-        assert connection.execute(KEPT).fetchall() == connection.execute(COUNTED).fetchall()
-        connection.execute("UPDATE sessions SET creator = 'mallory' WHERE creator = 'eve'")
-        connection.execute("DELETE FROM sessions WHERE creator = 'bob' OR id < '2'")
-        assert connection.execute(KEPT).fetchall() == connection.execute(COUNTED).fetchall()
-        connection.execute("BEGIN")
-        connection.execute("DELETE FROM sessions")
-        assert connection.execute(KEPT).fetchall() == []
-        connection.execute("ROLLBACK")
-        assert connection.execute(KEPT).fetchall() == connection.execute(COUNTED).fetchall() != []
+            platform_id, creator = ("webchat", "api")[number % 2], ("alice", "bob", "eve")[number % 3]
+            session = {"id": str(number), "platform_id": platform_id, "creator": creator, "is_group": False}
+            connection.execute(insert(SessionRow).values(**session, created_at=NOW, updated_at=NOW))
+
+    def change(connection: Connection) -> None:
+        connection.execute(update(SessionRow).where(SessionRow.creator == "eve").values(creator="mallory"))
+        connection.execute(delete(SessionRow).where((SessionRow.creator == "bob") | (SessionRow.id < "2")))
+
+    def delete_in_vain(connection: Connection) -> None:
+        connection.execute(delete(SessionRow))
+        assert connection.execute(text(KEPT)).all() == []
+        raise LookupError
+
+    await database.write(add)
+    assert await _rows(database, KEPT) == await _rows(database, COUNTED) != []
+    await database.write(change)
+    assert await _rows(database, KEPT) == await _rows(database, COUNTED) != []
+    with pytest.raises(LookupError):
+        await database.write(delete_in_vain)
+    assert await _rows(database, KEPT) == await _rows(database, COUNTED) != []
+    await database.close()
+
+
+async def _rows(database: Database, query: str) -> list[tuple[Any, ...]]:
+    return await database.read(lambda connection: [tuple(row) for row in connection.execute(text(query))])
 
 
 async def _total(client: Client, **query: str) -> int:

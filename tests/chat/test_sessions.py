@@ -12,6 +12,8 @@ from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 SESSIONS = "/api/v1/chat/sessions"
 
 
@@ -143,7 +145,9 @@ async def test_message_positions_are_integers(client: Client, params: dict[str, 
     assert (await client.get(f"{SESSIONS}/s1/messages", username="alice", **params)).status_code == 400
 
 
+@pytest.mark.databases("sqlite")  # the statements are the same, and to make the rows takes long
 @pytest.mark.xdist_group("timing")
+@pytest.mark.databases("sqlite")
 async def test_a_session_of_100000_messages_is_never_loaded_whole_defect_27(
     server: Server, client: Client, model: ModelServer
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from app.auth.models import Principal
-from app.database.engine import open_database, sqlite_url
+from app.database.engine import open_database
 from app.errors import Unavailable
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import DocumentLimits, ExtractedText, Reason
@@ -21,6 +21,8 @@ from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.files.storage import open_storage
 from app.idempotency import Idempotency
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 CORPUS = Path(__file__).parent.parent / "data" / "documents"
 DOCUMENTS = sorted(file.with_suffix("").name for file in CORPUS.glob("*.expected"))
@@ -116,11 +118,8 @@ class CountingReader(DocumentReader):
 class Harness:
     """A document service on a database made by the migrations, and what lies behind it."""
 
-    def __init__(self, template: Path, folder: Path, limits: DocumentLimits | None = None) -> None:
-        path = folder / "palaver.db"
-        if not path.exists():
-            path.write_bytes(template.read_bytes())
-        self.database = open_database(sqlite_url(path))
+    def __init__(self, database_url: str, folder: Path, limits: DocumentLimits | None = None) -> None:
+        self.database = open_database(database_url)
         self.files = FileService(
             self.database, open_storage(folder / "attachments"), Idempotency(self.database), 10 * 1024**2
         )
@@ -145,20 +144,20 @@ class Harness:
 
 
 @pytest.fixture
-async def harness(template: Path, tmp_path: Path) -> AsyncIterator[Harness]:
-    async with Harness(template, tmp_path) as harness:
+async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[Harness]:
+    async with Harness(database_url, tmp_path) as harness:
         yield harness
 
 
 async def test_a_text_is_extracted_once_for_callers_at_once_and_later(
-    harness: Harness, template: Path, tmp_path: Path
+    harness: Harness, database_url: str, tmp_path: Path
 ) -> None:
     attachment = await harness.save((CORPUS / "libreoffice-report.docx").read_bytes(), "report.docx")
     texts = await asyncio.gather(*(harness.documents.text_of(attachment) for _ in range(5)))
     assert harness.reader.reads == 1
     assert all(text == texts[0] for text in texts)
     assert "# Quarterly report" in texts[0].text
-    async with Harness(template, tmp_path) as restarted:
+    async with Harness(database_url, tmp_path) as restarted:
         assert await restarted.documents.text_of(attachment) == texts[0]
         assert restarted.reader.reads == 0
 
@@ -173,10 +172,10 @@ async def test_a_refusal_is_remembered_as_a_refusal(harness: Harness) -> None:
     assert harness.reader.reads == 1
 
 
-async def test_other_limits_make_the_text_anew(harness: Harness, template: Path, tmp_path: Path) -> None:
+async def test_other_limits_make_the_text_anew(harness: Harness, database_url: str, tmp_path: Path) -> None:
     attachment = await harness.save(b"a" * 100, "a.txt")
     assert not (await harness.documents.text_of(attachment)).truncated
-    async with Harness(template, tmp_path, DocumentLimits(max_text_chars=10)) as smaller:
+    async with Harness(database_url, tmp_path, DocumentLimits(max_text_chars=10)) as smaller:
         assert (await smaller.documents.text_of(attachment)).text == "a" * 10
         assert len(await smaller.rows()) == 1
 

@@ -9,14 +9,16 @@ from typing import TypeVar
 import pytest
 from sqlalchemy import Connection
 
+from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.database.sqlite import SQLite
 from app.errors import Unavailable
 from app.files.forms import MAX_PARTS
 from app.files.storage import open_storage
 from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
 
 T = TypeVar("T")
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
 FORM = "multipart/form-data; boundary=b"
@@ -67,6 +69,7 @@ async def test_body_that_is_no_form_is_415(served: Served) -> None:
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
+@pytest.mark.databases("sqlite")  # refused before the database is asked
 @pytest.mark.parametrize(
     ("content_type", "content"),
     [
@@ -126,6 +129,7 @@ async def test_two_uploads_of_one_name_are_two_files_defect_8(served: Served) ->
     assert (await served.content(second["attachment_id"])).content == b"second"
 
 
+@pytest.mark.databases("sqlite")  # the storage is what is tested
 @pytest.mark.parametrize(
     ("filename", "stored_name"),
     [
@@ -298,15 +302,17 @@ async def test_failed_insert_removes_the_object(served: Served, monkeypatch: pyt
     assert served.stored() == []
 
 
-class StuckAfterCommit(SQLite):
-    """Its first write is committed and then does not return."""
+class StuckAfterCommit:
+    """A database whose first write is committed and then does not return."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, database: Database) -> None:
+        self.url = database.url
         self.committed = asyncio.Event()
+        self.read, self.close = database.read, database.close
+        self._database = database
 
     async def write(self, act: Callable[[Connection], T]) -> T:
-        result = await super().write(act)
+        result = await self._database.write(act)
         if not self.committed.is_set():
             self.committed.set()
             await asyncio.Event().wait()
@@ -319,7 +325,7 @@ async def test_request_cancelled_after_the_commit_leaves_neither_row_nor_object(
     async def chunks() -> AsyncIterator[bytes]:
         yield b"x"
 
-    database = StuckAfterCommit(served.database.url)
+    database = StuckAfterCommit(served.database)
     monkeypatch.setattr(served.files, "_database", database)
     task = asyncio.create_task(served.files.save("a.txt", chunks(), await served.keys.verify(served.key)))
     async with asyncio.timeout(5):

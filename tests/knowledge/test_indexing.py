@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from app.clock import utc_now
-from app.database.engine import open_database, sqlite_url
+from app.database.engine import open_database
 from app.database.errors import DatabaseUnavailable
 from app.files.models import AttachmentRow
 from app.knowledge.models import DocumentRow
@@ -25,6 +25,8 @@ from tests.support.answers import Answer, raw, status
 from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 HEADERS = {"X-API-Key": API_KEY}
 # Longer than what is made into passages in a thread.
@@ -88,6 +90,8 @@ def embeddings(body: Mapping[str, Any]) -> Answer:
     return raw(json.dumps({"object": "list", "data": data}).encode(), "application/json")
 
 
+@pytest.mark.databases("sqlite")
+@pytest.mark.databases("sqlite")
 async def test_a_database_that_is_away_costs_nothing_but_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,10 +135,10 @@ async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(
 
 
 async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
-    start_server: StartServer, data_dir: Path
+    start_server: StartServer, data_dir: Path, database_url: str
 ) -> None:
     states = ("queued", "extracting", "indexing")
-    async with started(start_server) as library:
+    async with start_server() as server, Library(server, await server.new_key("knowledge")) as library:
         collection_id = (await library.create())["collection_id"]
         added = [await library.add(collection_id, f"{state}\n\n{LONG}", title=state) for state in states]
         lost = await library.until(await library.add(collection_id, "bytes and row are gone"))
@@ -144,7 +148,7 @@ async def test_what_a_stop_left_unfinished_is_finished_after_the_start(
     # As a crash leaves them, longer ago than a lease: in the middle, with passages of theirs written.
     long_ago = utc_now() - 2 * LEASE
     await change(
-        data_dir,
+        database_url,
         *(
             update(DocumentRow).where(DocumentRow.title == state).values(status=state, updated_at=long_ago)
             for state in states
@@ -210,9 +214,9 @@ async def started(start_server: StartServer, **settings: Any) -> AsyncIterator[L
         yield library
 
 
-async def change(data_dir: Path, *statements: Any) -> None:
+async def change(database_url: str, *statements: Any) -> None:
     """Execute statements while no server is running."""
-    database = open_database(sqlite_url(data_dir / "palaver.db"))
+    database = open_database(database_url)
     await database.write(lambda connection: [connection.execute(statement) for statement in statements])
     await database.close()
 

@@ -1,11 +1,12 @@
 """The migrations make the tables that the models describe."""
 
-from pathlib import Path
 from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import app.auth.models
 import app.bots.models
@@ -13,23 +14,20 @@ import app.chat.models
 import app.files.models
 import app.idempotency
 import app.knowledge.models  # noqa: F401 - imported so that their tables are in the metadata
-from app.database import migrations
-from app.database.engine import sqlite_url
 from app.database.tables import Base
 
 
-def test_migrations_and_models_agree(tmp_path: Path) -> None:
-    path = tmp_path / "palaver.db"
-    migrations.upgrade(sqlite_url(path))
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "include_name": not_of_the_full_text_index}
-        )
-        differences = compare_metadata(context, Base.metadata)
-    engine.dispose()
+@pytest.mark.databases("sqlite", "postgresql")
+async def test_migrations_and_models_agree(database_url: str) -> None:
+    engine = create_async_engine(database_url)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
 
-    assert differences == []
+
+def differences(connection: Connection) -> list[Any]:
+    options = {"compare_type": True, "include_name": not_of_the_full_text_index}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
 
 
 def not_of_the_full_text_index(name: str | None, kind: str, _parents: Any) -> bool:

@@ -1,23 +1,16 @@
-"""Searching, on real databases: SQLite always, PostgreSQL where one answers."""
+"""Searching, on real databases."""
 
-import asyncio
-import importlib.util
 import json
-import os
-import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, Executable, Row, Select, delete, func, insert, select, table, update
 
-from app.database import migrations
-from app.database.engine import Database, open_database, sqlite_url
+from app.database.engine import Database, open_database
 from app.knowledge.index import insert_passages, with_terms
 from app.knowledge.models import CollectionRow, DocumentRow, DocumentStatus, PassageItem, PassageRow, VectorRow
 from app.knowledge.search import Searcher
@@ -28,7 +21,8 @@ from tests.support import answers
 from tests.support.answers import Answer
 from tests.support.model_server import ModelServer
 
-POSTGRES = ("127.0.0.1", 5432)
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
+
 OPERATORS = [
     '"',
     '""',
@@ -108,40 +102,13 @@ class Library:
         return [passage.text for passage in passages]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def library(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Library]:
-    async with AsyncExitStack() as stack:
-        if request.param == "sqlite":
-            url = sqlite_url(tmp_path / "palaver.db")
-        else:
-            url = await a_postgres_database(stack)
-        await asyncio.to_thread(migrations.upgrade, url)
-        database = open_database(url)
-        stack.push_async_callback(database.close)
-        library = Library(database)
-        await library.collection("c")
-        yield library
-
-
-async def a_postgres_database(stack: AsyncExitStack) -> str:
-    """The URL of a database that lasts as long as the stack. Skips the test where there is no PostgreSQL."""
-    if importlib.util.find_spec("asyncpg") is None:
-        pytest.skip("asyncpg, the driver for PostgreSQL, is not installed")
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex(POSTGRES):
-            pytest.skip("no PostgreSQL answers at 127.0.0.1:5432")
-    import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
-    user, name = os.environ.get("PGUSER", "postgres"), f"palaver_test_{uuid4().hex[:12]}"
-    try:
-        admin = await asyncpg.connect(host=POSTGRES[0], user=user, database="postgres", timeout=5)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        pytest.skip(f"PostgreSQL does not let the tests in: {error}")
-    stack.push_async_callback(admin.close)
-    await admin.execute(f"CREATE DATABASE {name}")
-    stack.push_async_callback(admin.execute, f"DROP DATABASE {name} WITH (FORCE)")
-    return f"postgresql+asyncpg://{user}@{POSTGRES[0]}:{POSTGRES[1]}/{name}"
+@pytest.fixture
+async def library(database_url: str) -> AsyncIterator[Library]:
+    database = open_database(database_url)
+    library = Library(database)
+    await library.collection("c")
+    yield library
+    await database.close()
 
 
 CAR = [
@@ -336,12 +303,12 @@ NONSENSE: dict[str, Callable[[], Answer]] = {
 }
 
 
+@pytest.mark.databases("sqlite")  # the database has no part in it
+@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
 async def test_broken_embedding_server_leaves_the_search_by_words(
-    meanings: Library, model: ModelServer, answer: Callable[[], Answer], request: pytest.FixtureRequest
+    meanings: Library, model: ModelServer, answer: Callable[[], Answer]
 ) -> None:
-    if "postgresql" in request.node.name:
-        pytest.skip("one database shows it")
     model.script(answer())
     assert await meanings.texts("cherry", "v") == ["cherry"]
 

@@ -179,7 +179,7 @@ async def test_a_signal_lets_replies_come_to_their_end(name: str, tmp_path: Path
 async def test_a_start_that_fails_is_one_line(name: str, tmp_path: Path) -> None:
     code = (
         "import app.chat.runs.upkeep as u\n"
-        "async def recover(self): raise OSError('no luck')\n"
+        "async def recover(self, **_): raise OSError('no luck')\n"
         "u.RunUpkeep.recover = recover\n"
         "from app.cli import main; main()"
     )

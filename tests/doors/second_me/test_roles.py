@@ -4,8 +4,12 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from tests.support.client import Client
 from tests.support.server import Server
+
+pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 ROLES = "/api/kernel2/roles"
 PIRATE = {"name": "Pirate", "system_prompt": "You are a pirate."}

@@ -1,0 +1,155 @@
+"""PostgreSQL for the tests: databases that are made by the migrations once, and emptied between tests.
+
+To make a database and to drop it takes PostgreSQL from a tenth of a second to seconds, since it waits for the disk each
+time; to delete a test's few rows takes a hundredth.
+"""
+
+import asyncio
+import importlib.util
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import URL, make_url
+
+from app.database import migrations
+
+# Read before the tests' own environment has no such variable.
+ADMIN_URL = os.environ.get("PALAVER_TEST_POSTGRES_URL")
+USERS = ("postgres", "root") if "PGUSER" not in os.environ else (os.environ["PGUSER"],)
+CONNECT_SECONDS = 5.0
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'"
+# Where a row of the first refers to one of the second.
+REFERENCES = "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
+OTHER_CONNECTIONS = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+class PostgresMissing(Exception):
+    """No PostgreSQL lets the tests in; the text is the reason."""
+
+
+class Postgres:
+    """A server's databases for one process of tests. `close` drops them."""
+
+    def __init__(self, admin: URL) -> None:
+        self._admin = admin
+        self._template: str | None = None
+        self._clearing = ""
+        self._databases: list[str] = []
+        self._free: list[URL] = []
+
+    @classmethod
+    async def connect(cls) -> "Postgres":
+        """The server at PALAVER_TEST_POSTGRES_URL, or else at 127.0.0.1:5432, which may be missing: PostgresMissing.
+
+        Raises what the driver raises when the given one does not let the tests in.
+        """
+        if ADMIN_URL is not None:
+            async with _connection(make_url(ADMIN_URL)):
+                return cls(make_url(ADMIN_URL))
+        if importlib.util.find_spec("asyncpg") is None:
+            raise PostgresMissing("asyncpg, the driver for PostgreSQL, is not installed")
+        import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        reasons = []
+        for user in USERS:
+            url = URL.create("postgresql", user, host="127.0.0.1", port=5432, database="postgres")
+            try:
+                async with _connection(url):
+                    return cls(url)
+            except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+                reasons.append(f"{error}" or type(error).__name__)
+        raise PostgresMissing(f"no PostgreSQL lets the tests in at 127.0.0.1:5432: {reasons[-1]}")
+
+    async def take(self) -> URL:
+        """An empty database with the newest schema."""
+        return self._free.pop() if self._free else await self._create()
+
+    async def give_back(self, url: URL) -> None:
+        """Empty the database for the next test, whatever connections a test has left open."""
+        async with _connection(url) as connection:
+            await connection.execute(OTHER_CONNECTIONS)
+            await connection.execute(self._clearing)
+        self._free.append(url)
+
+    async def close(self) -> None:
+        async with _connection(self._admin) as connection:
+            for name in self._databases:
+                await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _create(self) -> URL:
+        if self._template is None:
+            # template0, because a connection of anybody's to template1 would be in the way.
+            self._template = await self._create_from("template0")
+            template = self._url_of(self._template)
+            await asyncio.to_thread(migrations.upgrade, template.render_as_string(hide_password=False))
+            async with _connection(template) as connection:
+                self._clearing = await _clearing_of(connection)
+        return self._url_of(await self._create_from(self._template))
+
+    async def _create_from(self, template: str) -> str:
+        name = f"palaver_test_{uuid4().hex[:12]}"
+        async with _connection(self._admin) as connection:
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            self._databases.append(name)
+            # No test survives a crash of PostgreSQL: nothing need be on the disk when a commit returns.
+            await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        return name
+
+    def _url_of(self, name: str) -> URL:
+        return self._admin.set(drivername="postgresql+asyncpg", database=name)
+
+
+class Databases:
+    """The databases of one test: one for each data folder."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._urls: dict[Path, URL] = {}
+
+    async def url_of(self, data_dir: Path) -> str:
+        if data_dir not in self._urls:
+            self._urls[data_dir] = await self._postgres.take()
+        return self._urls[data_dir].render_as_string(hide_password=False)
+
+    async def close(self) -> None:
+        for url in self._urls.values():
+            await self._postgres.give_back(url)
+
+
+@asynccontextmanager
+async def _connection(url: URL) -> AsyncIterator[Any]:
+    import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(plain, timeout=CONNECT_SECONDS)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _clearing_of(connection: Any) -> str:
+    """The statements that delete all rows, referring ones first, and begin all sequences anew."""
+    references = {tuple(row) for row in await connection.fetch(REFERENCES)}
+    tables = {row[0] for row in await connection.fetch(TABLES)}
+    order: list[str] = []
+    while tables:
+        unreferenced = {name for name in tables if not any(to == name != by in tables for by, to in references)}
+        assert unreferenced, f"tables refer to each other: {sorted(tables)}"
+        order += sorted(unreferenced)
+        tables -= unreferenced
+    sequences = [row[0] for row in await connection.fetch(SEQUENCES)]
+    return ";".join(
+        [
+            *(f"DELETE FROM {name}" for name in order),
+            *(f"SELECT setval('{name}', 1, false)" for name in sequences),
+        ]
+    )
