@@ -1,7 +1,7 @@
-"""What a route says of itself: who may call it, what it takes and what it answers.
+"""A view's `Operation`: who may call it, its parameters, its body and its answers.
 
-Every view carries an `Operation`. The guard reads the scope from it, so that a route without one is closed, and the
-OpenAPI document is made of nothing else, so that the two cannot disagree.
+The guard reads the scope from it, so a route without an operation is closed. The OpenAPI document is generated from it
+alone, so the two cannot disagree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ class Param:
 class Body:
     """A request body: a msgspec type or a JSON Schema, with named examples.
 
-    `other_media_types` are other forms in which it may come, with the schema of each.
+    `other_media_types` are further media types, with the schema of each.
     """
 
     schema: type | Schema
@@ -42,11 +42,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name.
+    """One answer. With `envelope`, `schema` is the schema of `data` and `envelope` is the component's name.
 
-    Without `example`, a struct's is the one of its fields (app.edge.schemas.example_of).
-    `other_media_types` are those that the same body may come as too; `*/*` is any. `stream` is the same answer as it is
-    to those who asked for a stream.
+    Without `example`, a struct's is made from its fields (app.edge.schemas.example_of). `other_media_types` are further
+    media types of the same body; `*/*` is any. `stream` is the same answer to a request for a stream.
     """
 
     description: str
@@ -66,7 +65,7 @@ def empty(description: str, **data: Any) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """How a door's errors look: the component `name`, its schema, and an example of a status and a message."""
+    """The form of a door's errors: the component `name`, its schema, and an example of a status and a message."""
 
     name: str
     schema: Schema
@@ -78,7 +77,7 @@ class ErrorShape:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """All that is said of one operation; `errors` maps a status to an example of its message.
+    """One operation; `errors` maps a status to an example of its message.
 
     As a decorator it declares the view's operation, and stands below the blueprint's own. `error_shape` None is the
     Open API's envelope.
@@ -113,6 +112,6 @@ IDEMPOTENCY_KEY: Final = Param(
 
 
 def operation_of(view: Callable[..., Any] | None) -> Operation | None:
-    """The operation that a view declares, if it does."""
-    declared = getattr(view, _ATTRIBUTE, None)
-    return declared if isinstance(declared, Operation) else None
+    """The view's operation, if it declares one."""
+    operation = getattr(view, _ATTRIBUTE, None)
+    return operation if isinstance(operation, Operation) else None

@@ -15,5 +15,5 @@ def provide(app: Quart, service: object) -> None:
 
 
 def service(kind: type[T]) -> T:
-    """The service of that class that the composition root provided."""
+    """The service of that class, as the composition root provided it."""
     return cast(T, current_app.extensions[_SERVICES][kind])

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
 @pytest.mark.databases("sqlite")
-@pytest.mark.databases("sqlite")
 async def test_parallel_messages_are_answered_in_turn_defect_13(client: Client, model: ModelServer) -> None:
     count = 8
     everything = await asyncio.gather(*(client.chat(f"message {n}", session_id="s1") for n in range(count)))
@@ -82,7 +81,6 @@ async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.databases("sqlite")
 @pytest.mark.databases("sqlite")
 async def test_many_writers_never_find_the_database_locked_defect_20(
     start_server: StartServer, model: ModelServer
