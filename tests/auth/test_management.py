@@ -70,7 +70,6 @@ async def test_the_newest_key_is_listed_first(admin: Client) -> None:
 
 
 @pytest.mark.databases("sqlite")  # refused before the database is asked
-@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -110,7 +109,6 @@ async def test_a_key_needs_a_name_and_scopes(admin: Client, missing: str) -> Non
     assert (answer.status_code, answer.json()["message"]) == (400, f"Missing key: {missing}")
 
 
-@pytest.mark.databases("sqlite")
 async def test_a_body_that_is_no_json_object_is_refused(admin: Client) -> None:
     for path in (KEYS, f"{KEYS}/{UNKNOWN}/rotate"):
         assert (await admin.post(path, ["im"])).status_code == 400

@@ -45,7 +45,6 @@ async def test_a_bot_is_named_like_its_id_unless_it_has_a_name(im: Im) -> None:
 
 
 @pytest.mark.databases("sqlite")  # refused before the database is asked
-@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
@@ -145,7 +144,6 @@ async def test_a_secret_of_the_wrong_form_is_refused_and_not_repeated(im: Im, se
 
 
 @pytest.mark.databases("sqlite")  # the files are read
-@pytest.mark.databases("sqlite")
 async def test_secrets_are_encrypted_at_rest(im: Im) -> None:
     _, answer = await im.call("POST", "/api/v1/bots", HOOK)
     secret = answer["data"]["generated_secrets"]["secret"].removeprefix("whsec_").encode()

@@ -50,7 +50,6 @@ async def test_the_longer_form_does_not_reach_a_session_of_another_user(im: Im) 
     assert len(await im.messages()) == 1
 
 
-@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("session", ["webchat!", "webchat!alice", "webchat!alice!", "webchat!!s1"])
 async def test_a_longer_form_that_lacks_a_name_is_refused(im: Im, session: str) -> None:
     status, body = await im.send(f"webchat:FriendMessage:{session}")

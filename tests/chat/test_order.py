@@ -15,7 +15,6 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
 @pytest.mark.databases("sqlite")
-@pytest.mark.databases("sqlite")
 async def test_parallel_messages_are_answered_in_turn_defect_13(client: Client, model: ModelServer) -> None:
     count = 8
     everything = await asyncio.gather(*(client.chat(f"message {n}", session_id="s1") for n in range(count)))
@@ -72,16 +71,16 @@ async def test_a_full_queue_is_429_at_once(client: Client, model: ModelServer) -
 
 async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client: Client) -> None:
     from app.chat.runs.engine import RunEngine
-    from app.edge.services import service_of
+    from app.edge.services import service
 
     await asyncio.gather(*(client.chat("Hi", session_id=f"s{n}") for n in range(20)))
-    engine = service_of(server.app, RunEngine)
+    async with server.app.app_context():
+        engine = service(RunEngine)
     async with asyncio.timeout(5):
         while len(engine.queue):
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.databases("sqlite")
 @pytest.mark.databases("sqlite")
 async def test_many_writers_never_find_the_database_locked_defect_20(
     start_server: StartServer, model: ModelServer

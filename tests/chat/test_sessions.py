@@ -147,7 +147,6 @@ async def test_message_positions_are_integers(client: Client, params: dict[str, 
 
 @pytest.mark.databases("sqlite")  # the statements are the same, and to make the rows takes long
 @pytest.mark.xdist_group("timing")
-@pytest.mark.databases("sqlite")
 async def test_a_session_of_100000_messages_is_never_loaded_whole_defect_27(
     server: Server, client: Client, model: ModelServer
 ) -> None:

@@ -91,7 +91,6 @@ def embeddings(body: Mapping[str, Any]) -> Answer:
 
 
 @pytest.mark.databases("sqlite")
-@pytest.mark.databases("sqlite")
 async def test_a_database_that_is_away_costs_nothing_but_time(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:

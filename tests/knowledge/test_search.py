@@ -304,7 +304,6 @@ NONSENSE: dict[str, Callable[[], Answer]] = {
 
 
 @pytest.mark.databases("sqlite")  # the database has no part in it
-@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
 async def test_broken_embedding_server_leaves_the_search_by_words(
     meanings: Library, model: ModelServer, answer: Callable[[], Answer]
