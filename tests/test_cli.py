@@ -34,12 +34,12 @@ class Outcome:
     def last_line(self) -> str:
         return self.out.splitlines()[-1]
 
-    def assert_refused(self, said: str, code: int = 1) -> None:
+    def assert_refused(self, message: str, code: int = 1) -> None:
         """Exit code and one line on standard error, without a traceback and without anything on standard output."""
         assert (self.code, self.out) == (code, "")
         (line,) = self.err.splitlines()
         assert line.startswith("Error: ")
-        assert said in line
+        assert message in line
 
 
 async def start(*arguments: object, **environment: str) -> asyncio.subprocess.Process:
@@ -62,21 +62,21 @@ async def palaver(*arguments: object, **environment: str) -> Outcome:
 
 @dataclass(slots=True)
 class Serving:
-    """A `palaver serve` that says that it listens; `said` are the lines of its greeting."""
+    """A `palaver serve` that says that it listens; `greeting` are its first lines."""
 
     process: asyncio.subprocess.Process
     data_dir: Path
-    said: list[str] = field(default_factory=list)
+    greeting: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        found = re.search(r"listens on (http://\S+),", self.said[0])
-        assert found is not None
-        return found[1]
+        match = re.search(r"listens on (http://\S+),", self.greeting[0])
+        assert match is not None
+        return match[1]
 
     @property
     def keys(self) -> list[str]:
-        return [line for line in self.said if KEY.fullmatch(line)]
+        return [line for line in self.greeting if KEY.fullmatch(line)]
 
     async def status(self, path: str = "/api/v1/im/bots", **headers: str) -> int:
         async with httpx2.AsyncClient(trust_env=False, timeout=SECONDS) as client:
@@ -91,7 +91,7 @@ class Serving:
         self.process.send_signal(signal_number)
         async with asyncio.timeout(SECONDS):
             out, err = await self.process.communicate()
-        return Outcome(self.process.returncode, "\n".join(self.said) + "\n" + out.decode(), err.decode())
+        return Outcome(self.process.returncode, "\n".join(self.greeting) + "\n" + out.decode(), err.decode())
 
 
 @asynccontextmanager
@@ -102,10 +102,10 @@ async def serving(data_dir: Path, *arguments: object, **environment: str) -> Asy
     started = Serving(process, data_dir)
     try:
         async with asyncio.timeout(SECONDS):
-            while not re.match(r"(New keys:|curl )", started.said[-1] if started.said else ""):
+            while not re.match(r"(New keys:|curl )", started.greeting[-1] if started.greeting else ""):
                 line = await process.stdout.readline()
-                assert line, (started.said, await process.stderr.read())
-                started.said.append(line.decode().rstrip("\n"))
+                assert line, (started.greeting, await process.stderr.read())
+                started.greeting.append(line.decode().rstrip("\n"))
         yield started
     finally:
         if process.returncode is None:
@@ -116,9 +116,9 @@ async def serving(data_dir: Path, *arguments: object, **environment: str) -> Asy
 async def test_a_first_start_makes_a_key_and_a_curl_line_that_works(data_dir: Path) -> None:
     async with serving(data_dir) as server:
         (key,) = server.keys
-        assert server.said[1] == f"Data folder: {data_dir}"
-        assert server.said[2].startswith("Model server: embedded (set OPENAI_API_KEY")
-        line = server.said[-1]
+        assert server.greeting[1] == f"Data folder: {data_dir}"
+        assert server.greeting[2].startswith("Model server: embedded (set OPENAI_API_KEY")
+        line = server.greeting[-1]
         assert line == (
             f"curl -N {server.url}/api/v1/chat -H 'X-API-Key: {key}' -H 'Content-Type: application/json' "
             """-d '{"username":"alice","message":"Hello"}'"""
@@ -137,13 +137,13 @@ async def test_the_first_key_is_printed_once(data_dir: Path) -> None:
         (key,) = server.keys
         assert (await server.end()).code == 0
     async with serving(data_dir) as server:
-        assert server.said[-1].startswith("New keys: ")
-        assert " keys create --name NAME --scope chat" in server.said[-1]
+        assert server.greeting[-1].startswith("New keys: ")
+        assert " keys create --name NAME --scope chat" in server.greeting[-1]
         assert await server.is_good(key)
         outcome = await server.end()
         assert not KEY.search(outcome.out)
-    listed = await palaver("keys", "list", "--data-dir", data_dir)
-    assert listed.out.count("first key") == 1
+    listing = await palaver("keys", "list", "--data-dir", data_dir)
+    assert listing.out.count("first key") == 1
 
 
 async def test_no_first_key_is_made_where_the_operator_gave_one(data_dir: Path) -> None:
@@ -161,7 +161,7 @@ async def test_the_data_folder_is_for_its_owner_only(data_dir: Path) -> None:
 
 async def test_a_real_model_server_is_named(data_dir: Path) -> None:
     async with serving(data_dir, OPENAI_BASE_URL="http://127.0.0.1:9/v1") as server:
-        assert server.said[2] == "Model server: openai_chat_completion"
+        assert server.greeting[2] == "Model server: openai_chat_completion"
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
@@ -187,8 +187,8 @@ async def test_it_starts_again_after_it_was_killed(data_dir: Path) -> None:
 
 
 async def test_a_port_in_use_is_one_line(data_dir: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         outcome = await palaver("serve", "--data-dir", data_dir, "--port", port)
     outcome.assert_refused(f"Port {port} on 127.0.0.1 is in use: stop what listens there, or choose another")
 
@@ -210,7 +210,7 @@ async def test_a_data_folder_that_cannot_be_is_one_line(tmp_path: Path, command:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("PALAVER_PORT", "http", "PALAVER_PORT: "),
         ("PALAVER_LOG_LEVEL", "loud", "PALAVER_LOG_LEVEL: "),
@@ -222,13 +222,13 @@ async def test_a_data_folder_that_cannot_be_is_one_line(tmp_path: Path, command:
         ("PALAVER_HOST", "192.0.2.1", "Cannot listen on 192.0.2.1: not an address of this machine"),
     ],
 )
-async def test_a_wrong_setting_is_one_line(data_dir: Path, variable: str, value: str, said: str) -> None:
+async def test_a_wrong_setting_is_one_line(data_dir: Path, variable: str, value: str, message: str) -> None:
     outcome = await palaver("serve", "--data-dir", data_dir, **{"PALAVER_PORT": "0", variable: value})
-    outcome.assert_refused(said)
+    outcome.assert_refused(message)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("palaver.toml", b"port = [", "palaver.toml is not TOML: "),
         ("palaver.toml", b"prot = 6185", "PALAVER_PROT: Extra inputs are not permitted"),
@@ -237,11 +237,11 @@ async def test_a_wrong_setting_is_one_line(data_dir: Path, variable: str, value:
         ("palaver.db", b"this is no database, and long enough to be one" * 100, "file is not a database"),
     ],
 )
-async def test_a_damaged_file_is_one_line(data_dir: Path, name: str, content: bytes, said: str) -> None:
+async def test_a_damaged_file_is_one_line(data_dir: Path, name: str, content: bytes, message: str) -> None:
     data_dir.mkdir()
     (data_dir / name).write_bytes(content)
-    (await palaver("serve", "--data-dir", data_dir, "--port", 0)).assert_refused(said)
-    (await palaver("keys", "list", "--data-dir", data_dir)).assert_refused(said)
+    (await palaver("serve", "--data-dir", data_dir, "--port", 0)).assert_refused(message)
+    (await palaver("keys", "list", "--data-dir", data_dir)).assert_refused(message)
 
 
 async def test_a_database_of_a_newer_version_is_left_alone(data_dir: Path) -> None:
@@ -266,7 +266,7 @@ async def test_no_auth_on_loopback_serves_without_a_key(data_dir: Path, host: st
     async with serving(data_dir, "--no-auth", "--host", host) as server:
         assert server.url.startswith(f"http://{host}:")
         assert server.keys == []
-        assert "X-API-Key" not in server.said[-1]
+        assert "X-API-Key" not in server.greeting[-1]
         assert await server.status() == 200
         assert await server.status("/api/v1/api-keys") == 403
 
@@ -289,16 +289,16 @@ async def test_keys_are_made_listed_rotated_revoked_and_deleted_while_the_server
         return outcome
 
     async with serving(data_dir) as server:
-        made = await keys("create", "--name", "shop", "--scope", "im", "--scope", "chat", "--username", "alice")
-        key = made.last_line
+        created = await keys("create", "--name", "shop", "--scope", "im", "--scope", "chat", "--username", "alice")
+        key = created.last_line
         assert KEY.fullmatch(key)
         assert await server.is_good(key)
 
-        listed = (await keys("list")).out
-        row = next(line for line in listed.splitlines() if "shop" in line)
+        listing = (await keys("list")).out
+        row = next(line for line in listing.splitlines() if "shop" in line)
         key_id = row.split()[0]
         assert row.split()[1:6] == ["live", "shop", key[:10], "chat,im", "alice"]
-        assert not KEY.search(listed)
+        assert not KEY.search(listing)
 
         rotated = (await keys("rotate", key_id, "--overlap-seconds", 600)).last_line
         assert [await server.is_good(each) for each in (key, rotated)] == [True, True]
@@ -322,7 +322,7 @@ async def test_a_key_with_an_expiry_ends_by_itself(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["create", "--name", " ", "--scope", "chat"], "name is empty"),
         (["create", "--name", "x", "--scope", "chat", "--expires-in-days", "0"], "expires_in_days must be above 0"),
@@ -334,8 +334,8 @@ async def test_a_key_with_an_expiry_ends_by_itself(data_dir: Path) -> None:
         (["delete", "unknown"], "API key not found"),
     ],
 )
-async def test_what_cannot_be_done_to_keys_is_one_line(data_dir: Path, arguments: list[str], said: str) -> None:
-    (await palaver("keys", *arguments, "--data-dir", data_dir)).assert_refused(said)
+async def test_what_cannot_be_done_to_keys_is_one_line(data_dir: Path, arguments: list[str], message: str) -> None:
+    (await palaver("keys", *arguments, "--data-dir", data_dir)).assert_refused(message)
 
 
 async def test_an_unknown_scope_is_refused_with_the_known_ones(data_dir: Path) -> None:
@@ -345,12 +345,12 @@ async def test_an_unknown_scope_is_refused_with_the_known_ones(data_dir: Path) -
 
 
 async def test_two_commands_on_a_new_data_folder_make_one_database(data_dir: Path) -> None:
-    made = await asyncio.gather(
+    outcomes = await asyncio.gather(
         *(palaver("keys", "create", "--name", name, "--scope", "chat", "--data-dir", data_dir) for name in "abc")
     )
-    assert [outcome.code for outcome in made] == [0, 0, 0], made
-    listed = await palaver("keys", "list", "--data-dir", data_dir)
-    assert len(listed.out.splitlines()) == 4
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0], outcomes
+    listing = await palaver("keys", "list", "--data-dir", data_dir)
+    assert len(listing.out.splitlines()) == 4
     assert (await palaver("db", "check", "--data-dir", data_dir)).code == 0
 
 

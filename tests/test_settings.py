@@ -95,8 +95,8 @@ def test_keys_and_origins_are_lists_in_the_environment(monkeypatch: pytest.Monke
     monkeypatch.setenv("PALAVER_API_KEYS", "agent = lang-agent-key, second-fixed-key, c2Vjb25k=,")
     monkeypatch.setenv("PALAVER_CORS_ORIGINS", "https://a.example, https://b.example")
     settings = load_settings()
-    given = [(key.name, key.key.get_secret_value()) for key in settings.api_keys]
-    assert given == [("agent", "lang-agent-key"), ("operator", "second-fixed-key"), ("operator", "c2Vjb25k=")]
+    values = [(key.name, key.key.get_secret_value()) for key in settings.api_keys]
+    assert values == [("agent", "lang-agent-key"), ("operator", "second-fixed-key"), ("operator", "c2Vjb25k=")]
     assert settings.cors_origins == ["https://a.example", "https://b.example"]
 
 
@@ -126,7 +126,7 @@ def test_a_wrong_variable_is_one_line_that_names_it_and_not_its_value(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("port = [", "palaver.toml is not TOML"),
         ("port = 'http'", "PORT"),
@@ -136,11 +136,11 @@ def test_a_wrong_variable_is_one_line_that_names_it_and_not_its_value(
         ("[[api_keys]]\nname = 'x'", "api_keys.0.key"),
     ],
 )
-def test_a_wrong_file_is_one_line_that_names_the_place(text: str, said: str) -> None:
+def test_a_wrong_file_is_one_line_that_names_the_place(text: str, message: str) -> None:
     write_toml(Path("data"), text)
     with pytest.raises(WrongSettings) as caught:
         load_settings()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -165,9 +165,9 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
-    for shown in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+    for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         for secret in ("sk-upstream-secret", "ab" * 32, "lang-agent-key"):
-            assert secret not in shown
+            assert secret not in text
 
 
 def test_a_wrong_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,15 +13,15 @@ from tests.support.server import Server
 @pytest.fixture
 async def admin(server: Server) -> AsyncIterator[Client]:
     """A client with every scope."""
-    async with Client(server, await server.new_key("chat", "config", "file", "im", "admin")) as made:
-        yield made
+    async with Client(server, await server.new_key("chat", "config", "file", "im", "admin")) as client:
+        yield client
 
 
 @pytest.fixture
 async def stranger(server: Server) -> AsyncIterator[Client]:
     """A client without a key."""
-    async with Client(server, None) as made:
-        yield made
+    async with Client(server, None) as client:
+        yield client
 
 
 @pytest.fixture

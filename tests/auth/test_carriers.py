@@ -104,8 +104,8 @@ async def test_the_operators_keys_of_any_form_are_good(start_server: StartServer
 
 
 async def test_an_operators_key_has_the_scopes_and_the_user_that_it_was_given(start_server: StartServer) -> None:
-    given = {"key": "fixed-key-of-alice", "name": "alice", "scopes": ["chat"], "username": "alice"}
-    async with start_server(api_keys=[given]) as server, Client(server, "fixed-key-of-alice") as client:
+    operator_key = {"key": "fixed-key-of-alice", "name": "alice", "scopes": ["chat"], "username": "alice"}
+    async with start_server(api_keys=[operator_key]) as server, Client(server, "fixed-key-of-alice") as client:
         assert (await client.get("/api/v1/chat/sessions", username="alice")).status_code == 200
         assert refusal(await client.get("/api/v1/chat/sessions", username="bob"))[2] == "username_not_allowed"
         assert refusal(await client.get(PATH))[1] == "Insufficient API key scope"
@@ -121,7 +121,7 @@ async def test_without_auth_everyone_has_the_seed_scopes(start_server: StartServ
 
 
 @pytest.mark.parametrize(
-    ("headers", "admitted"),
+    ("headers", "is_admitted"),
     [
         ({"Origin": "http://localhost:3000"}, True),
         ({"Origin": "http://app.localhost"}, True),
@@ -136,12 +136,12 @@ async def test_without_auth_everyone_has_the_seed_scopes(start_server: StartServ
     ],
 )
 async def test_without_auth_other_sites_pages_are_refused(
-    start_server: StartServer, headers: dict[str, str], admitted: bool
+    start_server: StartServer, headers: dict[str, str], is_admitted: bool
 ) -> None:
     friends = ["https://friend.example"]
     async with start_server(no_auth=True, cors_origins=friends) as server, Client(server, None) as client:
         answer = await client.request("GET", PATH, headers=headers)
-        if admitted:
+        if is_admitted:
             assert answer.status_code == 200
         else:
             assert refusal(answer)[2] == "origin_not_allowed"

@@ -23,12 +23,12 @@ ROUTES = {
 OPEN = {"/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/api/v1/openapi.json"}
 
 
-@pytest.mark.parametrize("held", list(ROUTES))
-async def test_a_key_opens_what_its_scope_says_and_nothing_else(server: Server, held: str) -> None:
-    async with Client(server, await server.new_key(held)) as client:
+@pytest.mark.parametrize("own_scope", list(ROUTES))
+async def test_a_key_opens_what_its_scope_says_and_nothing_else(server: Server, own_scope: str) -> None:
+    async with Client(server, await server.new_key(own_scope)) as client:
         for scope, (method, path, status) in ROUTES.items():
             answer = await client.request(method, path)
-            if scope == held:
+            if scope == own_scope:
                 assert answer.status_code == status
             else:
                 assert (answer.status_code, answer.json()["message"]) == (403, "Insufficient API key scope")
@@ -38,12 +38,12 @@ async def test_a_key_opens_what_its_scope_says_and_nothing_else(server: Server, 
 def test_every_route_declares_its_scope(server: Server) -> None:
     open_to_all = set()
     for rule in server.app.url_map.iter_rules():
-        declared = operation_of(server.app.view_functions[rule.endpoint])
-        assert declared is not None, rule
-        if declared.scope == PUBLIC:
+        operation = operation_of(server.app.view_functions[rule.endpoint])
+        assert operation is not None, rule
+        if operation.scope == PUBLIC:
             open_to_all.add(rule.rule)
         else:
-            assert declared.scope in set(Scope), rule
+            assert operation.scope in set(Scope), rule
     assert {rule for rule in open_to_all if not rule.startswith("/docs/assets/")} == OPEN
 
 
@@ -73,10 +73,10 @@ async def test_defect_22_keys_are_not_logged(start_server: StartServer) -> None:
                     for headers in ({"X-API-Key": text}, {"Authorization": f"Bearer {text}"}):
                         await client.request("GET", "/api/v1/api-keys", headers=headers)
                     await client.get("/api/v1/api-keys", api_key=text)
-                made = await client.post(f"/api/v1/api-keys?key={key}", {"name": "made", "scopes": ["admin"]})
+                response = await client.post(f"/api/v1/api-keys?key={key}", {"name": "made", "scopes": ["admin"]})
     logged = lines.getvalue()
     assert logged.count('"event":"request"') + logged.count('"event": "request"') == 13
-    for text in (key, wrong, "lang-agent-key", "no key at all", made.json()["data"]["key"]):
+    for text in (key, wrong, "lang-agent-key", "no key at all", response.json()["data"]["key"]):
         assert text not in logged
         assert text[-8:] not in logged
 

@@ -27,8 +27,8 @@ async def client_with(server: Server, *scopes: str, **options: Any) -> AsyncIter
 async def create(admin: Client, **body: Any) -> dict[str, Any]:
     answer = await admin.post(KEYS, {"name": "made", "scopes": ["im"], **body})
     assert answer.status_code == 201, answer.text
-    made: dict[str, Any] = answer.json()["data"]
-    return made
+    api_key: dict[str, Any] = answer.json()["data"]
+    return api_key
 
 
 async def is_good(admin: Client, key: str) -> bool:
@@ -38,23 +38,23 @@ async def is_good(admin: Client, key: str) -> bool:
     return answer.status_code == 200
 
 
-async def listed(admin: Client) -> list[dict[str, Any]]:
+async def list_keys(admin: Client) -> list[dict[str, Any]]:
     keys: list[dict[str, Any]] = (await admin.get(KEYS)).json()["data"]["api_keys"]
     return keys
 
 
 async def test_a_key_is_made_shown_once_listed_and_used(admin: Client) -> None:
-    made = await create(admin, name=" shop ", scopes=["im", "chat", "im"], username="alice", expires_in_days=30)
-    text = made.pop("key")
+    api_key = await create(admin, name=" shop ", scopes=["im", "chat", "im"], username="alice", expires_in_days=30)
+    text = api_key.pop("key")
     assert is_well_formed(text)
-    assert made["prefix"] == text[:10]
-    assert (made["name"], made["scopes"], made["username"]) == ("shop", ["chat", "im"], "alice")
-    assert (made["status"], made["revoked_at"], made["last_used_at"]) == ("live", None, None)
-    lifetime = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
+    assert api_key["prefix"] == text[:10]
+    assert (api_key["name"], api_key["scopes"], api_key["username"]) == ("shop", ["chat", "im"], "alice")
+    assert (api_key["status"], api_key["revoked_at"], api_key["last_used_at"]) == ("live", None, None)
+    lifetime = datetime.fromisoformat(api_key["expires_at"]) - datetime.fromisoformat(api_key["created_at"])
     assert lifetime == timedelta(days=30)
     assert await is_good(admin, text)
     answer = await admin.get(KEYS)
-    assert answer.json()["data"]["api_keys"][0] == made
+    assert answer.json()["data"]["api_keys"][0] == api_key
     assert text not in answer.text
 
 
@@ -66,7 +66,7 @@ async def test_the_newest_key_is_listed_first(admin: Client) -> None:
     names = ["one", "two", "three"]
     for name in names:
         await create(admin, name=name)
-    assert [key["name"] for key in (await listed(admin))[:3]] == names[::-1]
+    assert [key["name"] for key in (await list_keys(admin))[:3]] == names[::-1]
 
 
 @pytest.mark.databases("sqlite")  # refused before the database is asked
@@ -94,11 +94,11 @@ async def test_the_newest_key_is_listed_first(admin: Client) -> None:
     ],
 )
 async def test_what_makes_no_key_is_refused(admin: Client, change: dict[str, Any], message: str | None) -> None:
-    before = await listed(admin)
+    before = await list_keys(admin)
     answer = await admin.post(KEYS, {"name": "made", "scopes": ["im"], **change})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
     assert message in (None, answer.json()["message"])
-    assert await listed(admin) == before
+    assert await list_keys(admin) == before
 
 
 @pytest.mark.parametrize("missing", ["name", "scopes"])
@@ -125,76 +125,76 @@ async def test_a_key_that_is_not_there(admin: Client, method: str, action: str) 
 
 
 async def test_revoking_takes_effect_at_once_and_stays_in_the_list(admin: Client) -> None:
-    made = await create(admin)
-    assert await is_good(admin, made["key"])
-    answer = await admin.post(f"{KEYS}/{made['key_id']}/revoke")
+    api_key = await create(admin)
+    assert await is_good(admin, api_key["key"])
+    answer = await admin.post(f"{KEYS}/{api_key['key_id']}/revoke")
     assert answer.status_code == 200
-    assert not await is_good(admin, made["key"])
-    assert (answer.json()["data"]["status"], (await listed(admin))[0]) == ("revoked", answer.json()["data"])
-    again = await admin.post(f"{KEYS}/{made['key_id']}/revoke")
-    assert again.json()["data"] == answer.json()["data"]
+    assert not await is_good(admin, api_key["key"])
+    assert (answer.json()["data"]["status"], (await list_keys(admin))[0]) == ("revoked", answer.json()["data"])
+    second = await admin.post(f"{KEYS}/{api_key['key_id']}/revoke")
+    assert second.json()["data"] == answer.json()["data"]
 
 
 async def test_deleting_takes_effect_at_once_and_leaves_nothing(admin: Client) -> None:
-    made = await create(admin)
-    assert await is_good(admin, made["key"])
-    answer = await admin.request("DELETE", f"{KEYS}/{made['key_id']}")
-    assert (answer.status_code, answer.json()["data"]) == (200, {"key_id": made["key_id"]})
-    assert not await is_good(admin, made["key"])
-    assert made["key_id"] not in [key["key_id"] for key in await listed(admin)]
+    api_key = await create(admin)
+    assert await is_good(admin, api_key["key"])
+    answer = await admin.request("DELETE", f"{KEYS}/{api_key['key_id']}")
+    assert (answer.status_code, answer.json()["data"]) == (200, {"key_id": api_key["key_id"]})
+    assert not await is_good(admin, api_key["key"])
+    assert api_key["key_id"] not in [key["key_id"] for key in await list_keys(admin)]
 
 
 async def test_rotating_ends_the_old_text_at_once(admin: Client) -> None:
-    made = await create(admin)
-    assert await is_good(admin, made["key"])
-    answer = await admin.post(f"{KEYS}/{made['key_id']}/rotate")
+    api_key = await create(admin)
+    assert await is_good(admin, api_key["key"])
+    answer = await admin.post(f"{KEYS}/{api_key['key_id']}/rotate")
     assert answer.status_code == 200
     rotated = answer.json()["data"]
-    assert rotated["key_id"] == made["key_id"]
+    assert rotated["key_id"] == api_key["key_id"]
     assert rotated["previous_expires_at"] is None
-    assert rotated["prefix"] == rotated["key"][:10] != made["prefix"]
-    assert not await is_good(admin, made["key"])
+    assert rotated["prefix"] == rotated["key"][:10] != api_key["prefix"]
+    assert not await is_good(admin, api_key["key"])
     assert await is_good(admin, rotated["key"])
 
 
 async def test_rotating_with_an_overlap_leaves_the_old_text_good_until_it_is_over(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = await create(admin)
-    rotated = (await admin.post(f"{KEYS}/{made['key_id']}/rotate", {"overlap_seconds": 3600})).json()["data"]
-    assert await is_good(admin, made["key"])
+    api_key = await create(admin)
+    rotated = (await admin.post(f"{KEYS}/{api_key['key_id']}/rotate", {"overlap_seconds": 3600})).json()["data"]
+    assert await is_good(admin, api_key["key"])
     assert await is_good(admin, rotated["key"])
     ends = datetime.fromisoformat(rotated["previous_expires_at"])
     assert timedelta(minutes=59) < ends - datetime.now(UTC) <= timedelta(hours=1)
     monkeypatch.setattr("app.auth.service.utc_now", lambda: ends - timedelta(milliseconds=1))
-    assert await is_good(admin, made["key"])
+    assert await is_good(admin, api_key["key"])
     monkeypatch.setattr("app.auth.service.utc_now", lambda: ends)
-    assert not await is_good(admin, made["key"])
+    assert not await is_good(admin, api_key["key"])
     assert await is_good(admin, rotated["key"])
 
 
 async def test_rotating_again_ends_the_oldest_text(admin: Client) -> None:
-    made = await create(admin)
-    path = f"{KEYS}/{made['key_id']}/rotate"
+    api_key = await create(admin)
+    path = f"{KEYS}/{api_key['key_id']}/rotate"
     second = (await admin.post(path, {"overlap_seconds": 60})).json()["data"]["key"]
     third = (await admin.post(path, {"overlap_seconds": 60})).json()["data"]["key"]
-    assert [await is_good(admin, key) for key in (made["key"], second, third)] == [False, True, True]
+    assert [await is_good(admin, key) for key in (api_key["key"], second, third)] == [False, True, True]
 
 
 async def test_revoking_during_an_overlap_ends_both_texts(admin: Client) -> None:
-    made = await create(admin)
-    rotated = (await admin.post(f"{KEYS}/{made['key_id']}/rotate", {"overlap_seconds": 60})).json()["data"]
-    await admin.post(f"{KEYS}/{made['key_id']}/revoke")
-    assert not await is_good(admin, made["key"])
+    api_key = await create(admin)
+    rotated = (await admin.post(f"{KEYS}/{api_key['key_id']}/rotate", {"overlap_seconds": 60})).json()["data"]
+    await admin.post(f"{KEYS}/{api_key['key_id']}/revoke")
+    assert not await is_good(admin, api_key["key"])
     assert not await is_good(admin, rotated["key"])
 
 
 @pytest.mark.parametrize("overlap", [-1, 7 * 86_400 + 1, 1e300, "60", None])
 async def test_an_overlap_that_is_none_is_refused_and_changes_nothing(admin: Client, overlap: Any) -> None:
-    made = await create(admin)
-    answer = await admin.post(f"{KEYS}/{made['key_id']}/rotate", {"overlap_seconds": overlap})
+    api_key = await create(admin)
+    answer = await admin.post(f"{KEYS}/{api_key['key_id']}/rotate", {"overlap_seconds": overlap})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
-    assert await is_good(admin, made["key"])
+    assert await is_good(admin, api_key["key"])
 
 
 async def test_a_dead_key_is_not_rotated(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,28 +210,28 @@ async def test_a_dead_key_is_not_rotated(admin: Client, monkeypatch: pytest.Monk
 async def test_an_expired_key_is_refused_though_it_is_remembered(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = await create(admin, expires_in_days=1)
-    assert await is_good(admin, made["key"])
-    ends = datetime.fromisoformat(made["expires_at"])
+    api_key = await create(admin, expires_in_days=1)
+    assert await is_good(admin, api_key["key"])
+    ends = datetime.fromisoformat(api_key["expires_at"])
     for place in ("app.auth.service.utc_now", "app.auth.schemas.utc_now"):
         monkeypatch.setattr(place, lambda: ends)
-    answer = await admin.request("GET", "/api/v1/im/bots", headers={"X-API-Key": made["key"]})
+    answer = await admin.request("GET", "/api/v1/im/bots", headers={"X-API-Key": api_key["key"]})
     assert (answer.status_code, answer.json()["message"]) == (401, "Invalid API key")
-    assert (await listed(admin))[0]["status"] == "expired"
+    assert (await list_keys(admin))[0]["status"] == "expired"
 
 
 async def test_what_another_process_changes_takes_effect_at_once(server: Server, admin: Client) -> None:
     for end in (server.core.keys.revoke, server.core.keys.delete, server.core.keys.rotate):
-        made = await create(admin)
-        assert await is_good(admin, made["key"])
-        await end(made["key_id"])
-        assert not await is_good(admin, made["key"])
+        api_key = await create(admin)
+        assert await is_good(admin, api_key["key"])
+        await end(api_key["key_id"])
+        assert not await is_good(admin, api_key["key"])
 
 
 async def test_a_key_may_end_itself(server: Server) -> None:
     for method, action in (("DELETE", ""), ("POST", "/revoke")):
         async with client_with(server, "admin") as client:
-            own = (await listed(client))[0]
+            own = (await list_keys(client))[0]
             assert (await client.request(method, f"{KEYS}/{own['key_id']}{action}")).status_code == 200
             assert (await client.get(KEYS)).status_code == 401
 
@@ -253,7 +253,7 @@ async def test_a_key_bound_to_a_user_manages_only_keys_bound_to_it(server: Serve
     of_bob, of_all = await create(admin, username="bob"), await create(admin)
     of_alice = await create(admin, username="alice")
     async with client_with(server, "admin", "im", username="alice") as alice:
-        assert {key["username"] for key in await listed(alice)} == {"alice"}
+        assert {key["username"] for key in await list_keys(alice)} == {"alice"}
         for other in (of_bob, of_all):
             for method, action in (("DELETE", ""), ("POST", "/revoke"), ("POST", "/rotate")):
                 answer = await alice.request(method, f"{KEYS}/{other['key_id']}{action}")

@@ -82,20 +82,20 @@ async def test_a_key_that_cannot_be_ours_is_refused_before_any_look_up(
 
 
 async def test_a_key_that_was_seen_is_not_looked_up_again(lone_keys: KeyService, database: CountingDatabase) -> None:
-    made, key = await lone_keys.create(name="test", scopes=["chat"])
+    api_key, key = await lone_keys.create(name="test", scopes=["chat"])
     before = database.reads
     for _ in range(100):
-        assert (await lone_keys.verify(key)).key_id == made.id
+        assert (await lone_keys.verify(key)).key_id == api_key.id
     assert database.reads == before + 1
 
 
 async def test_a_remembered_key_is_looked_up_again_after_a_while(
     lone_keys: KeyService, database: CountingDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, key = await lone_keys.create(name="test", scopes=["chat"])
+    api_key, key = await lone_keys.create(name="test", scopes=["chat"])
     await lone_keys.verify(key)
     await database.write(lambda connection: connection.execute(delete(ApiKeyRow)))  # behind the service's back
-    assert (await lone_keys.verify(key)).key_id == made.id
+    assert (await lone_keys.verify(key)).key_id == api_key.id
     later = time.monotonic() + CACHE_SECONDS + 1
     monkeypatch.setattr("app.auth.service.time.monotonic", lambda: later)
     with pytest.raises(Unauthorized):
@@ -132,16 +132,16 @@ async def test_defect_6_requests_do_not_write(server: Server, admin: Client) -> 
 async def test_when_a_key_was_last_used_is_stored_off_the_path_in_one_write(
     lone_keys: KeyService, database: CountingDatabase
 ) -> None:
-    made = {}
+    texts = {}
     for name in ("one", "two", "unused"):
-        _, made[name] = await lone_keys.create(name=name, scopes=["chat"])
+        _, texts[name] = await lone_keys.create(name=name, scopes=["chat"])
     for name in ("one", "two", "one"):
-        await lone_keys.verify(made[name])
+        await lone_keys.verify(texts[name])
     writes = database.writes
     await lone_keys.write_last_used()
     assert database.writes == writes + 1
-    used = {key.name: key.last_used_at is not None for key in await lone_keys.list_keys()}
-    assert used == {"one": True, "two": True, "unused": False}
+    usage = {key.name: key.last_used_at is not None for key in await lone_keys.list_keys()}
+    assert usage == {"one": True, "two": True, "unused": False}
     await lone_keys.write_last_used()
     assert database.writes == writes + 1
     assert timedelta(minutes=1) <= LAST_USED_EVERY
@@ -150,30 +150,30 @@ async def test_when_a_key_was_last_used_is_stored_off_the_path_in_one_write(
 async def test_when_a_key_was_last_used_is_shown(admin: Client, keys: KeyService) -> None:
     await admin.get("/api/v1/im/bots")
     await keys.write_last_used()
-    shown = (await admin.get("/api/v1/api-keys")).json()["data"]["api_keys"][0]
-    assert shown["last_used_at"] >= shown["created_at"]
+    item = (await admin.get("/api/v1/api-keys")).json()["data"]["api_keys"][0]
+    assert item["last_used_at"] >= item["created_at"]
 
 
 @pytest.mark.databases("sqlite")  # the files are read
 async def test_only_a_keyed_hash_is_stored(lone_keys: KeyService, database: CountingDatabase) -> None:
-    made, key = await lone_keys.create(name="test", scopes=["chat"])
-    query = select(ApiKeyRow).where(ApiKeyRow.id == made.id)
+    api_key, key = await lone_keys.create(name="test", scopes=["chat"])
+    query = select(ApiKeyRow).where(ApiKeyRow.id == api_key.id)
     row = await database.read(lambda connection: connection.execute(query).one())
     assert row.digest == SecretBox(b"m" * 32).digest(key.encode()) != SecretBox(b"n" * 32).digest(key.encode())
-    stored = b"\n".join(path.read_bytes() for path in Path(database.url.partition("///")[2]).parent.iterdir())
-    assert key.encode() not in stored
-    assert key[len(made.prefix) :].encode() not in stored
+    content = b"\n".join(path.read_bytes() for path in Path(database.url.partition("///")[2]).parent.iterdir())
+    assert key.encode() not in content
+    assert key[len(api_key.prefix) :].encode() not in content
 
 
 async def test_a_long_connection_ends_with_the_text_that_opened_it(lone_keys: KeyService) -> None:
-    made, key = await lone_keys.create(name="test", scopes=["chat"])
+    api_key, key = await lone_keys.create(name="test", scopes=["chat"])
     principal = await lone_keys.verify(key)
     assert await lone_keys.is_live(principal)
-    await lone_keys.rotate(made.id, overlap=timedelta(hours=1))
+    await lone_keys.rotate(api_key.id, overlap=timedelta(hours=1))
     assert await lone_keys.is_live(principal)
-    _, newest = await lone_keys.rotate(made.id)
+    _, newest = await lone_keys.rotate(api_key.id)
     assert not await lone_keys.is_live(principal)
     principal = await lone_keys.verify(newest)
-    await lone_keys.revoke(made.id)
+    await lone_keys.revoke(api_key.id)
     assert not await lone_keys.is_live(principal)
     assert await lone_keys.is_live(ANONYMOUS)

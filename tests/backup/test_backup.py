@@ -44,13 +44,13 @@ def members_of(file: Path) -> dict[str, bytes]:
 
 def rewritten(file: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Path:
     """The backup with other members."""
-    changed = file.with_name("changed.tar")
-    with tarfile.open(changed, "w") as tar:
+    archive = file.with_name("changed.tar")
+    with tarfile.open(archive, "w") as tar:
         for name, data in change(members_of(file)).items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    return changed
+    return archive
 
 
 def tree_of(folder: Path) -> dict[str, bytes]:
@@ -92,9 +92,9 @@ async def test_what_was_backed_up_comes_back(
     after = {name: data for name, data in tree_of(fresh).items() if name != "palaver.db"}
     assert after == {name: data for name, data in before.items() if name in after}
     assert before.keys() - after.keys() <= {"keys.changed"}
-    async with start_server(data_dir=fresh) as server, Client(server, client.key) as again:
-        assert [m["role"] for m in await again.history("s1")] == ["user", "assistant"]
-        assert text_of(await again.chat("And on", session_id="s1")) == "You said: And on"
+    async with start_server(data_dir=fresh) as server, Client(server, client.key) as second:
+        assert [m["role"] for m in await second.history("s1")] == ["user", "assistant"]
+        assert text_of(await second.chat("And on", session_id="s1")) == "You said: And on"
 
 
 async def test_what_was_indexed_is_found_after_a_restore(
@@ -186,12 +186,12 @@ async def test_a_full_disk_leaves_no_file(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     add = tarfile.TarFile.addfile
-    left = [writes]
+    remaining = [writes]
 
     def addfile(tar: tarfile.TarFile, *arguments: object) -> None:
-        if not left[0]:
+        if not remaining[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        left[0] -= 1
+        remaining[0] -= 1
         add(tar, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tarfile.TarFile, "addfile", addfile)
@@ -239,9 +239,9 @@ async def test_names_that_lead_out_of_the_folder_are_refused(filled: Path, tmp_p
     back_up(filled, tmp_path / "backup.tar")
     fresh = tmp_path / "inner" / "fresh"
     fresh.mkdir(parents=True)
-    changed = rewritten(tmp_path / "backup.tar", lambda members: {name: b"evil", **members})
+    archive = rewritten(tmp_path / "backup.tar", lambda members: {name: b"evil", **members})
     with pytest.raises(BackupError, match="not a backup"):
-        restore(fresh, changed)
+        restore(fresh, archive)
     assert tree_of(tmp_path / "inner") == {}
 
 
@@ -290,8 +290,8 @@ async def test_restoring_over_data_asks_first_and_keeps_it(
     assert not any(path.is_file() for path in (data_dir / "attachments").rglob("*"))
     assert restored.before is not None
     assert len(messages_in(restored.before)) == 4
-    kept = tree_of(restored.before)
-    assert {name for name in later if name.startswith("attachments/")} <= kept.keys()
+    replaced = tree_of(restored.before)
+    assert {name for name in later if name.startswith("attachments/")} <= replaced.keys()
 
 
 async def test_a_restore_that_was_cut_off_is_finished(
@@ -305,11 +305,11 @@ async def test_a_restore_that_was_cut_off_is_finished(
         folder.mkdir()
         restore(folder, tmp_path / "backup.tar")
         (folder / "palaver.toml").write_text("port = 1\n")
-        left = [cut + 1]  # the journal's own is the first
+        remaining = [cut + 1]  # the journal's own is the first
 
-        def cut_off(path: Path, target: Path, left: list[int] = left) -> Path:
-            left[0] -= 1
-            if left[0] < 0:
+        def cut_off(path: Path, target: Path, remaining: list[int] = remaining) -> Path:
+            remaining[0] -= 1
+            if remaining[0] < 0:
                 raise OSError(errno.EIO, "the power is gone")
             return rename(path, target)
 
@@ -324,7 +324,7 @@ async def test_a_restore_that_was_cut_off_is_finished(
         assert (before is not None) == failed
         assert problems(sqlite_url(folder / "palaver.db")) == []
         assert (folder / "palaver.toml").read_text() == 'openai_model = "m"\n'
-        (kept,) = folder.glob("before-restore-*")
-        assert (kept / "palaver.toml").read_text() == "port = 1\n"
-        assert len(messages_in(kept)) == 2
+        (replaced,) = folder.glob("before-restore-*")
+        assert (replaced / "palaver.toml").read_text() == "port = 1\n"
+        assert len(messages_in(replaced)) == 2
         assert not list(folder.glob("restoring-*"))

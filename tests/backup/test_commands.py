@@ -43,21 +43,21 @@ async def test_back_up_while_the_server_runs_and_restore_when_it_is_gone(
 ) -> None:
     file = tmp_path / "backup.tar"
     await chat(process, "first")
-    code, said = await palaver("db", "backup", str(file), data_dir=data_dir)
-    assert (code, "and 0 attachments" in said, "keep it like one" in said) == (0, True, True)
+    code, output = await palaver("db", "backup", str(file), data_dir=data_dir)
+    assert (code, "and 0 attachments" in output, "keep it like one" in output) == (0, True, True)
     await chat(process, "second")
 
-    code, said = await palaver("db", "backup", str(file), data_dir=data_dir)
-    assert (code, said) == (1, f"Error: {file} exists already: a backup is never written over\n")
-    code, said = await palaver("db", "restore", str(file), "--force", data_dir=data_dir)
-    assert (code, said) == (1, f"Error: Another palaver serve uses the data folder {data_dir}\n")
+    code, output = await palaver("db", "backup", str(file), data_dir=data_dir)
+    assert (code, output) == (1, f"Error: {file} exists already: a backup is never written over\n")
+    code, output = await palaver("db", "restore", str(file), "--force", data_dir=data_dir)
+    assert (code, output) == (1, f"Error: Another palaver serve uses the data folder {data_dir}\n")
     assert await questions(process) == ["first", "second"]
 
     assert await process.end() == 0
-    code, said = await palaver("db", "restore", str(file), data_dir=data_dir)
-    assert (code, "--force" in said) == (1, True)
-    code, said = await palaver("db", "restore", str(file), "--force", data_dir=data_dir)
-    assert (code, "before-restore-" in said) == (0, True)
+    code, output = await palaver("db", "restore", str(file), data_dir=data_dir)
+    assert (code, "--force" in output) == (1, True)
+    code, output = await palaver("db", "restore", str(file), "--force", data_dir=data_dir)
+    assert (code, "before-restore-" in output) == (0, True)
     await process.start()
     assert await questions(process) == ["first"]
     await chat(process, "third")
@@ -67,10 +67,10 @@ async def test_back_up_while_the_server_runs_and_restore_when_it_is_gone(
 async def test_an_external_database_is_not_backed_up_here(data_dir: Path, tmp_path: Path) -> None:
     url = {"PALAVER_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path}/other.db"}
     for command in (("backup", str(tmp_path / "b.tar")), ("restore", __file__)):
-        code, said = await palaver("db", *command, data_dir=data_dir, environment=url)
-        assert (code, said.startswith("Error: Backups are of the embedded database")) == (1, True)
+        code, output = await palaver("db", *command, data_dir=data_dir, environment=url)
+        assert (code, output.startswith("Error: Backups are of the embedded database")) == (1, True)
 
 
 async def test_what_is_no_backup_is_one_line(data_dir: Path) -> None:
-    code, said = await palaver("db", "restore", __file__, data_dir=data_dir)
-    assert (code, len(said.splitlines()), "is not a backup of Palaver" in said) == (1, 1, True)
+    code, output = await palaver("db", "restore", __file__, data_dir=data_dir)
+    assert (code, len(output.splitlines()), "is not a backup of Palaver" in output) == (1, 1, True)

@@ -77,8 +77,8 @@ async def test_a_bot_is_named_like_its_id_unless_it_has_a_name(im: Im) -> None:
     ],
 )
 async def test_what_makes_no_bot_is_refused(im: Im, change: dict[str, Any], status: int, message: str | None) -> None:
-    got, answer = await im.call("POST", "/api/v1/bots", {**HOOK, **change})
-    assert got == status, answer
+    actual, answer = await im.call("POST", "/api/v1/bots", {**HOOK, **change})
+    assert actual == status, answer
     assert message in (None, answer["message"])
     assert (await im.call("GET", "/api/v1/bots"))[1]["data"] == {"bots": []}
 
@@ -102,6 +102,13 @@ async def test_only_admins_manage_bots(im: Im) -> None:
         assert (await im.call(method, path, body, key=key))[0] == 403
 
 
+@pytest.mark.parametrize("bot_id", ["unknown", "a%00b", "x" * 300])
+async def test_a_bot_that_does_not_exist(im: Im, bot_id: str) -> None:
+    for method, body in (("GET", None), ("PATCH", {}), ("DELETE", None)):
+        status, answer = await im.call(method, f"/api/v1/bots/{bot_id}", body)
+        assert (status, answer["code"]) == (404, "bot_not_found")
+
+
 # Secrets
 
 
@@ -120,10 +127,10 @@ async def test_a_given_secret_is_never_shown(im: Im) -> None:
     secret = new_secret()
     config = {**HOOK["config"], "secret": secret}  # type: ignore[dict-item]
     _, created = await im.call("POST", "/api/v1/bots", {**HOOK, "config": config})
-    _, changed = await im.call("PATCH", "/api/v1/bots/support-hook", {"config": {"secret": secret}})
-    seen = [created, changed, await im.call("GET", "/api/v1/bots"), await im.call("GET", "/api/v1/bots/support-hook")]
+    _, updated = await im.call("PATCH", "/api/v1/bots/support-hook", {"config": {"secret": secret}})
+    pages = [await im.call("GET", path) for path in ("/api/v1/bots", "/api/v1/bots/support-hook")]
     assert created["data"]["generated_secrets"] == {}
-    assert secret not in str(seen)
+    assert secret not in str([created, updated, *pages])
     assert secret not in str(await im.service.list_bots())
 
 
@@ -140,10 +147,10 @@ async def test_a_secret_of_the_wrong_form_is_refused_and_not_repeated(im: Im, se
 async def test_secrets_are_encrypted_at_rest(im: Im) -> None:
     _, answer = await im.call("POST", "/api/v1/bots", HOOK)
     secret = answer["data"]["generated_secrets"]["secret"].removeprefix("whsec_").encode()
-    stored = b"".join(file.read_bytes() for file in im.server.settings.data_dir.glob("palaver.db*"))
-    assert b"hooks.example.com" in stored
-    assert secret not in stored
-    assert b"whsec_" not in stored
+    content = b"".join(file.read_bytes() for file in im.server.settings.data_dir.glob("palaver.db*"))
+    assert b"hooks.example.com" in content
+    assert secret not in content
+    assert b"whsec_" not in content
 
 
 async def test_a_new_secret_can_be_asked_for(im: Im, receiver: WebhookReceiver) -> None:

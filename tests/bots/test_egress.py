@@ -132,8 +132,8 @@ async def test_redirects_are_not_followed(im: Im, receiver: WebhookReceiver) -> 
     await im.new_hook(receiver)
     for status in (301, 302, 303, 307, 308):
         receiver.answers = [says({}, status, {"Location": receiver.url + "/elsewhere"})]
-        got, answer = await im.send("support-hook:FriendMessage:1")
-        assert (got, answer["message"]) == (
+        actual, answer = await im.send("support-hook:FriendMessage:1")
+        assert (actual, answer["message"]) == (
             502,
             f"The webhook receiver answered {status}, and redirects are not followed",
         )

@@ -248,12 +248,12 @@ async def test_a_bound_key_does_not_write_to_platforms(im: Im) -> None:
 
 
 async def test_a_bound_key_does_not_send_files_of_others(im: Im) -> None:
-    hers = await im.upload(key=await im.server.new_key("file", username="alice"))
-    his = await im.upload(key=await im.server.new_key("file", username="bob"))
+    alices = await im.upload(key=await im.server.new_key("file", username="alice"))
+    bobs = await im.upload(key=await im.server.new_key("file", username="bob"))
     key = await im.server.new_key("im", username="alice")
-    status, answer = await im.send(WHERE, [{"type": "image", "attachment_id": his}], key=key)
-    assert (status, answer["message"]) == (400, f"attachment not found: {his}")
-    assert (await im.send(WHERE, [{"type": "image", "attachment_id": hers}], key=key))[0] == 200
+    status, answer = await im.send(WHERE, [{"type": "image", "attachment_id": bobs}], key=key)
+    assert (status, answer["message"]) == (400, f"attachment not found: {bobs}")
+    assert (await im.send(WHERE, [{"type": "image", "attachment_id": alices}], key=key))[0] == 200
 
 
 # Which bots there are

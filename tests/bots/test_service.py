@@ -66,16 +66,16 @@ async def test_a_change_by_another_process_takes_effect(im: Im, receiver: Webhoo
 
 
 async def test_senders_at_once_share_one_adapter(im: Im) -> None:
-    made: list[RecordingAdapter] = []
+    adapters: list[RecordingAdapter] = []
 
     def build(_bot_id: str, _config: RecordingConfig) -> RecordingAdapter:
-        made.append(RecordingAdapter())
-        return made[-1]
+        adapters.append(RecordingAdapter())
+        return adapters[-1]
 
     service = later_service(im, AdapterFactory("counted", RecordingConfig, build))
     await service.create(id="support-hook", adapter="counted", config={})
-    made.clear()  # one was made to check the settings
+    adapters.clear()  # one was made to check the settings
     await asyncio.gather(*(service.send(WHERE, [Text("x")], SOMEONE) for _ in range(10)))
-    assert [len(adapter.sent) for adapter in made] == [10]
+    assert [len(adapter.sent) for adapter in adapters] == [10]
     await service.close()
-    assert [adapter.times_closed for adapter in made] == [1]
+    assert [adapter.times_closed for adapter in adapters] == [1]

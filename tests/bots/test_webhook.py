@@ -120,8 +120,8 @@ async def test_two_messages_have_two_ids(im: Im, receiver: WebhookReceiver) -> N
 async def test_gives_up_after_three_tries(im: Im, receiver: WebhookReceiver, status: int) -> None:
     await im.new_hook(receiver)
     receiver.answers = [says({"error": "the receiver's own text"}, status)] * 5
-    got, answer = await im.send(WHERE)
-    assert (got, answer["code"]) == (502, "delivery_failed")
+    actual, answer = await im.send(WHERE)
+    assert (actual, answer["code"]) == (502, "delivery_failed")
     assert answer["message"] == f"The webhook receiver answered {status}"
     assert len(receiver.received) == 3
 
@@ -130,31 +130,31 @@ async def test_gives_up_after_three_tries(im: Im, receiver: WebhookReceiver, sta
 async def test_does_not_try_again_what_is_refused(im: Im, receiver: WebhookReceiver, status: int) -> None:
     await im.new_hook(receiver)
     receiver.answers = [says({}, status)]
-    got, answer = await im.send(WHERE)
-    assert (got, answer["message"]) == (502, f"The webhook receiver answered {status}")
+    actual, answer = await im.send(WHERE)
+    assert (actual, answer["message"]) == (502, f"The webhook receiver answered {status}")
     assert len(receiver.received) == 1
 
 
 async def test_waits_as_long_as_the_receiver_asks(im: Im, receiver: WebhookReceiver) -> None:
     await im.new_hook(receiver)
     receiver.answers = [says({}, 429, {"Retry-After": "0.3"})]
-    began = asyncio.get_running_loop().time()
+    start = asyncio.get_running_loop().time()
     assert (await im.send(WHERE))[0] == 200
-    assert asyncio.get_running_loop().time() - began >= 0.3
+    assert asyncio.get_running_loop().time() - start >= 0.3
 
 
-@pytest.mark.parametrize("when", ["3600", formatdate(4_000_000_000, usegmt=True)])
-async def test_does_not_wait_longer_than_there_is_time(im: Im, receiver: WebhookReceiver, when: str) -> None:
+@pytest.mark.parametrize("header", ["3600", formatdate(4_000_000_000, usegmt=True)])
+async def test_does_not_wait_longer_than_there_is_time(im: Im, receiver: WebhookReceiver, header: str) -> None:
     await im.new_hook(receiver)
-    receiver.answers = [says({}, 429, {"Retry-After": when})]
+    receiver.answers = [says({}, 429, {"Retry-After": header})]
     assert (await im.send(WHERE))[0] == 502
     assert len(receiver.received) == 1
 
 
-@pytest.mark.parametrize("when", ["soon", "nan", "inf", "-5", "", formatdate(0, usegmt=True)])
-async def test_a_senseless_wait_does_no_harm(im: Im, receiver: WebhookReceiver, when: str) -> None:
+@pytest.mark.parametrize("header", ["soon", "nan", "inf", "-5", "", formatdate(0, usegmt=True)])
+async def test_a_senseless_wait_does_no_harm(im: Im, receiver: WebhookReceiver, header: str) -> None:
     await im.new_hook(receiver)
-    receiver.answers = [says({}, 503, {"Retry-After": when})]
+    receiver.answers = [says({}, 503, {"Retry-After": header})]
     assert (await im.send(WHERE))[0] == 200
     assert len(receiver.received) == 2
 
@@ -189,10 +189,10 @@ async def test_all_tries_together_have_a_limit(receiver: WebhookReceiver) -> Non
     adapter = webhook_factory(allow_private=True, policy=policy).build(
         "support-hook", WebhookConfig(receiver.url, new_secret())
     )
-    began = asyncio.get_running_loop().time()
+    start = asyncio.get_running_loop().time()
     with pytest.raises(DeliveryTimeoutError):
         await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
-    assert asyncio.get_running_loop().time() - began < 2
+    assert asyncio.get_running_loop().time() - start < 2
     assert len(receiver.received) < 6
     await adapter.close()
 
@@ -256,5 +256,5 @@ async def test_nothing_is_remembered_between_messages(im: Im, receiver: WebhookR
 
 def test_a_bots_settings_do_not_show_its_secret() -> None:
     secret = new_secret()
-    shown: Any = repr(WebhookConfig("https://a.example", secret))
-    assert secret not in shown
+    text: Any = repr(WebhookConfig("https://a.example", secret))
+    assert secret not in text

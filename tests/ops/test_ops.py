@@ -85,9 +85,9 @@ async def test_ready_says_of_each_part_that_it_works() -> None:
     assert await response.get_json() == {"status": "ready", "checks": {"database": "ok", "storage": "ok"}}
 
 
-@pytest.mark.parametrize("broken", [fails, hangs])
-async def test_ready_names_the_part_that_fails_and_not_the_reason(broken: Any) -> None:
-    response = await get(make_app(ReadyChecks({"database": works, "storage": broken}, timeout_seconds=0.01)), "/ready")
+@pytest.mark.parametrize("check", [fails, hangs])
+async def test_ready_names_the_part_that_fails_and_not_the_reason(check: Any) -> None:
+    response = await get(make_app(ReadyChecks({"database": works, "storage": check}, timeout_seconds=0.01)), "/ready")
 
     assert response.status_code == 503
     assert await response.get_json() == {"status": "not_ready", "checks": {"database": "ok", "storage": "failed"}}
@@ -141,9 +141,9 @@ async def test_the_document_is_served_to_all_and_sent_once(app: Quart, path: str
     response = await get(app, path)
     assert (await response.get_json())["openapi"] == "3.1.0"
 
-    again = await get(app, path, If_None_Match=response.headers["ETag"])
-    assert again.status_code == 304
-    assert await again.get_data() == b""
+    second = await get(app, path, If_None_Match=response.headers["ETag"])
+    assert second.status_code == 304
+    assert await second.get_data() == b""
 
 
 async def test_the_docs_page_needs_no_other_host_and_no_inline_script(app: Quart) -> None:

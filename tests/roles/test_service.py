@@ -34,8 +34,8 @@ async def test_a_role_is_found_by_uuid_and_by_name(roles: RoleService) -> None:
 
 
 async def test_a_users_own_role_goes_before_the_shared_one_of_its_name(roles: RoleService) -> None:
-    shared, hers = await make(roles, "Cook"), await make(roles, "Cook", "alice")
-    assert await roles.get_for_use("Cook", "alice") == hers
+    shared, alices = await make(roles, "Cook"), await make(roles, "Cook", "alice")
+    assert await roles.get_for_use("Cook", "alice") == alices
     assert await roles.get_for_use("Cook", "bob") == shared
     assert await roles.get_for_use(shared.uuid, "alice") == shared
 
@@ -47,20 +47,20 @@ async def test_a_name_that_looks_like_a_uuid_takes_no_other_roles_place(roles: R
 
 
 async def test_another_users_role_is_not_found_but_by_a_key_for_everyone(roles: RoleService) -> None:
-    his = await make(roles, "Cook", "bob")
-    for ref in (his.uuid, "Cook", "nothing"):
+    bobs = await make(roles, "Cook", "bob")
+    for ref in (bobs.uuid, "Cook", "nothing", "Co\0ok"):
         with pytest.raises(NotFound, match="Role not found") as raised:
             await roles.get_for_use(ref, "alice")
         assert raised.value.code == "role_not_found"
-    assert await roles.get_for_use(his.uuid, "api:test", any_owner=True) == his
+    assert await roles.get_for_use(bobs.uuid, "api:test", any_owner=True) == bobs
     with pytest.raises(NotFound):
         await roles.get_for_use("Cook", "api:test", any_owner=True)
 
 
 async def test_an_inactive_role_is_not_found_and_none_takes_its_place(roles: RoleService) -> None:
     await make(roles, "Cook")
-    hers = await make(roles, "Cook", "alice")
-    await roles.update(OPERATOR, hers.uuid, UpdateRoleRequest(is_active=False))
-    for ref in (hers.uuid, "Cook"):
+    alices = await make(roles, "Cook", "alice")
+    await roles.update(OPERATOR, alices.uuid, UpdateRoleRequest(is_active=False))
+    for ref in (alices.uuid, "Cook"):
         with pytest.raises(NotFound):
             await roles.get_for_use(ref, "alice")
