@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from uuid import uuid4
 
 from quart import Quart
 
@@ -27,7 +26,7 @@ from app.completions.catalog import ModelCatalog
 from app.completions.errors import openai_error
 from app.completions.service import CompletionService
 from app.completions.values import CompletionLimits, SessionPolicy
-from app.core import Core, open_core, prepare_data_dir
+from app.core import Core, ServerIdentity, open_core, prepare_data_dir
 from app.doors.open_api import chat_routes, session_routes, websocket
 from app.doors.open_api.schemas import CHAT_EVENT
 from app.doors.openai import routes as openai_routes
@@ -164,8 +163,8 @@ def open_chat(
     roles: RoleService,
     idempotency: Idempotency,
     metrics: Metrics,
+    owner: str,
 ) -> Chat:
-    owner = str(uuid4())
     prompts = PromptBuilder(core.database, files.service, files.documents)
     engine = RunEngine(
         RunTools(core.database, Retrieval(roles, knowledge), prompts, metrics),
@@ -207,7 +206,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     """
     settings = settings or load_settings()
     prepare_data_dir(settings)
-    core = open_core(settings)
+    core, identity = open_core(settings), ServerIdentity(settings)
     metrics = Metrics()
     idempotency = Idempotency(core.database)
     profiles = ProfileService(settings.data_dir / "configs")
@@ -217,7 +216,9 @@ def create_app(settings: Settings | None = None) -> Quart:
     roles = RoleService(core.database, profiles)
     files = open_files(settings, core, idempotency)
     knowledge = open_knowledge(settings, core, files.service, profiles, providers, metrics)
-    chat = open_chat(settings, core, files, knowledge.service, profiles, providers, roles, idempotency, metrics)
+    chat = open_chat(
+        settings, core, files, knowledge.service, profiles, providers, roles, idempotency, metrics, identity.id
+    )
     bots = BotService(
         core.database,
         core.secrets,
@@ -275,6 +276,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             knowledge.indexer,
             knowledge.remover,
             idempotency,
+            identity,
         ):
             yield
 

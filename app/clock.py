@@ -9,7 +9,3 @@ utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
 
 iso: Callable[[datetime], str] = methodcaller("isoformat", timespec="microseconds")
 """`2026-11-21T01:20:58.571438+00:00`, always with six digits, so that text order is time order."""
-
-
-def iso_or_none(moment: datetime | None) -> str | None:
-    return None if moment is None else iso(moment)

@@ -5,8 +5,9 @@ The command line needs no more than this, and is quick because it imports no mor
 
 import os
 from dataclasses import dataclass
+from uuid import uuid4
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from app.auth.service import KeyService, operator_keys
 from app.crypto import SecretBox, load_or_create_master_key, parse_master_key
@@ -28,6 +29,28 @@ class Core:
     def is_embedded(self) -> bool:
         """Whether the database is the one of the data folder, which one server has to itself."""
         return self.database_url.startswith("sqlite")
+
+
+class ServerIdentity:
+    """The name of this server among those that share a database; after a restart on the same data folder the same.
+
+    A second server on the folder gets another name for as long as the first one lasts.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        path = settings.data_dir / "server.id"
+        self._lock = FileLock(settings.data_dir / "server.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            self.id = str(uuid4())
+            return
+        if not path.exists():
+            path.write_text(str(uuid4()))
+        self.id = path.read_text()
+
+    def release(self) -> None:
+        self._lock.release()
 
 
 def prepare_data_dir(settings: Settings) -> None:

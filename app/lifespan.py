@@ -8,7 +8,7 @@ from app.auth.service import LAST_USED_EVERY
 from app.bots.service import BotService
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.upkeep import PURGE_SECONDS, RunUpkeep
-from app.core import Core, data_dir_lock
+from app.core import Core, ServerIdentity, data_dir_lock
 from app.database import migrations
 from app.database.errors import DatabaseUnavailable
 from app.files.extracted_text import ExtractedTextService
@@ -31,15 +31,17 @@ async def lifespan(
     indexer: Indexer,
     remover: Remover,
     idempotency: Idempotency,
+    identity: ServerIdentity,
 ) -> AsyncIterator[None]:
     """Run all that works in the background; what was opened last is closed first."""
     async with AsyncExitStack() as stack:
         if core.is_embedded:
             stack.enter_context(data_dir_lock(core.settings).acquire(timeout=0))
+        stack.callback(identity.release)
         stack.push_async_callback(core.database.close)
         await asyncio.to_thread(migrations.upgrade, core.database_url)
         await storage.sweep()
-        await upkeep.recover()
+        await upkeep.recover(at_start=True)
         stack.push_async_callback(_write_last_used, core)
         for close in (providers.close, indexer.close, documents.close, bots.close):
             stack.push_async_callback(close)

@@ -47,7 +47,7 @@ def _storm(options: argparse.Namespace, folder: Path) -> bool:
     )
     say(f"The storm, seed {seed}")
     start = time.monotonic()
-    storm = asyncio.run(weather(plan, folder, say))
+    storm = asyncio.run(weather(plan, folder, say, options.database_url))
     return _report(storm, time.monotonic() - start)
 
 
@@ -84,6 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="an empty folder, in which what is left is kept")
     storm = parser.add_argument_group("the storm")
     storm.add_argument("--seed", type=int, help="the same seed plans the same messages, kills and cuts")
+    storm.add_argument("--database-url", help="an empty PostgreSQL database, instead of SQLite in the folder")
     storm.add_argument("--minutes", type=float, default=8.0, help="the most that it may last")
     storm.add_argument("--kills", type=int, default=50)
     storm.add_argument("--cuts", type=int, default=1000)

@@ -3,17 +3,21 @@
 Findings are `lost`, `doubled` and `out of order`, and `altered` for what has another content than before.
 """
 
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
+from sqlalchemy import Connection, select
 
+from app.chat.models import MessageRow, RunRow
+from app.database.engine import open_database
+from app.database.migrations import problems
+from app.files.models import AttachmentRow
 from chaos.clients import Tally, sse_events
 from chaos.model import Call, read_record
 from chaos.plan import Session
@@ -61,6 +65,8 @@ class Books:
     messages: dict[int, Message]
     runs: dict[str, Run]
     files: Counter[str]
+    one_writer: bool = True
+    """SQLite's transactions follow one another: each numbers its rows without gaps, and replies come in their order."""
     by_name: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
     by_session: dict[str, list[Message]] = field(default_factory=lambda: defaultdict(list))
 
@@ -70,14 +76,22 @@ class Books:
             if message.role == "user" or message.run_id is None:
                 self.by_name[name_of(message.text)].append(message)
 
+    def are_neighbours(self, question: Message, reply: Message) -> bool:
+        if self.one_writer:
+            return reply.id == question.id + 1
+        return any(pair == (question, reply) for pair in pairwise(self.by_session[question.session_id]))
+
     def run_named(self, name: str) -> Run | None:
         return next((self.runs[m.run_id] for m in self.by_name.get(name, ()) if m.run_id in self.runs), None)
 
 
-async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, record: Path) -> list[Finding]:
+async def audit(
+    tally: Tally, deaths: Sequence[float], server: ServerProcess, database_url: str, record: Path
+) -> list[Finding]:
     """Find everything that is wrong."""
     findings = [Finding(kind, text) for exchange in tally.exchanges for kind, text in exchange.problems]
-    books = _read_books(server.data_dir / "palaver.db", findings)
+    findings += [Finding("altered", problem) for problem in problems(database_url)]
+    books = await _read_books(database_url)
     calls = read_record(record)
     for exchange in tally.exchanges:
         findings += stored_once(exchange, books)
@@ -97,33 +111,33 @@ async def audit(tally: Tally, deaths: Sequence[float], server: ServerProcess, re
     return findings
 
 
-def _read_books(path: Path, findings: list[Finding]) -> Books:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        findings += [
-            Finding("altered", f"integrity_check: {row[0]}")
-            for row in connection.execute("PRAGMA integrity_check")
-            if row[0] != "ok"
-        ]
-        findings += [
-            Finding("lost", f"foreign_key_check: {row}") for row in connection.execute("PRAGMA foreign_key_check")
-        ]
-        messages = [
-            _message(*row)
-            for row in connection.execute(
-                "SELECT id, session_id, run_id, role, status, parts FROM messages ORDER BY id"
-            )
-        ]
-        runs = [
-            Run(*row)
-            for row in connection.execute("SELECT id, session_id, status, user_message_id, reply_message_id FROM runs")
-        ]
-        files = Counter(row[0] for row in connection.execute("SELECT filename FROM attachments"))
-    return Books({m.id: m for m in messages}, {run.id: run for run in runs}, files)
+async def _read_books(database_url: str) -> Books:
+    database = open_database(database_url)
+    try:
+        return await database.read(_books)
+    finally:
+        await database.close()
 
 
-def _message(id: int, session_id: str, run_id: str | None, role: str, status: str, parts: str) -> Message:
-    text = "".join(part.get("text", "") for part in msgspec.json.decode(parts))
-    return Message(id, session_id, run_id, role, status, text)
+def _books(connection: Connection) -> Books:
+    messages = [
+        Message(row.id, row.session_id, row.run_id, row.role, row.status, _text(row.parts))
+        for row in connection.execute(select(MessageRow).order_by(MessageRow.id))
+    ]
+    runs = [
+        Run(row.id, row.session_id, row.status, row.user_message_id, row.reply_message_id)
+        for row in connection.execute(select(RunRow))
+    ]
+    return Books(
+        messages={message.id: message for message in messages},
+        runs={run.id: run for run in runs},
+        files=Counter(connection.scalars(select(AttachmentRow.filename))),
+        one_writer=connection.dialect.name == "sqlite",
+    )
+
+
+def _text(parts: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(part.get("text", "") for part in parts)
 
 
 def stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
@@ -181,7 +195,7 @@ def ended_well(run: Run, books: Books) -> Iterator[Finding]:
     if run.status not in TERMINAL or reply.status != REPLY_STATUS[run.status]:
         yield Finding("lost", f"run {run.id} is {run.status}, its reply {reply.status}")
     owners = {(message.run_id, message.session_id) for message in (question, reply)}
-    if run.reply != run.question + 1 or owners != {(run.id, run.session_id)}:
+    if not books.are_neighbours(question, reply) or owners != {(run.id, run.session_id)}:
         yield Finding("out of order", f"run {run.id} pairs {question} and {reply}")
     whole, fault = reply_to(question.text), fault_of(question.text)
     if run.status == "completed" and reply.text != whole:
@@ -215,7 +229,8 @@ def shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, S
         session = sessions[question.session_id]
         history = [m for m in books.by_session[session.id] if m.text]
         *turns, last = call.turns
-        is_right = _is_part_of(turns, history) if session.unruly else _is_newest_of(turns, history, question.id)
+        in_order = books.one_writer and not session.unruly
+        is_right = _is_newest_of(turns, history, question.id) if in_order else _is_part_of(turns, history)
         if not is_right or last != (question.role, question.text):
             stored = _brief([(m.role, m.text) for m in history if m.id <= question.id])
             text = f"for {call.name} in {session.id} the model was shown {_brief(call.turns)}, not {stored}"

@@ -262,14 +262,16 @@ async def sse_events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[in
 
 
 async def _websocket_events(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tuple[int, bytes]]:
-    deadline = time.monotonic() + 4 * SILENCE_SECONDS
-    while time.monotonic() < deadline:
-        frame = await socket.receive(SILENCE_SECONDS)
+    """Yield a run's events, until there is none for SILENCE_SECONDS; a socket that is only kept open does not count."""
+    deadline = time.monotonic() + SILENCE_SECONDS
+    while True:
+        frame = await socket.receive(max(deadline - time.monotonic(), 0.01))
         if frame.type is not aiohttp.WSMsgType.TEXT:
             raise ConnectionError("the socket was closed")
         event = from_websocket(frame.data.encode())
         if event is not None:
             yield event
+            deadline = time.monotonic() + SILENCE_SECONDS
         elif (value := msgspec.json.decode(frame.data))["type"] == "error":
             _raise_for(value)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from app.database.engine import sqlite_url
 from chaos.audit import Finding, audit
 from chaos.clients import Client, Tally
 from chaos.plan import Plan, sessions_of
@@ -45,8 +46,8 @@ class Storm:
         return self.kills >= self.plan.kills and self.tally.cuts >= self.plan.cuts
 
 
-async def weather(plan: Plan, folder: Path, say: Say) -> Storm:
-    """Run the storm in an empty folder, and audit what it left."""
+async def weather(plan: Plan, folder: Path, say: Say, database_url: str | None = None) -> Storm:
+    """Run the storm in an empty folder, or on an empty database elsewhere, and audit what it left."""
     storm = Storm(plan)
     record = folder / "model.jsonl"
     async with model_process(record) as model_url:
@@ -54,12 +55,15 @@ async def weather(plan: Plan, folder: Path, say: Say) -> Storm:
         data_dir.mkdir()
         toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
         (data_dir / "palaver.toml").write_text(toml)
-        server = ServerProcess(data_dir, ENVIRONMENT)
+        elsewhere = {} if database_url is None else {"PALAVER_DATABASE_URL": database_url}
+        server = ServerProcess(data_dir, {**ENVIRONMENT, **elsewhere})
         try:
             await server.start()
             await _blow(storm, server, say)
             say("auditing ...")
-            storm.findings = await audit(storm.tally, storm.deaths, server, record)
+            storm.findings = await audit(
+                storm.tally, storm.deaths, server, database_url or sqlite_url(data_dir / "palaver.db"), record
+            )
             if (code := await server.end()) != 0:
                 storm.findings.append(Finding("altered", f"the server ended with {code} on SIGTERM"))
         finally:

@@ -1,4 +1,4 @@
-"""The one gate: every HTTP request passes it, and a route that declares no scope is closed."""
+"""The guard of every HTTP request: a route that declares no scope is closed."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -24,7 +24,7 @@ RECHECK_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class AuthPolicy:
-    """`open_to_all` is `--no-auth`; `allow_query_keys` admits keys in the URL; `origins` may call from a browser."""
+    """Who may call: everyone (`--no-auth`), a key in the URL too, and pages of `origins`."""
 
     open_to_all: bool = False
     allow_query_keys: bool = False
@@ -102,10 +102,10 @@ def caller() -> Principal:
 
 
 def _check_from_here(headers: Headers, policy: AuthPolicy) -> None:
-    """Raises Forbidden for what a page of another site asks of a server without keys, through its visitor's browser.
+    """Refuse requests that pages of other sites send through a browser on this machine. Raises Forbidden.
 
-    Such a page says its origin, in a WebSocket's handshake too; or its site's name leads here (DNS rebinding), and
-    then stands in `Host`.
+    The browser sends the page's origin, with a WebSocket's handshake too. If the site's name resolves to this machine
+    (DNS rebinding), there is no such origin, but the name is in `Host`.
     """
     if "*" in policy.origins:
         return

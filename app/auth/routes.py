@@ -1,10 +1,10 @@
 """`/api/v1/api-keys`: making, listing, rotating and ending keys."""
 
 from datetime import timedelta
+from functools import partial
 
 from quart import Blueprint, Response
 
-from app.auth import examples
 from app.auth.guards import caller
 from app.auth.schemas import (
     MAX_KEY_BODY_BYTES,
@@ -17,26 +17,33 @@ from app.auth.schemas import (
 )
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
-from app.edge.bodies import convert, json_object, optional_json_object
-from app.edge.operation import operation
+from app.edge.bodies import body_errors, convert, json_object, optional_json_object
+from app.edge.operation import Answer, Body, Param, operation
 from app.edge.responses import ok
+from app.edge.schemas import example_of
 from app.edge.services import service
 from app.errors import BadRequest
 
-TAG = "Management"
-
 blueprint = Blueprint("api_keys", __name__)
+key_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
+
+KEY_ID = Param("key_id", "The key's id.", {"type": "string"}, where="path")
+_NOT_FOUND = {404: "API key not found"}
+_SCOPE_MISSING = {403: "The API key cannot grant scopes it lacks: im"}
+_BODY_ERRORS = body_errors(MAX_KEY_BODY_BYTES)
+
+
+def _with_text(description: str) -> Answer:
+    return Answer(description, NewApiKey, example_of(NewApiKey, last_used_at=None), envelope="ApiResponseNewApiKey")
 
 
 @blueprint.get("/api/v1/api-keys")
-@operation(
+@key_operation(
     "listApiKeys",
     "List API keys",
-    scope=Scope.ADMIN,
     description="Every key that the caller may manage, the newest first, without their texts. "
     "A caller bound to a username sees the keys bound to it. Keys given in the settings are not listed.",
-    answers=examples.LISTED,
-    tag=TAG,
+    answers={200: Answer("The keys", ApiKeyList, envelope="ApiResponseApiKeyList")},
 )
 async def list_api_keys() -> Response:
     keys = await service(KeyService).list_keys(principal=caller())
@@ -44,16 +51,20 @@ async def list_api_keys() -> Response:
 
 
 @blueprint.post("/api/v1/api-keys")
-@operation(
+@key_operation(
     "createApiKey",
     "Create an API key",
-    scope=Scope.ADMIN,
     description="A new key. Its text is in this answer and nowhere else: Palaver keeps only a hash of it. "
     "A caller cannot grant scopes that it lacks, and one bound to a username can only make keys bound to it.",
-    body=examples.CREATE,
-    answers=examples.CREATED,
-    errors=examples.CREATE_ERRORS,
-    tag=TAG,
+    body=Body(
+        CreateApiKeyRequest,
+        {
+            "shop": {"name": "shop", "scopes": ["chat", "file"]},
+            "one user, for a month": {"name": "alice", "scopes": ["chat"], "username": "alice", "expires_in_days": 30},
+        },
+    ),
+    answers={201: _with_text("The key, with its text")},
+    errors={400: "Missing key: name", **_SCOPE_MISSING, **_BODY_ERRORS},
 )
 async def create_api_key() -> Response:
     body = await json_object(MAX_KEY_BODY_BYTES)
@@ -68,20 +79,18 @@ async def create_api_key() -> Response:
         expires_in_days=new.expires_in_days,
         principal=caller(),
     )
-    return ok(NewApiKey.with_text(key, text), 201)
+    return ok(NewApiKey.of(key, key=text), 201)
 
 
 @blueprint.delete("/api/v1/api-keys/<key_id>")
-@operation(
+@key_operation(
     "deleteApiKey",
     "Delete an API key",
-    scope=Scope.ADMIN,
     description="Ends a key at once and forgets it; a key may delete itself. "
     "To keep it in the listing, revoke it instead.",
-    params=[examples.KEY_ID],
-    answers=examples.DELETED,
-    errors=examples.NOT_FOUND,
-    tag=TAG,
+    params=[KEY_ID],
+    answers={200: Answer("It is gone", DeletedApiKey, envelope="ApiResponseDeletedApiKey")},
+    errors=_NOT_FOUND,
 )
 async def delete_api_key(key_id: str) -> Response:
     await service(KeyService).delete(key_id, principal=caller())
@@ -89,37 +98,44 @@ async def delete_api_key(key_id: str) -> Response:
 
 
 @blueprint.post("/api/v1/api-keys/<key_id>/revoke")
-@operation(
+@key_operation(
     "revokeApiKey",
     "Revoke an API key",
-    scope=Scope.ADMIN,
     description="Ends a key for good, at once, and keeps it in the listing; a key may revoke itself. "
     "Revoking it again changes nothing.",
-    params=[examples.KEY_ID],
-    answers=examples.REVOKED,
-    errors=examples.NOT_FOUND,
-    tag=TAG,
+    params=[KEY_ID],
+    answers={
+        200: Answer(
+            "The key, revoked",
+            ApiKeyItem,
+            example_of(ApiKeyItem, status="revoked", revoked_at="2026-11-21T02:00:00.000000+00:00"),
+            envelope="ApiResponseApiKey",
+        )
+    },
+    errors=_NOT_FOUND,
 )
 async def revoke_api_key(key_id: str) -> Response:
     return ok(ApiKeyItem.of(await service(KeyService).revoke(key_id, principal=caller())))
 
 
 @blueprint.post("/api/v1/api-keys/<key_id>/rotate")
-@operation(
+@key_operation(
     "rotateApiKey",
     "Rotate an API key",
-    scope=Scope.ADMIN,
     description="Gives a live key a new text, which is in this answer and nowhere else; its id, and so its sessions "
     "and files, stay. The old text ends at once, or after `overlap_seconds`, so that clients can be moved one by one. "
     "Rotating again during an overlap ends the oldest text.",
-    params=[examples.KEY_ID],
-    body=examples.ROTATE,
-    answers=examples.ROTATED,
-    errors=examples.ROTATE_ERRORS,
-    tag=TAG,
+    params=[KEY_ID],
+    body=Body(
+        RotateApiKeyRequest,
+        {"at once": {}, "with an hour to change over": {"overlap_seconds": 3600}},
+        required=False,
+    ),
+    answers={200: _with_text("The key, with its new text")},
+    errors={400: "A revoked or expired key cannot be rotated", **_SCOPE_MISSING, **_NOT_FOUND, **_BODY_ERRORS},
 )
 async def rotate_api_key(key_id: str) -> Response:
     rotation = convert(await optional_json_object(MAX_KEY_BODY_BYTES), RotateApiKeyRequest)
     overlap = timedelta(seconds=rotation.overlap_seconds)
     key, text = await service(KeyService).rotate(key_id, overlap=overlap, principal=caller())
-    return ok(NewApiKey.with_text(key, text))
+    return ok(NewApiKey.of(key, key=text))

@@ -1,16 +1,19 @@
 """Keys on the wire."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
-from msgspec import Meta, structs
+from msgspec import Meta
 
 from app.auth.models import ApiKey, KeyStatus
 from app.auth.scopes import Scope
 from app.auth.service import MAX_EXPIRY_DAYS, MAX_NAME_CHARS, MAX_OVERLAP, MAX_USERNAME_CHARS, TEXT_PATTERN
-from app.clock import iso, iso_or_none, utc_now
+from app.clock import utc_now
+from app.edge.schemas import example, shape_of
 
 MAX_KEY_BODY_BYTES = 16 * 1024
+
+KeyId = Annotated[str, example("5f0c7c6e-6b0a-4f0e-9a55-2f6f6f2f9d11")]
 
 
 class ApiKeyItem(msgspec.Struct, kw_only=True):
@@ -20,43 +23,29 @@ class ApiKeyItem(msgspec.Struct, kw_only=True):
     the text before it is good too.
     """
 
-    key_id: str
-    name: str
-    prefix: str
-    scopes: list[Scope]
+    key_id: KeyId
+    name: Annotated[str, example("shop")]
+    prefix: Annotated[str, example("plv_8fKq2L")]
+    scopes: Annotated[list[Scope], example(["chat", "file"])]
     username: str | None
-    status: KeyStatus
-    created_at: str
+    status: Annotated[KeyStatus, example("live")]
+    created_at: Annotated[str, example("2026-11-21T01:20:58.571438+00:00")]
     expires_at: str | None
     revoked_at: str | None
-    last_used_at: str | None
+    last_used_at: Annotated[str | None, example("2026-11-21T01:25:00.102003+00:00")]
     previous_expires_at: str | None
 
-    @staticmethod
-    def of(key: ApiKey) -> "ApiKeyItem":
-        return ApiKeyItem(
-            key_id=key.id,
-            name=key.name,
-            prefix=key.prefix,
-            scopes=key.sorted_scopes,
-            username=key.username,
-            status=key.status(utc_now()),
-            created_at=iso(key.created_at),
-            expires_at=iso_or_none(key.expires_at),
-            revoked_at=iso_or_none(key.revoked_at),
-            last_used_at=iso_or_none(key.last_used_at),
-            previous_expires_at=iso_or_none(key.previous_expires_at),
-        )
+    @classmethod
+    def of(cls, api_key: ApiKey, **fields: str) -> Self:
+        status = api_key.status(utc_now())
+        return shape_of(cls, api_key, key_id=api_key.id, scopes=api_key.sorted_scopes, status=status, **fields)
 
 
 class NewApiKey(ApiKeyItem, kw_only=True):
     """A key with its text, `key`, which is shown this once."""
 
-    key: str
-
-    @staticmethod
-    def with_text(key: ApiKey, text: str) -> "NewApiKey":
-        return NewApiKey(**structs.asdict(ApiKeyItem.of(key)), key=text)
+    # No key that works, and none that a scanner takes for one: the text of an example is copied by someone, some day.
+    key: Annotated[str, example("plv_<shown once>")]
 
 
 class ApiKeyList(msgspec.Struct):
@@ -79,4 +68,4 @@ class RotateApiKeyRequest(msgspec.Struct, kw_only=True):
 
 
 class DeletedApiKey(msgspec.Struct):
-    key_id: str
+    key_id: KeyId

@@ -1,24 +1,35 @@
 """`/api/v1/im/*`: messages through bots; `/api/v1/bots`: the bots themselves."""
 
+from functools import partial
+
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.bots import examples
-from app.bots.schemas import BotItem, BotItems, BotList, BotWithSecrets, CreateBotRequest, UpdateBotRequest
-from app.bots.service import BotService
+from app.bots.schemas import (
+    BotItem,
+    BotItems,
+    BotList,
+    BotWithSecrets,
+    CreateBotRequest,
+    SendMessageRequest,
+    UpdateBotRequest,
+)
+from app.bots.service import ID_PATTERN, BotService
 from app.bots.umo import parse_umo
 from app.chat.parts import PartLimits, parse_parts
 from app.edge.bodies import convert, json_object
-from app.edge.operation import IDEMPOTENCY_KEY, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, empty, operation
 from app.edge.responses import ok
+from app.edge.schemas import example_of, shape_of
 from app.edge.services import service
 from app.errors import BadRequest
 from app.idempotency import claim_of
 
-TAG = "Management"
-
 blueprint = Blueprint("im", __name__)
+bot_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
+
+_UMO = "webchat:FriendMessage:openapi_probe"
 
 
 @blueprint.post("/api/v1/im/message")
@@ -29,9 +40,34 @@ blueprint = Blueprint("im", __name__)
     description="Hands a message to the bot of the umo's platform, and answers when the platform has taken it. "
     "`webchat` adds a bot message to that chat session, which is created if need be.",
     params=[IDEMPOTENCY_KEY],
-    body=examples.SEND,
-    answers=examples.SENT,
-    errors=examples.SEND_ERRORS,
+    body=Body(
+        SendMessageRequest,
+        {
+            "plain": {"umo": _UMO, "message": "ping from api key"},
+            "chain": {
+                "umo": _UMO,
+                "message": [
+                    {"type": "plain", "text": "hello"},
+                    {"type": "image", "attachment_id": "9a2f8c72-e7af-4c0e-b352-111111111111"},
+                ],
+            },
+        },
+    ),
+    answers={
+        200: empty(
+            "The platform has taken the message; `message_id` is the platform's own, if it gave one",
+            message_id="42",
+            umo=_UMO,
+        )
+    },
+    errors={
+        400: "Missing key: umo",
+        404: "Bot not found or not running for platform: X",
+        422: "This Idempotency-Key was used with another request body",
+        502: "The webhook receiver could not be reached",
+        503: "The database is not available at the moment; nothing was changed",
+        504: "The webhook receiver did not answer in time",
+    },
 )
 async def send_message() -> Response:
     body = await json_object()
@@ -50,38 +86,40 @@ async def send_message() -> Response:
     "List bot IDs",
     scope=Scope.IM,
     description="The platform ids that messages can be sent to: `webchat`, and every enabled bot.",
-    answers=examples.IDS,
+    answers={200: Answer("The ids", BotList, envelope="ApiResponseBotList")},
 )
 async def list_bot_ids() -> Response:
     return ok(BotList(await service(BotService).running_ids()))
 
 
+_BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
+_BOT = Answer("The bot", BotItem, envelope="ApiResponseBot")
+_NEW_BOT = {name: example_of(BotItem)[name] for name in ("id", "adapter", "name", "config")}
+_NOT_FOUND = {404: "Bot not found"}
+
+
 @blueprint.get("/api/v1/bots")
-@operation(
+@bot_operation(
     "listBots",
     "List bots",
-    scope=Scope.ADMIN,
     description="Every bot that was made, enabled or not, without its secrets. The built-in `webchat` is not listed. "
     "Bots are everyone's: a key bound to a username manages none.",
-    answers=examples.LISTED,
-    tag=TAG,
+    answers={200: Answer("The bots", BotItems, envelope="ApiResponseBots")},
 )
 async def list_bots() -> Response:
     caller().check_unbound()
-    return ok(BotItems([BotItem.of(bot) for bot in await service(BotService).list_bots()]))
+    return ok(BotItems([shape_of(BotItem, bot) for bot in await service(BotService).list_bots()]))
 
 
 @blueprint.post("/api/v1/bots")
-@operation(
+@bot_operation(
     "createBot",
     "Create a bot",
-    scope=Scope.ADMIN,
     description="The adapter `webhook` takes `config.url`, and `config.secret` (Standard Webhooks, `whsec_...`) which "
     "is generated unless given. Secrets are kept encrypted; only a generated one is shown, in this answer.",
-    body=examples.CREATE,
-    answers=examples.CREATED,
-    errors=examples.CREATE_ERRORS,
-    tag=TAG,
+    body=Body(CreateBotRequest, {"webhook": _NEW_BOT}),
+    answers={201: Answer("The bot", BotWithSecrets, envelope="ApiResponseBotWithSecrets")},
+    errors={400: "id is reserved: webchat", 409: "Bot already exists: support-hook"},
 )
 async def create_bot() -> Response:
     caller().check_unbound()
@@ -89,37 +127,40 @@ async def create_bot() -> Response:
     bot, secrets = await service(BotService).create(
         id=new.id, adapter=new.adapter, config=new.config, name=new.name, enabled=new.enabled
     )
-    return ok(BotWithSecrets.with_secrets(bot, secrets), 201)
+    return ok(shape_of(BotWithSecrets, bot, generated_secrets=secrets), 201)
 
 
 @blueprint.get("/api/v1/bots/<bot_id>")
-@operation(
+@bot_operation(
     "getBot",
     "Get a bot",
-    scope=Scope.ADMIN,
     description="One bot, without its secrets.",
-    params=[examples.BOT_ID],
-    answers=examples.ONE,
-    errors=examples.NOT_FOUND,
-    tag=TAG,
+    params=[_BOT_ID],
+    answers={200: _BOT},
+    errors=_NOT_FOUND,
 )
 async def get_bot(bot_id: str) -> Response:
     caller().check_unbound()
-    return ok(BotItem.of(await service(BotService).get(bot_id)))
+    return ok(shape_of(BotItem, await service(BotService).get(bot_id)))
 
 
 @blueprint.patch("/api/v1/bots/<bot_id>")
-@operation(
+@bot_operation(
     "updateBot",
     "Change a bot",
-    scope=Scope.ADMIN,
     description="Changes what is given, at once. Members of `config` that are not given stay; `null` brings one back "
     'to its default. `{"config":{"secret":null}}` gives a webhook a new secret, shown in this answer only.',
-    params=[examples.BOT_ID],
-    body=examples.UPDATE,
-    answers=examples.UPDATED,
-    errors=examples.UPDATE_ERRORS,
-    tag=TAG,
+    params=[_BOT_ID],
+    body=Body(UpdateBotRequest, {"disable": {"enabled": False}, "new secret": {"config": {"secret": None}}}),
+    answers={
+        200: Answer(
+            "The bot as it is now",
+            BotWithSecrets,
+            example_of(BotWithSecrets, generated_secrets={}),
+            envelope="ApiResponseBotWithSecrets",
+        )
+    },
+    errors={400: "name must be 1 to 100 printable characters", **_NOT_FOUND},
 )
 async def update_bot(bot_id: str) -> Response:
     caller().check_unbound()
@@ -127,19 +168,17 @@ async def update_bot(bot_id: str) -> Response:
     bot, secrets = await service(BotService).update(
         bot_id, name=changes.name, enabled=changes.enabled, config=changes.config
     )
-    return ok(BotWithSecrets.with_secrets(bot, secrets))
+    return ok(shape_of(BotWithSecrets, bot, generated_secrets=secrets))
 
 
 @blueprint.delete("/api/v1/bots/<bot_id>")
-@operation(
+@bot_operation(
     "deleteBot",
     "Delete a bot",
-    scope=Scope.ADMIN,
     description="Deletes a bot and its secrets. Messages under way are still sent.",
-    params=[examples.BOT_ID],
-    answers=examples.DELETED,
-    errors=examples.NOT_FOUND,
-    tag=TAG,
+    params=[_BOT_ID],
+    answers={200: empty("It is gone")},
+    errors=_NOT_FOUND,
 )
 async def delete_bot(bot_id: str) -> Response:
     caller().check_unbound()

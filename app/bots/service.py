@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -34,18 +34,12 @@ from app.crypto import SecretBox
 from app.database.engine import Database
 from app.errors import BadRequest, Forbidden, NotFound
 from app.files.models import Attachment
+from app.files.service import FileService
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
 from app.text import NAME_PATTERN
 
 ID_PATTERN = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"
 MAX_NAME_CHARS = 100
-
-
-class AttachmentFinder(Protocol):
-    """The part of `app.files.service.FileService` that sending needs."""
-
-    async def find_many(self, ids: Collection[str], principal: Principal | None) -> dict[str, Attachment]:
-        """Find those of `ids` that exist and that the principal may see, by id."""
 
 
 class _Config(NamedTuple):
@@ -63,7 +57,7 @@ class BotService:
         self,
         database: Database,
         secrets: SecretBox,
-        files: AttachmentFinder,
+        files: FileService,
         idempotency: Idempotency,
         *,
         factories: Sequence[AdapterFactory[Any]],

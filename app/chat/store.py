@@ -332,11 +332,17 @@ def end_run(connection: Connection, run: Run, result: RunResult, events: EventBa
     return True
 
 
-def list_lost_runs(connection: Connection, owner: str, now: datetime, *, sole_owner: bool) -> list[Run]:
-    """Return the open runs of processes that are gone; with `sole_owner`, of all but this one."""
-    query = select(RunRow).where(_IS_OPEN, RunRow.owner != owner)
-    if not sole_owner:
-        query = query.where(RunRow.leased_until < now)
+def list_lost_runs(connection: Connection, owner: str, now: datetime, *, at_start: bool, sole_owner: bool) -> list[Run]:
+    """Return the open runs of processes that are gone.
+
+    At its start a process finds those of its predecessor, of the same name, and as the `sole_owner` all others too.
+    """
+    is_expired = RunRow.leased_until < now
+    query = select(RunRow).where(_IS_OPEN)
+    if not at_start:
+        query = query.where(RunRow.owner != owner, is_expired)
+    elif not sole_owner:
+        query = query.where(or_(RunRow.owner == owner, is_expired))
     return [value_of(Run, row) for row in connection.execute(query.order_by(RunRow.created_at))]
 
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.auth.models import Principal
@@ -93,7 +93,7 @@ class ContentReader:
     """Reads the messages of a request."""
 
     def __init__(self, images: ImageReader) -> None:
-        self._images = _with_file_limit(images)
+        self._images = images
 
     async def read(self, messages: Sequence[MessageParam], sink: FileSink) -> TurnContent:
         """Raises InvalidRequest, PayloadTooLarge, DocumentRefused, ImageRefused, Unavailable."""
@@ -173,13 +173,6 @@ class ContentReader:
             return _image_param(image, {}), await sink.add_image(filename, image.data)
         text, part = await sink.add_document(filename, data)
         return {"type": "text", "text": text.for_model(filename)}, part
-
-
-def _with_file_limit(images: ImageReader) -> ImageReader:
-    """The reader, for images of at most MAX_FILE_BYTES."""
-    if images.limits.max_bytes <= MAX_FILE_BYTES:
-        return images
-    return ImageReader(replace(images.limits, max_bytes=MAX_FILE_BYTES))
 
 
 def _stored_parts(message: MessageParam, content: str | list[Part]) -> list[Part]:

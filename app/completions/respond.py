@@ -17,8 +17,6 @@ from app.limits import StreamLimit
 FIRST_WAIT_SECONDS = 15.0
 """How long a stream waits for its first token before it answers: until then a failure has a status of its own."""
 RUN_ID_HEADER = "x-palaver-run-id"
-RUN_ID = {RUN_ID_HEADER: "The run that makes the reply, for `/api/v1/chat/runs/{run_id}`."}
-"""The header, for the published document."""
 
 
 async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim | None) -> Response:

@@ -1,11 +1,12 @@
 """Shapes of OpenAI's API, for the published document; fields of the model server alone are left out."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from app.chat.schemas import REF
+from app.edge.schemas import example
 
 MESSAGE: Mapping[str, Any] = {
     "type": "object",
@@ -47,7 +48,7 @@ COMPLETION: Mapping[str, Any] = {
 class OpenAIModel(msgspec.Struct):
     """A name that requests may give; `owned_by` is a provider's id, or `palaver` for a profile."""
 
-    id: str
-    owned_by: str
+    id: Annotated[str, example("gpt-4.1-mini")]
+    owned_by: Annotated[str, example("openai_chat_completion")]
     object: str = "model"
     created: int = 0

@@ -1,8 +1,8 @@
-"""The Quart application, with back-pressure for request bodies: what nobody reads is not fetched from the socket.
+"""The Quart application, with back-pressure for request bodies: what nobody reads is not received from the socket.
 
-Quart takes a body from the server as fast as it arrives and keeps it until it is read, so a sender faster than the
-storage fills the memory. And when a server answers early and closes, the sender's system discards the answer with the
-reset connection. Both are solved here, for every door.
+Quart receives a body as fast as it arrives and keeps it until it is read, so a sender faster than the storage fills the
+memory. And when a server answers early and closes the connection, the reset makes the sender's system discard the
+answer. Both are solved here, for every door.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
 
 BUFFERED_BYTES = 256 * 1024
-# How long an early answer waits for a sender that is still sending. What it sends is discarded.
+# How long an early answer waits for a sender that is still sending.
 LINGER_SECONDS = 2.0
 
 
 class BoundedBody:
-    """A request body that holds about BUFFERED_BYTES for its reader; a whole one is collected as it is read.
+    """A request body of which about BUFFERED_BYTES wait to be read.
 
-    It has the interface of `quart.wrappers.request.Body`. Readers bound what they read, so there is no limit here.
+    It has the interface of `quart.wrappers.request.Body`, but no limit: readers limit what they read.
     """
 
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
@@ -46,7 +46,7 @@ class BoundedBody:
             raise StopAsyncIteration
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self.clear()
-        if not self.is_complete:
+        if not self._complete.is_set():
             self._readable.clear()
         self._has_room.set()
         return data
@@ -80,13 +80,9 @@ class BoundedBody:
         self._size = 0
 
     def discard(self) -> None:
-        """Drop what is still to come."""
+        """Receive the rest without keeping it."""
         self._is_discarded = True
         self._has_room.set()
-
-    @property
-    def is_complete(self) -> bool:
-        return self._complete.is_set()
 
     async def wait_for_room(self) -> None:
         await self._has_room.wait()
@@ -96,7 +92,7 @@ class BoundedBody:
 
 
 class BoundedRequest(Request):
-    body_class = BoundedBody  # type: ignore[assignment]  # has the interface, and none of the implementation
+    body_class = BoundedBody  # type: ignore[assignment]  # the interface without the implementation
     body: BoundedBody  # type: ignore[assignment]
 
 
@@ -115,7 +111,7 @@ class BoundedConnection(ASGIHTTPConnection):
 
         async def send_and_linger(event: ASGISendEvent) -> None:
             if event["type"] == "http.response.start":
-                # A pause would hide from now on that the sender has left, which is received after its body.
+                # The disconnect of the sender is received after its body: waiting for room would hide it from now on.
                 body.discard()
             elif event["type"] == "http.response.body" and not event["more_body"]:
                 with suppress(TimeoutError):
@@ -127,7 +123,7 @@ class BoundedConnection(ASGIHTTPConnection):
 
 
 class AnyHostMap(QuartMap):
-    """Routes for any `Host`: Quart answers one that is no valid name with a 500 before the first hook runs."""
+    """Routes for any `Host`. Quart answers an invalid one with a 500, before the first hook runs."""
 
     def bind_to_request(
         self, request: BaseRequestWebsocket, subdomain: str | None, server_name: str | None
@@ -136,7 +132,7 @@ class AnyHostMap(QuartMap):
 
 
 class Application(Quart):
-    """Quart with back-pressure for request bodies. Views set the limits of body and time that Quart sets for all."""
+    """Quart with back-pressure for request bodies, and without its limits of a body's size and a response's time."""
 
     request_class = BoundedRequest
     asgi_http_class = BoundedConnection

@@ -1,4 +1,4 @@
-"""JSON request bodies: bounded in size and depth, and an object each."""
+"""JSON request bodies: objects of bounded size and depth."""
 
 import asyncio
 import re
@@ -27,10 +27,18 @@ class BodyLimit:
     bytes: int = 4 * 1024**2
 
 
-async def json_object(limit: int | None = None) -> dict[str, Any]:
-    """The request's body, which must be one JSON object of at most `limit` bytes (None: the setting's).
+def body_errors(limit: int) -> dict[int, str]:
+    """The errors of an operation with a JSON body, for the published document."""
+    return {
+        413: f"The request body is larger than {limit} bytes",
+        415: "Content-Type must be application/json",
+    }
 
-    Raises UnsupportedMediaType, PayloadTooLarge, and BadRequest for anything that is not such an object.
+
+async def json_object(limit: int | None = None) -> dict[str, Any]:
+    """Read the request's body as one JSON object of at most `limit` bytes (None: the setting's).
+
+    Raises UnsupportedMediaType, PayloadTooLarge, and BadRequest for anything else.
     """
     if not request.is_json:
         raise UnsupportedMediaType("Content-Type must be application/json")
@@ -38,7 +46,7 @@ async def json_object(limit: int | None = None) -> dict[str, Any]:
 
 
 async def optional_json_object(limit: int | None = None) -> dict[str, Any]:
-    """As `json_object`, and empty for a request without a body, which needs no content type then."""
+    """Read a body as `json_object` does; a request without a body needs no content type and is an empty object."""
     body = await _read_body(limit)
     if not body:
         return {}
@@ -68,7 +76,7 @@ def _too_large(limit: int) -> PayloadTooLarge:
 
 
 def parse_json_object(text: bytes | str) -> dict[str, Any]:
-    """One JSON object, nested no deeper than MAX_JSON_DEPTH. Raises BadRequest."""
+    """Parse one JSON object, nested no deeper than MAX_JSON_DEPTH. Raises BadRequest."""
     data = text.encode() if isinstance(text, str) else text
     if _depth_exceeds(data, MAX_JSON_DEPTH):
         raise BadRequest(f"The JSON is nested deeper than {MAX_JSON_DEPTH} levels", code="invalid_json")
@@ -82,7 +90,7 @@ def parse_json_object(text: bytes | str) -> dict[str, Any]:
 
 
 def convert(value: Any, shape: type[T]) -> T:
-    """`value` as `shape`, a msgspec type, strictly. Raises BadRequest naming the field that does not fit."""
+    """Convert `value` to `shape`, a msgspec type, strictly. Raises BadRequest, which names the field at fault."""
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
@@ -90,11 +98,11 @@ def convert(value: Any, shape: type[T]) -> T:
 
 
 def _depth_exceeds(data: bytes, limit: int) -> bool:
-    # Nearly every body has fewer brackets than the limit, and is not looked at twice.
+    # Nearly every body has fewer brackets than the limit, which is quick to see.
     if data.count(b"{") + data.count(b"[") <= limit:
         return False
     brackets = _STRING.sub(b"", data).translate(_AS_SQUARE, _NO_BRACKETS)
-    # Each round takes the innermost level away; what is left after `limit` rounds is deeper, or not closed.
+    # Each round removes the innermost level; what remains after `limit` rounds is deeper, or not closed.
     for _ in range(limit):
         brackets = brackets.replace(b"[]", b"")
         if not brackets:

@@ -1,4 +1,4 @@
-"""Errors, answered in the envelope of the door at which they happened."""
+"""Errors, answered in the envelope of their door."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 def open_api_error(error: AppError, request_id: str) -> Mapping[str, Any]:
-    """The Open API's envelope around what did not."""
+    """An error in the Open API's envelope."""
     return {
         "status": "error",
         "message": error.message,
@@ -27,9 +27,9 @@ def open_api_error(error: AppError, request_id: str) -> Mapping[str, Any]:
 
 
 def install_errors(app: Quart, doors: Sequence[tuple[str, ErrorEnvelope]]) -> None:
-    """Answer every error in the envelope of the door it happened at; `doors` are path prefixes, the longest first.
+    """Answer every error in the envelope of its door; `doors` are path prefixes, the longest first.
 
-    Unknown paths, wrong methods and crashes included: none is ever HTML, and a crash says nothing of its cause.
+    Unknown paths, wrong methods and crashes included: none is HTML, and a crash does not reveal its cause.
     """
 
     def answer(error: AppError) -> Response:
@@ -54,7 +54,7 @@ def install_errors(app: Quart, doors: Sequence[tuple[str, ErrorEnvelope]]) -> No
     app.register_error_handler(Exception, on_crash)
 
 
-_WORDS = {
+_HTTP_ERRORS = {
     400: ("bad_request", "Bad request"),
     404: ("not_found", "No such path"),
     405: ("method_not_allowed", "Method not allowed"),
@@ -65,7 +65,7 @@ _WORDS = {
 
 def _from_werkzeug(error: HTTPException) -> AppError:
     status = error.code or 500
-    code, message = _WORDS.get(status, ("http_error", error.name))
+    code, message = _HTTP_ERRORS.get(status, ("http_error", error.name))
     mapped = AppError(message, code=code)
     mapped.status = status
     mapped.headers = {

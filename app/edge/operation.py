@@ -1,11 +1,11 @@
-"""What a route says of itself: who may call it, what it takes and what it answers.
+"""A view's `Operation`: who may call it, its parameters, its body and its answers.
 
-Every view carries an `Operation`. The guard reads the scope from it, so that a route without one is closed, and the
-OpenAPI document is made of nothing else, so that the two cannot disagree.
+The guard reads the scope from it, so a route without an operation is closed. The OpenAPI document is generated from it
+alone, so the two cannot disagree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 PUBLIC: Final = "public"
@@ -30,7 +30,7 @@ class Param:
 class Body:
     """A request body: a msgspec type or a JSON Schema, with named examples.
 
-    `other_media_types` are other forms in which it may come, with the schema of each.
+    `other_media_types` are further media types, with the schema of each.
     """
 
     schema: type | Schema
@@ -42,10 +42,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. With `envelope`, `schema` is what stands under `data` and `envelope` is the component's name.
+    """One answer. With `envelope`, `schema` is the schema of `data` and `envelope` is the component's name.
 
-    `other_media_types` are those that the same body may come as too; `*/*` is any. `stream` is the same answer as it is
-    to those who asked for a stream.
+    Without `example`, a struct's is made from its fields (app.edge.schemas.example_of). `other_media_types` are further
+    media types of the same body; `*/*` is any. `stream` is the same answer to a request for a stream.
     """
 
     description: str
@@ -58,9 +58,14 @@ class Answer:
     stream: "Answer | None" = None
 
 
+def empty(description: str, **data: Any) -> Answer:
+    """The Open API's envelope around `data`, an object without declared members."""
+    return Answer(description, {"type": "object", "additionalProperties": True}, data, envelope="ApiResponseEmpty")
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """How a door's errors look: the component `name`, its schema, and an example of a status and a message."""
+    """The form of a door's errors: the component `name`, its schema, and an example of a status and a message."""
 
     name: str
     schema: Schema
@@ -72,22 +77,31 @@ class ErrorShape:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """All that is said of one operation; `errors` maps a status to an example of its message.
+    """One operation; `errors` maps a status to an example of its message.
 
-    `error_shape` None is the Open API's envelope.
+    As a decorator it declares the view's operation, and stands below the blueprint's own. `error_shape` None is the
+    Open API's envelope.
     """
 
     id: str
     summary: str
-    description: str
+    _: KW_ONLY
     scope: str
+    description: str
     answers: Mapping[int, Answer]
-    errors: Mapping[int, str]
-    params: Sequence[Param]
-    body: Body | None
-    tag: str
+    errors: Mapping[int, str] = field(default_factory=dict)
+    params: Sequence[Param] = ()
+    body: Body | None = None
+    tag: str = "Open API"
     error_shape: ErrorShape | None = None
 
+    def __call__(self, view: View) -> View:
+        view.__dict__[_ATTRIBUTE] = self
+        return view
+
+
+operation = Operation
+"""`Operation` under the name by which it decorates views."""
 
 IDEMPOTENCY_KEY: Final = Param(
     "Idempotency-Key",
@@ -97,40 +111,7 @@ IDEMPOTENCY_KEY: Final = Param(
 )
 
 
-def operation(
-    id: str,
-    summary: str,
-    *,
-    scope: str,
-    description: str,
-    answers: Mapping[int, Answer],
-    errors: Mapping[int, str] | None = None,
-    params: Sequence[Param] = (),
-    body: Body | None = None,
-    tag: str = "Open API",
-    error_shape: ErrorShape | None = None,
-) -> Callable[[View], View]:
-    """Declare a view's operation; stands below the blueprint's own decorator."""
-
-    def declare(view: View) -> View:
-        view.__dict__[_ATTRIBUTE] = Operation(
-            id=id,
-            summary=summary,
-            description=description,
-            scope=scope,
-            answers=answers,
-            errors=errors or {},
-            params=params,
-            body=body,
-            tag=tag,
-            error_shape=error_shape,
-        )
-        return view
-
-    return declare
-
-
 def operation_of(view: Callable[..., Any] | None) -> Operation | None:
-    """The operation that a view declares, if it does."""
-    declared = getattr(view, _ATTRIBUTE, None)
-    return declared if isinstance(declared, Operation) else None
+    """The view's operation, if it declares one."""
+    operation = getattr(view, _ATTRIBUTE, None)
+    return operation if isinstance(operation, Operation) else None

@@ -4,24 +4,30 @@ import re
 from collections.abc import Mapping
 
 from app.database.tables import MAX_INTEGER
+from app.edge.operation import Param
 from app.errors import BadRequest
 
+PAGING = [
+    Param("page", "Below 1 counts as 1.", {"type": "integer", "default": 1}),
+    Param("page_size", "Held to 1..100.", {"type": "integer", "default": 20}),
+]
+PAGING_ERRORS = {400: "page and page_size must be integers"}
 _INTEGER = re.compile(r"\s*([+-]?)0*(\d+)\s*", re.ASCII)
 
 
 def page_of(args: Mapping[str, str]) -> tuple[int, int]:
-    """`page` (1 or more) and `page_size` (1 to 100) of a listing's query. Raises BadRequest."""
+    """Read `page` (1 or more) and `page_size` (1 to 100) from a listing's query. Raises BadRequest."""
     page, size = _integer(args.get("page", "1")), _integer(args.get("page_size", "20"))
     size = min(max(size, 1), 100)
-    # A page beyond what the database can count to is an empty page, not a fault.
+    # A page beyond the database's largest integer is an empty page, not an error.
     return min(max(page, 1), MAX_INTEGER // size), size
 
 
 def _integer(text: str) -> int:
-    """However many digits it has, which Python's own `int` would not take. Raises BadRequest."""
-    found = _INTEGER.fullmatch(text)
-    if found is None:
+    """An integer of any number of digits, of which Python's `int` takes 4,300. Raises BadRequest."""
+    match = _INTEGER.fullmatch(text)
+    if match is None:
         raise BadRequest("page and page_size must be integers", code="invalid_page")
-    sign, digits = found.groups()
+    sign, digits = match.groups()
     number = MAX_INTEGER if len(digits) > 19 else int(digits)
     return -number if sign == "-" else number

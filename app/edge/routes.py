@@ -1,4 +1,4 @@
-"""The routes of an application, as they were declared."""
+"""The routes of an application, with the operations that their views declare."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method at one path, and what its view declares; `method` is `WEBSOCKET` for a WebSocket."""
+    """One method at one path, and its view's operation; `method` is `WEBSOCKET` for a WebSocket."""
 
     method: str
     rule: str
@@ -25,14 +25,13 @@ class Route:
     @property
     def path(self) -> str:
         """The path template: `/sessions/{session_id}`."""
-        return CONVERTER.sub(lambda found: f"{{{found['name']}}}", self.rule)
+        return CONVERTER.sub(lambda match: f"{{{match['name']}}}", self.rule)
 
 
 def routes(app: Quart) -> list[Route]:
-    """Every route of the app that someone wrote, in the order of the paths.
+    """Every route of the application, in the order of the paths.
 
-    OPTIONS, the HEAD that comes with a GET, and static files are the framework's own and are left out; a HEAD that
-    has a view to itself is not.
+    Routes that the framework adds are left out: OPTIONS, the HEAD of a GET, and static files.
     """
     return sorted(_walk(app), key=lambda route: (route.path, route.method))
 
@@ -41,11 +40,11 @@ def _walk(app: Quart) -> Iterator[Route]:
     for rule in app.url_map.iter_rules():
         if rule.endpoint == "static" or rule.endpoint.endswith(".static"):
             continue
-        declared = operation_of(app.view_functions[rule.endpoint])
+        operation = operation_of(app.view_functions[rule.endpoint])
         methods = rule.methods or set()
         if rule.websocket:
-            yield Route("WEBSOCKET", rule.rule, rule.endpoint, declared)
+            yield Route("WEBSOCKET", rule.rule, rule.endpoint, operation)
             continue
         for method in _METHODS:
             if method in methods and not (method == "HEAD" and "GET" in methods):
-                yield Route(method, rule.rule, rule.endpoint, declared)
+                yield Route(method, rule.rule, rule.endpoint, operation)

@@ -15,10 +15,5 @@ def provide(app: Quart, service: object) -> None:
 
 
 def service(kind: type[T]) -> T:
-    """The service of that class that the composition root provided."""
+    """The service of that class, as the composition root provided it."""
     return cast(T, current_app.extensions[_SERVICES][kind])
-
-
-def service_of(app: Quart, kind: type[T]) -> T:
-    """The same for those who know the application, as hooks do: without a look for the present one."""
-    return cast(T, app.extensions[_SERVICES][kind])

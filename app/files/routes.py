@@ -1,32 +1,44 @@
 """`/api/v1/file` and `/api/v1/files`: attachments over HTTP."""
 
+from functools import partial
+
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.edge.operation import IDEMPOTENCY_KEY, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
-from app.files import examples
 from app.files.downloads import download
 from app.files.forms import MAX_OVERHEAD_BYTES, FormFile
-from app.files.schemas import AttachmentData, DeletedAttachment, UploadData
+from app.files.schemas import BINARY, EXAMPLE_ID, FILE_FORM, AttachmentData, DeletedAttachment, UploadData
 from app.files.service import FileService
 
 blueprint = Blueprint("files", __name__)
+file_operation = partial(operation, scope=Scope.FILE)
+
+_NOT_FOUND = {404: "Attachment not found"}
+_NO_STORAGE = {503: "The storage is not available at the moment"}
 
 
 @blueprint.post("/api/v1/file")
-@operation(
+@file_operation(
     "uploadFile",
     "Upload attachment file",
-    scope=Scope.FILE,
     description="Upload a file and get attachment_id for later use in chat/message APIs.",
-    body=examples.UPLOAD_BODY,
+    body=Body(FILE_FORM, media_type="multipart/form-data"),
     params=[IDEMPOTENCY_KEY],
-    answers={200: examples.UPLOADED},
-    errors=examples.UPLOAD_ERRORS,
+    answers={200: Answer("What was stored", UploadData, envelope="ApiResponseUpload")},
+    errors={
+        400: "Missing key: file",
+        **_NOT_FOUND,  # of a repeat whose attachment was deleted meanwhile
+        408: "The request did not arrive in time",
+        413: "The file is larger than 104857600 bytes",
+        415: "Content-Type must be multipart/form-data",
+        422: "This Idempotency-Key was used with another request body",
+        **_NO_STORAGE,
+    },
 )
 async def upload_file() -> Response:
     files = service(FileService)
@@ -39,46 +51,80 @@ async def upload_file() -> Response:
     return ok(UploadData.of(attachment))
 
 
+_ID_DESCRIPTION = "Attachment ID returned by POST /api/v1/file."
+_ID_SCHEMA = {"type": "string", "examples": [EXAMPLE_ID]}
+_ID = Param("attachment_id", _ID_DESCRIPTION, _ID_SCHEMA, where="path")
+_ID_IN_QUERY = Param("attachment_id", _ID_DESCRIPTION, {**_ID_SCHEMA, "pattern": r"\S"}, required=True)
+_CONDITIONS = [
+    Param("Range", "One range of bytes; several are answered with the whole file.", {"type": "string"}, where="header"),
+    Param("If-None-Match", "ETags; 304 when one is the file's.", {"type": "string"}, where="header"),
+]
+_CONTENT_HEADERS = {
+    "ETag": "Strong: the SHA-256 of the content.",
+    "Content-Disposition": "The original file name; `inline` only for types that browsers show safely.",
+    "Accept-Ranges": "`bytes`.",
+}
+_CONTENT_ERRORS = {
+    **_NOT_FOUND,
+    412: "The attachment is not the one that If-Match names",
+    416: "The attachment has 48213 bytes",
+    **_NO_STORAGE,
+}
+_CACHED = Answer("The caller has it already")
+_HEAD = {200: Answer("The file is there", headers=_CONTENT_HEADERS), 304: _CACHED}
+
+
+def _bytes(description: str) -> Answer:
+    """An answer of the attachment's own media type, whichever that is."""
+    return Answer(
+        description,
+        BINARY,
+        media_type="application/octet-stream",
+        headers=_CONTENT_HEADERS,
+        other_media_types=("*/*",),
+    )
+
+
+_CONTENT = {200: _bytes("The file"), 206: _bytes("The range of it"), 304: _CACHED}
+
+
 # HEAD has views of its own, before GET's (which would answer it too), for the published document.
 
 
 @blueprint.route("/api/v1/file", methods=["HEAD"])
-@operation(
+@file_operation(
     "headFile",
     "Ask about an attachment file",
-    scope=Scope.FILE,
     description="The headers of `GET /api/v1/file`.",
-    params=examples.CONTENT_BY_QUERY,
-    answers=examples.HEAD,
-    errors=examples.CONTENT_BY_QUERY_ERRORS,
+    params=[_ID_IN_QUERY, *_CONDITIONS],
+    answers=_HEAD,
+    errors={400: "Missing key: attachment_id", **_CONTENT_ERRORS},
 )
 async def head_file() -> Response:
     return await _content(_id_in_query())
 
 
 @blueprint.get("/api/v1/file")
-@operation(
+@file_operation(
     "getFile",
     "Get attachment file",
-    scope=Scope.FILE,
     description="Get an uploaded attachment file by attachment_id.",
-    params=examples.CONTENT_BY_QUERY,
-    answers=examples.CONTENT,
-    errors=examples.CONTENT_BY_QUERY_ERRORS,
+    params=[_ID_IN_QUERY, *_CONDITIONS],
+    answers=_CONTENT,
+    errors={400: "Missing key: attachment_id", **_CONTENT_ERRORS},
 )
 async def get_file() -> Response:
     return await _content(_id_in_query())
 
 
 @blueprint.get("/api/v1/files/<attachment_id>")
-@operation(
+@file_operation(
     "getAttachment",
     "Describe an attachment",
-    scope=Scope.FILE,
     description="What is known of an attachment, without its bytes.",
-    params=[examples.ID_IN_PATH],
-    answers={200: examples.ATTACHMENT},
-    errors=examples.ERRORS,
+    params=[_ID],
+    answers={200: Answer("The attachment", AttachmentData, envelope="ApiResponseAttachment")},
+    errors={**_NOT_FOUND, **_NO_STORAGE},
 )
 async def get_attachment(attachment_id: str) -> Response:
     attachment = await service(FileService).get(attachment_id, caller())
@@ -86,14 +132,13 @@ async def get_attachment(attachment_id: str) -> Response:
 
 
 @blueprint.delete("/api/v1/files/<attachment_id>")
-@operation(
+@file_operation(
     "deleteAttachment",
     "Delete an attachment",
-    scope=Scope.FILE,
     description="Removes the attachment and its bytes; messages that show it keep its name.",
-    params=[examples.ID_IN_PATH],
-    answers={200: examples.DELETED},
-    errors=examples.ERRORS,
+    params=[_ID],
+    answers={200: Answer("It is gone", DeletedAttachment, envelope="ApiResponseDeletedAttachment")},
+    errors={**_NOT_FOUND, **_NO_STORAGE},
 )
 async def delete_attachment(attachment_id: str) -> Response:
     await service(FileService).delete(attachment_id, caller())
@@ -101,28 +146,26 @@ async def delete_attachment(attachment_id: str) -> Response:
 
 
 @blueprint.route("/api/v1/files/<attachment_id>/content", methods=["HEAD"])
-@operation(
+@file_operation(
     "headAttachmentContent",
     "Ask about an attachment's content",
-    scope=Scope.FILE,
     description="The headers of `GET /api/v1/files/{attachment_id}/content`.",
-    params=examples.CONTENT_BY_PATH,
-    answers=examples.HEAD,
-    errors=examples.CONTENT_ERRORS,
+    params=[_ID, *_CONDITIONS],
+    answers=_HEAD,
+    errors=_CONTENT_ERRORS,
 )
 async def head_attachment_content(attachment_id: str) -> Response:
     return await _content(attachment_id)
 
 
 @blueprint.get("/api/v1/files/<attachment_id>/content")
-@operation(
+@file_operation(
     "getAttachmentContent",
     "Download an attachment",
-    scope=Scope.FILE,
     description="The attachment's bytes: the same as `GET /api/v1/file`, by path.",
-    params=examples.CONTENT_BY_PATH,
-    answers=examples.CONTENT,
-    errors=examples.CONTENT_ERRORS,
+    params=[_ID, *_CONDITIONS],
+    answers=_CONTENT,
+    errors=_CONTENT_ERRORS,
 )
 async def get_attachment_content(attachment_id: str) -> Response:
     return await _content(attachment_id)

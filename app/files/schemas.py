@@ -1,39 +1,41 @@
 """Attachments as the Open API shows them."""
 
-import msgspec
-from msgspec.structs import asdict
+from typing import Annotated, Self
 
-from app.clock import iso
+import msgspec
+
+from app.edge.schemas import example, shape_of
 from app.files.models import Attachment
+
+BINARY = {"type": "string", "format": "binary"}
+FILE_FORM = {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
+EXAMPLE_ID = "0b7f6a52-6d3f-4f1f-9d53-0a4f5a1c2e11"
+
+AttachmentId = Annotated[str, example(EXAMPLE_ID)]
 
 
 class UploadData(msgspec.Struct):
     """What was stored; `type` and `media_type` come from the content, `size` is in bytes."""
 
-    attachment_id: str
-    filename: str
-    type: str
-    media_type: str
-    size: int
+    attachment_id: AttachmentId
+    filename: Annotated[str, example("cat.png")]
+    type: Annotated[str, example("image")]
+    media_type: Annotated[str, example("image/png")]
+    size: Annotated[int, example(48213)]
 
     @classmethod
-    def of(cls, attachment: Attachment) -> "UploadData":
-        return cls(attachment.id, attachment.filename, attachment.type.value, attachment.media_type, attachment.size)
+    def of(cls, attachment: Attachment) -> Self:
+        return shape_of(cls, attachment, attachment_id=attachment.id)
 
 
 class AttachmentData(UploadData):
     """An attachment; `sha256` is hexadecimal and is also its ETag."""
 
-    sha256: str
-    created_at: str
-
-    @classmethod
-    def of(cls, attachment: Attachment) -> "AttachmentData":
-        upload = asdict(UploadData.of(attachment))
-        return cls(**upload, sha256=attachment.sha256, created_at=iso(attachment.created_at))
+    sha256: Annotated[str, example("9f" * 32)]
+    created_at: Annotated[str, example("2026-11-21T01:20:58.571438+00:00")]
 
 
 class DeletedAttachment(msgspec.Struct):
     """The attachment that is gone."""
 
-    attachment_id: str
+    attachment_id: AttachmentId

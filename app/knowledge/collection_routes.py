@@ -1,6 +1,7 @@
 """`/api/v1/knowledge/collections`, and the search in them."""
 
-from typing import TypeVar
+from functools import partial
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -8,13 +9,12 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.edge.bodies import convert, json_object
-from app.edge.operation import operation
-from app.edge.paging import page_of
+from app.edge.bodies import body_errors, convert, json_object
+from app.edge.operation import Answer, Body, Param, operation
+from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
-from app.knowledge import examples
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentService
 from app.knowledge.schemas import (
@@ -30,24 +30,41 @@ from app.knowledge.schemas import (
 )
 from app.knowledge.service import KnowledgeService
 
-TAG = "Knowledge"
-
 T = TypeVar("T")
 
 blueprint = Blueprint("collections", __name__)
+knowledge_operation = partial(operation, scope=Scope.KNOWLEDGE, tag="Knowledge")
+
+COLLECTION_ID: Final = Param("collection_id", "The collection's id.", {"type": "string"}, where="path")
+COLLECTION_MISSING: Final = {404: "Collection not found"}
+IS_SHARED: Final = {403: "A key bound to a username cannot change a shared collection"}
+_NAME_TAKEN: Final = {409: "There is a collection of that name: garden"}
+_BODY_ERRORS: Final = body_errors(MAX_BODY_BYTES)
+_COLLECTION: Final = Answer("The collection", CollectionItem, envelope="ApiResponseCollection")
+_PASSAGES: Final = Answer("The best passages, the best first", FoundPassages, envelope="ApiResponseFoundPassages")
+_QUERY: Final = "What grows under old trees?"
 
 
 @blueprint.post("/api/v1/knowledge/collections")
-@operation(
+@knowledge_operation(
     "createCollection",
     "Create a collection",
-    scope=Scope.KNOWLEDGE,
     description="A new, empty collection. A key bound to a username makes it for that user; an unbound one for "
     "`owner`, or for all.",
-    body=examples.NEW_COLLECTION,
-    answers=examples.CREATED_COLLECTION,
-    errors=examples.CREATE_ERRORS,
-    tag=TAG,
+    body=Body(
+        NewCollection,
+        {
+            "shared": {"name": "garden", "description": "What grows where"},
+            "a user's": {"name": "notes", "owner": "alice"},
+        },
+    ),
+    answers={201: _COLLECTION},
+    errors={
+        400: "Missing key: name",
+        403: "The API key is bound to another username",
+        **_NAME_TAKEN,
+        **_BODY_ERRORS,
+    },
 )
 async def create_collection() -> Response:
     new = await _body(NewCollection, required="name")
@@ -58,16 +75,14 @@ async def create_collection() -> Response:
 
 
 @blueprint.get("/api/v1/knowledge/collections")
-@operation(
+@knowledge_operation(
     "listCollections",
     "List the collections",
-    scope=Scope.KNOWLEDGE,
     description="Those that the key may see, by name: for a key bound to a username that user's and the shared ones, "
     "for an unbound one all.",
-    params=examples.PAGING,
-    answers=examples.COLLECTIONS,
-    errors=examples.LIST_ERRORS,
-    tag=TAG,
+    params=PAGING,
+    answers={200: Answer("One page", CollectionPage, envelope="ApiResponseCollections")},
+    errors=PAGING_ERRORS,
 )
 async def list_collections() -> Response:
     page, page_size = page_of(request.args)
@@ -76,31 +91,27 @@ async def list_collections() -> Response:
 
 
 @blueprint.get("/api/v1/knowledge/collections/<collection_id>")
-@operation(
+@knowledge_operation(
     "getCollection",
     "Get a collection",
-    scope=Scope.KNOWLEDGE,
     description="One collection, with the numbers of its documents and of the passages that can be found.",
-    params=[examples.COLLECTION_ID],
-    answers=examples.COLLECTION,
-    errors=examples.GET_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID],
+    answers={200: _COLLECTION},
+    errors=COLLECTION_MISSING,
 )
 async def get_collection(collection_id: str) -> Response:
     return ok(CollectionItem.of(await service(CollectionService).get(caller(), collection_id)))
 
 
 @blueprint.patch("/api/v1/knowledge/collections/<collection_id>")
-@operation(
+@knowledge_operation(
     "changeCollection",
     "Change a collection",
-    scope=Scope.KNOWLEDGE,
     description="Sets the collection's name or its description.",
-    params=[examples.COLLECTION_ID],
-    body=examples.COLLECTION_CHANGE,
-    answers=examples.COLLECTION,
-    errors=examples.CHANGE_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID],
+    body=Body(CollectionChange, {"rename": {"name": "shade garden"}}),
+    answers={200: _COLLECTION},
+    errors={400: "name is empty", **IS_SHARED, **COLLECTION_MISSING, **_NAME_TAKEN, **_BODY_ERRORS},
 )
 async def change_collection(collection_id: str) -> Response:
     change = await _body(CollectionChange)
@@ -109,16 +120,14 @@ async def change_collection(collection_id: str) -> Response:
 
 
 @blueprint.delete("/api/v1/knowledge/collections/<collection_id>")
-@operation(
+@knowledge_operation(
     "deleteCollection",
     "Delete a collection",
-    scope=Scope.KNOWLEDGE,
     description="Deletes the collection with its documents, which are in no answer from now on. Attachments that were "
     "added by their id stay.",
-    params=[examples.COLLECTION_ID],
-    answers=examples.DELETED_COLLECTION,
-    errors=examples.DELETE_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID],
+    answers={200: Answer("It is gone", DeletedCollection, envelope="ApiResponseDeletedCollection")},
+    errors={**IS_SHARED, **COLLECTION_MISSING},
 )
 async def delete_collection(collection_id: str) -> Response:
     await service(DocumentService).delete_collection(caller(), collection_id)
@@ -126,16 +135,14 @@ async def delete_collection(collection_id: str) -> Response:
 
 
 @blueprint.post("/api/v1/knowledge/collections/<collection_id>/search")
-@operation(
+@knowledge_operation(
     "searchCollection",
     "Search a collection",
-    scope=Scope.KNOWLEDGE,
     description="The passages of the collection's ready documents that match the query best.",
-    params=[examples.COLLECTION_ID],
-    body=examples.SEARCH,
-    answers=examples.FOUND_PASSAGES,
-    errors=examples.SEARCH_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID],
+    body=Body(SearchRequest, {"question": {"query": _QUERY, "limit": 3}}),
+    answers={200: _PASSAGES},
+    errors={400: "Missing key: query", **COLLECTION_MISSING, **_BODY_ERRORS},
 )
 async def search_collection(collection_id: str) -> Response:
     search = await _body(SearchRequest, required="query")
@@ -145,16 +152,14 @@ async def search_collection(collection_id: str) -> Response:
 
 
 @blueprint.post("/api/v1/knowledge/search")
-@operation(
+@knowledge_operation(
     "searchKnowledge",
     "Search several collections",
-    scope=Scope.KNOWLEDGE,
     description="The passages that match the query best, in the named collections, or in all that the key may see. Of "
     "a user's collection and a shared one of the same name, the user's is meant.",
-    body=examples.SEARCH_EVERYWHERE,
-    answers=examples.FOUND_PASSAGES,
-    errors=examples.SEARCH_EVERYWHERE_ERRORS,
-    tag=TAG,
+    body=Body(SearchEverywhereRequest, {"question": {"query": _QUERY, "collections": ["garden"], "limit": 3}}),
+    answers={200: _PASSAGES},
+    errors={400: "collection not found: X", **_BODY_ERRORS},
 )
 async def search_knowledge() -> Response:
     search = await _body(SearchEverywhereRequest, required="query")

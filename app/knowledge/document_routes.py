@@ -1,40 +1,60 @@
 """`/api/v1/knowledge/collections/{collection_id}/documents`."""
 
-from typing import Any
+from typing import Any, Final
 
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
-from app.auth.scopes import Scope
 from app.edge.bodies import convert, json_object
-from app.edge.operation import operation
-from app.edge.paging import page_of
+from app.edge.operation import Answer, Body, Param
+from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
 from app.files.forms import MAX_OVERHEAD_BYTES, FormFile
-from app.knowledge import examples
-from app.knowledge.collection_routes import TAG
+from app.files.schemas import EXAMPLE_ID, FILE_FORM
+from app.knowledge.collection_routes import COLLECTION_ID, COLLECTION_MISSING, IS_SHARED, knowledge_operation
 from app.knowledge.documents import DocumentService
 from app.knowledge.models import Document, DocumentStatus
 from app.knowledge.schemas import STATUSES, DeletedDocument, DocumentItem, DocumentPage, NewDocument, PassagePage
 
 blueprint = Blueprint("knowledge_documents", __name__)
 
+DOCUMENT_ID: Final = Param("document_id", "The document's id.", {"type": "string"}, where="path")
+STATUS: Final = Param("status", "Only documents in this state.", {"type": "string", "enum": STATUSES})
+DOCUMENT_MISSING: Final = {404: "Document not found"}
+
 
 @blueprint.post("/api/v1/knowledge/collections/<collection_id>/documents")
-@operation(
+@knowledge_operation(
     "addDocument",
     "Add a document",
-    scope=Scope.KNOWLEDGE,
     description="Adds an attachment, a text, or the file of a form (`file`) in one step, and begins to index it in the "
     "background: ask for the document until its `status` is `ready` or `failed`. Content that the collection has "
     "already is not added again: the answer is 200 and the document that there is. One that failed is tried again.",
-    params=[examples.COLLECTION_ID],
-    body=examples.NEW_DOCUMENT,
-    answers=examples.ADDED_DOCUMENT,
-    errors=examples.ADD_DOCUMENT_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID],
+    body=Body(
+        NewDocument,
+        {
+            "text": {"title": "Plants for the shade", "text": "Epimedium grows under old trees."},
+            "attachment": {"attachment_id": EXAMPLE_ID},
+        },
+        other_media_types={"multipart/form-data": FILE_FORM},
+    ),
+    answers={
+        201: Answer("The new document", DocumentItem, envelope="ApiResponseDocument"),
+        200: Answer("The document that there was", DocumentItem, envelope="ApiResponseDocument"),
+    },
+    errors={
+        400: "Missing key: attachment_id or text",
+        **IS_SHARED,
+        **COLLECTION_MISSING,
+        408: "The request did not arrive in time",
+        413: "report.pdf cannot be read: it is larger than 25 MB",
+        415: "Content-Type must be application/json or multipart/form-data",
+        422: "cat.png cannot be read: it is no document (image/png)",
+        503: "The storage is not available at the moment",
+    },
 )
 async def add_document(collection_id: str) -> Response:
     content_type = request.headers.get("Content-Type", "")
@@ -46,15 +66,13 @@ async def add_document(collection_id: str) -> Response:
 
 
 @blueprint.get("/api/v1/knowledge/collections/<collection_id>/documents")
-@operation(
+@knowledge_operation(
     "listDocuments",
     "List a collection's documents",
-    scope=Scope.KNOWLEDGE,
     description="The documents of a collection, the newest first.",
-    params=[examples.COLLECTION_ID, *examples.PAGING, examples.STATUS],
-    answers=examples.DOCUMENTS,
-    errors=examples.LIST_DOCUMENTS_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID, *PAGING, STATUS],
+    answers={200: Answer("One page", DocumentPage, envelope="ApiResponseDocuments")},
+    errors={**PAGING_ERRORS, **COLLECTION_MISSING},
 )
 async def list_documents(collection_id: str) -> Response:
     page, page_size = page_of(request.args)
@@ -65,31 +83,27 @@ async def list_documents(collection_id: str) -> Response:
 
 
 @blueprint.get("/api/v1/knowledge/collections/<collection_id>/documents/<document_id>")
-@operation(
+@knowledge_operation(
     "getDocument",
     "Get a document",
-    scope=Scope.KNOWLEDGE,
     description="One document, and how far it has come.",
-    params=[examples.COLLECTION_ID, examples.DOCUMENT_ID],
-    answers=examples.DOCUMENT,
-    errors=examples.GET_DOCUMENT_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID, DOCUMENT_ID],
+    answers={200: Answer("The document", DocumentItem, envelope="ApiResponseDocument")},
+    errors=DOCUMENT_MISSING,
 )
 async def get_document(collection_id: str, document_id: str) -> Response:
     return ok(DocumentItem.of(await service(DocumentService).get(caller(), collection_id, document_id)))
 
 
 @blueprint.delete("/api/v1/knowledge/collections/<collection_id>/documents/<document_id>")
-@operation(
+@knowledge_operation(
     "deleteDocument",
     "Delete a document",
-    scope=Scope.KNOWLEDGE,
     description="Deletes the document, whose passages are in no answer from now on. An attachment that was added by "
     "its id stays.",
-    params=[examples.COLLECTION_ID, examples.DOCUMENT_ID],
-    answers=examples.DELETED_DOCUMENT,
-    errors=examples.DELETE_DOCUMENT_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID, DOCUMENT_ID],
+    answers={200: Answer("It is gone", DeletedDocument, envelope="ApiResponseDeletedDocument")},
+    errors={**IS_SHARED, **DOCUMENT_MISSING},
 )
 async def delete_document(collection_id: str, document_id: str) -> Response:
     await service(DocumentService).delete(caller(), collection_id, document_id)
@@ -97,15 +111,13 @@ async def delete_document(collection_id: str, document_id: str) -> Response:
 
 
 @blueprint.get("/api/v1/knowledge/collections/<collection_id>/documents/<document_id>/passages")
-@operation(
+@knowledge_operation(
     "listPassages",
     "List a document's passages",
-    scope=Scope.KNOWLEDGE,
     description="What the document was taken apart into, in its order; while it is being indexed, as far as that is.",
-    params=[examples.COLLECTION_ID, examples.DOCUMENT_ID, *examples.PAGING],
-    answers=examples.PASSAGES,
-    errors=examples.LIST_PASSAGES_ERRORS,
-    tag=TAG,
+    params=[COLLECTION_ID, DOCUMENT_ID, *PAGING],
+    answers={200: Answer("One page", PassagePage, envelope="ApiResponsePassages")},
+    errors={**PAGING_ERRORS, **DOCUMENT_MISSING},
 )
 async def list_passages(collection_id: str, document_id: str) -> Response:
     page, page_size = page_of(request.args)

@@ -5,6 +5,7 @@ The tables of the full-text index have no models, as SQLAlchemy knows no such ta
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.tables import Base, BigId, UtcDateTime
+from app.edge.schemas import example
 
 SHARED = ""
 """The owner of shared collections."""
@@ -29,6 +31,11 @@ MAX_NAME_CHARS = 100
 MAX_DESCRIPTION_CHARS = 500
 MAX_TITLE_CHARS = 255
 HEADING_SEPARATOR = " > "
+
+CollectionId = Annotated[str, example("6b1f2c1e-8a57-4a53-9a60-1a5c57d1c0de")]
+CollectionName = Annotated[str, example("garden")]
+DocumentId = Annotated[str, example("0e2f4c7a-55a1-4b0e-8f1f-3c9f2b6d7a10")]
+DocumentTitle = Annotated[str, example("Plants for the shade")]
 
 
 class DocumentStatus(StrEnum):
@@ -171,16 +178,16 @@ class Document(msgspec.Struct, frozen=True):
 class PassageItem(msgspec.Struct, frozen=True):
     """A passage; `position` counts from 0, `heading` is the path of headings above it, `A > B`."""
 
-    position: int
-    heading: str
-    text: str
+    position: Annotated[int, example(3)]
+    heading: Annotated[str, example("Shade > Dry soil")]
+    text: Annotated[str, example("Epimedium grows under old trees, where little else does.")]
 
 
 class FoundPassage(PassageItem, frozen=True):
     """A passage that was found, with its document and collection; `score` is from 0 to 1, higher is better."""
 
-    score: float
-    document_id: str
-    title: str
-    collection_id: str
-    collection: str
+    score: Annotated[float, example(0.82)]
+    document_id: DocumentId
+    title: DocumentTitle
+    collection_id: CollectionId
+    collection: CollectionName

@@ -6,15 +6,20 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.auth.service import MAX_USERNAME_CHARS, TEXT_PATTERN
-from app.clock import iso
+from app.edge.schemas import PageNumber, PageSize, example, shape_of
+from app.files.schemas import EXAMPLE_ID
 from app.knowledge.models import (
     MAX_DESCRIPTION_CHARS,
     MAX_NAME_CHARS,
     MAX_TITLE_CHARS,
     SHARED,
+    CollectionId,
+    CollectionName,
     CollectionStats,
     Document,
+    DocumentId,
     DocumentStatus,
+    DocumentTitle,
     FoundPassage,
     PassageItem,
 )
@@ -33,6 +38,7 @@ Title = Annotated[str, Meta(max_length=MAX_TITLE_CHARS, pattern=TEXT_PATTERN)]
 Query = Annotated[str, Meta(max_length=MAX_QUERY_CHARS, pattern=_NOT_BLANK)]
 # 5.0 is an integer to JSON Schema, and to many languages' JSON.
 Limit = Annotated[float, Meta(ge=1, le=MAX_FOUND, multiple_of=1, extra_json_schema={"type": "integer"})]
+Time = Annotated[str, example("2026-11-24T01:20:58.571438+00:00")]
 
 
 class NewCollection(msgspec.Struct, kw_only=True):
@@ -76,40 +82,31 @@ class SearchEverywhereRequest(SearchRequest, kw_only=True):
 class CollectionItem(msgspec.Struct):
     """A collection; `owner` null means that all share it. `passage_count` counts those of documents that are ready."""
 
-    collection_id: str
-    name: str
-    description: str
+    collection_id: CollectionId
+    name: CollectionName
+    description: Annotated[str, example("What grows where")]
     owner: str | None
     embedding_model: str | None
-    document_count: int
-    passage_count: int
-    created_at: str
-    updated_at: str
+    document_count: Annotated[int, example(1)]
+    passage_count: Annotated[int, example(12)]
+    created_at: Time
+    updated_at: Time
 
     @classmethod
     def of(cls, collection: CollectionStats) -> Self:
-        return cls(
-            collection_id=collection.id,
-            name=collection.name,
-            description=collection.description,
-            owner=None if collection.owner == SHARED else collection.owner,
-            embedding_model=collection.embedding_model,
-            document_count=collection.document_count,
-            passage_count=collection.passage_count,
-            created_at=iso(collection.created_at),
-            updated_at=iso(collection.updated_at),
-        )
+        owner = None if collection.owner == SHARED else collection.owner
+        return shape_of(cls, collection, collection_id=collection.id, owner=owner)
 
 
 class CollectionPage(msgspec.Struct):
     collections: list[CollectionItem]
-    page: int
-    page_size: int
-    total: int
+    page: PageNumber
+    page_size: PageSize
+    total: Annotated[int, example(1)]
 
 
 class DeletedCollection(msgspec.Struct):
-    collection_id: str
+    collection_id: CollectionId
 
 
 class DocumentItem(msgspec.Struct):
@@ -120,59 +117,43 @@ class DocumentItem(msgspec.Struct):
     document, and `notes` what else the reader noticed. `attachment_id` is null when the attachment was deleted.
     """
 
-    document_id: str
-    collection_id: str
-    title: str
-    media_type: str
-    size: int
-    sha256: str
-    attachment_id: str | None
-    status: Annotated[str, Meta(extra_json_schema={"enum": STATUSES})]
+    document_id: DocumentId
+    collection_id: CollectionId
+    title: DocumentTitle
+    media_type: Annotated[str, example("text/plain")]
+    size: Annotated[int, example(5120)]
+    sha256: Annotated[str, example("9f" * 32)]
+    attachment_id: Annotated[str | None, example(EXAMPLE_ID)]
+    status: Annotated[str, Meta(extra_json_schema={"enum": STATUSES}), example("ready")]
     error_code: str | None
     error: str | None
-    truncated: bool
+    truncated: Annotated[bool, example(False)]
     notes: list[str]
-    passage_count: int
-    created_at: str
-    updated_at: str
+    passage_count: Annotated[int, example(12)]
+    created_at: Time
+    updated_at: Annotated[Time, example("2026-11-24T01:20:59.104833+00:00")]
 
     @classmethod
     def of(cls, document: Document) -> Self:
-        return cls(
-            document_id=document.id,
-            collection_id=document.collection_id,
-            title=document.title,
-            media_type=document.media_type,
-            size=document.size,
-            sha256=document.sha256,
-            attachment_id=document.attachment_id,
-            status=document.status.value,
-            error_code=document.error_code,
-            error=document.error,
-            truncated=document.truncated,
-            notes=list(document.notes),
-            passage_count=document.passage_count,
-            created_at=iso(document.created_at),
-            updated_at=iso(document.updated_at),
-        )
+        return shape_of(cls, document, document_id=document.id)
 
 
 class DocumentPage(msgspec.Struct):
     documents: list[DocumentItem]
-    page: int
-    page_size: int
-    total: int
+    page: PageNumber
+    page_size: PageSize
+    total: Annotated[int, example(1)]
 
 
 class DeletedDocument(msgspec.Struct):
-    document_id: str
+    document_id: DocumentId
 
 
 class PassagePage(msgspec.Struct):
     passages: list[PassageItem]
-    page: int
-    page_size: int
-    total: int
+    page: PageNumber
+    page_size: PageSize
+    total: Annotated[int, example(12)]
 
 
 class FoundPassages(msgspec.Struct):

@@ -4,13 +4,13 @@ from typing import Final
 
 from quart import Blueprint, Response, request
 
-from app.edge.operation import PUBLIC, operation
+from app.edge.operation import Answer, Param
 from app.edge.responses import json_response
 from app.edge.services import service
 from app.errors import NotFound
-from app.ops import examples
-from app.ops.health import TAG
-from app.ops.publishing import Publisher
+from app.ops.health import ops_operation
+from app.ops.publishing import OWN_ASSETS, SWAGGER_UI, Publisher
+from app.ops.schemas import Info
 
 YEAR_SECONDS: Final = 31_536_000
 # Swagger UI draws with data: images; all else is files of this server, and the page speaks to no other.
@@ -22,28 +22,35 @@ _ASSET_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css;
 
 blueprint = Blueprint("documentation", __name__)
 
+_DOCUMENT: Final = {
+    200: Answer(
+        "OpenAPI 3.1",
+        {"type": "object", "required": ["openapi", "info", "paths"]},
+        {"openapi": "3.1.0", "info": {"title": "Palaver Open API", "version": "0.1.0"}, "paths": {}},
+        headers={"ETag": "Its version, for `If-None-Match`."},
+    ),
+    304: Answer("It has not changed", headers={"ETag": "Its version."}),
+}
+_FILE: Final = Param("file", "The file's name.", {"type": "string", "enum": [*SWAGGER_UI, *OWN_ASSETS]}, where="path")
+
 
 @blueprint.get("/")
-@operation(
+@ops_operation(
     "getInfo",
     "What is this?",
-    scope=PUBLIC,
     description="The server's name and version, how to authenticate, and every path that it has.",
-    answers=examples.INFO,
-    tag=TAG,
+    answers={200: Answer("This", Info)},
 )
 async def info() -> Response:
     return json_response((await service(Publisher).published()).info)
 
 
 @blueprint.get("/openapi.json")
-@operation(
+@ops_operation(
     "getOpenApiDocument",
     "This document",
-    scope=PUBLIC,
     description="The description of every operation, in OpenAPI's form.",
-    answers=examples.DOCUMENT,
-    tag=TAG,
+    answers=_DOCUMENT,
 )
 async def openapi_document() -> Response:
     published = await service(Publisher).published()
@@ -54,26 +61,22 @@ async def openapi_document() -> Response:
 
 
 @blueprint.get("/api/v1/openapi.json")
-@operation(
+@ops_operation(
     "getOpenApiDocumentBelowApi",
     "This document, below /api/v1",
-    scope=PUBLIC,
     description="The same as `/openapi.json`, for those who can reach only this prefix.",
-    answers=examples.DOCUMENT,
-    tag=TAG,
+    answers=_DOCUMENT,
 )
 async def openapi_document_below_api() -> Response:
     return await openapi_document()
 
 
 @blueprint.get("/docs")
-@operation(
+@ops_operation(
     "getDocs",
     "This document, to read and to try",
-    scope=PUBLIC,
     description="Swagger UI, served from here: the page needs no other host.",
-    answers=examples.PAGE,
-    tag=TAG,
+    answers={200: Answer("The page", {"type": "string"}, "<!doctype html>...", media_type="text/html")},
 )
 async def docs() -> Response:
     return Response(
@@ -89,15 +92,13 @@ async def docs() -> Response:
 
 
 @blueprint.get("/docs/assets/<string:file>")
-@operation(
+@ops_operation(
     "getDocsAsset",
     "Part of the page at /docs",
-    scope=PUBLIC,
     description="Swagger UI's own files, to be kept for a year.",
-    params=[examples.FILE],
-    answers=examples.ASSET,
-    errors=examples.ASSET_ERRORS,
-    tag=TAG,
+    params=[_FILE],
+    answers={200: Answer("The file", {"type": "string", "format": "binary"}, media_type="*/*")},
+    errors={404: "No such path"},
 )
 async def docs_asset(file: str) -> Response:
     content = (await service(Publisher).published()).assets.get(file)

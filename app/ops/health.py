@@ -1,23 +1,27 @@
 """Liveness, readiness and metrics."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from quart import Blueprint, Response, request
 
 from app.auth.guards import authorize
 from app.auth.scopes import Scope
-from app.edge.operation import PUBLIC, operation
+from app.edge.operation import PUBLIC, Answer, operation
 from app.edge.responses import json_response
+from app.edge.schemas import example_of
 from app.edge.services import service
-from app.ops import examples
 from app.ops.readiness import ReadyChecks
 from app.ops.schemas import Health, Readiness
 from app.telemetry.metrics import Metrics
 
-TAG = "Operation"
-
 blueprint = Blueprint("health", __name__)
+ops_operation = partial(operation, scope=PUBLIC, tag="Operation")
+
+_METRICS = (
+    "# HELP palaver_runs_active Replies being made now.\n# TYPE palaver_runs_active gauge\npalaver_runs_active 2.0\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +32,29 @@ class OpsPolicy:
 
 
 @blueprint.get("/health")
-@operation(
+@ops_operation(
     "getHealth",
     "Is the process alive?",
-    scope=PUBLIC,
     description="Answers as long as the process does; `/ready` asks its parts as well.",
-    answers=examples.HEALTH,
-    tag=TAG,
+    answers={200: Answer("It is", Health)},
 )
 async def health() -> Response:
     return json_response(Health())
 
 
 @blueprint.get("/ready")
-@operation(
+@ops_operation(
     "getReadiness",
     "Can the server do its work?",
-    scope=PUBLIC,
     description="Asks the database and the storage, and waits two seconds for them at most.",
-    answers=examples.READY,
-    tag=TAG,
+    answers={
+        200: Answer("It can", Readiness),
+        503: Answer(
+            "It cannot",
+            Readiness,
+            example_of(Readiness, status="not_ready", checks={"database": "ok", "storage": "failed"}),
+        ),
+    },
 )
 async def ready() -> Response:
     results = await service(ReadyChecks).run()
@@ -60,15 +67,13 @@ async def ready() -> Response:
 
 
 @blueprint.get("/metrics")
-@operation(
+@ops_operation(
     "getMetrics",
     "Numbers for Prometheus",
-    scope=PUBLIC,
     description="Requests, runs by state, tokens, time to first token, open streams, queue lengths. Where the operator "
     "has set `PALAVER_METRICS_PUBLIC=false`, it wants a key with the scope `admin`.",
-    answers=examples.METRICS,
-    errors=examples.METRICS_ERRORS,
-    tag=TAG,
+    answers={200: Answer("Prometheus's text format", {"type": "string"}, _METRICS, media_type="text/plain")},
+    errors={401: "Missing API key", 403: "Insufficient API key scope"},
 )
 async def metrics() -> Response:
     if not service(OpsPolicy).metrics_public:

@@ -1,19 +1,19 @@
-"""The embedded model: an OpenAI-compatible ASGI application inside the process, without a key or a network.
+"""The embedded model: a model server with OpenAI's API inside the process, without a key or a network.
 
 It is called through the same client as every other model server, so that a first conversation takes the same way as
 all later ones. Its reply shows that the installation works, and how to bring in a real model.
 """
 
+import asyncio
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import msgspec
 
-from app.providers.asgi import Receive, Scope, Send, StreamingAsgiTransport
 from app.providers.client import Provider
 from app.providers.models import ProviderSpec
 
@@ -29,25 +29,25 @@ def embedded_provider(max_reply_bytes: int) -> Provider:
         id=PROVIDER_ID, base_url="http://embedded.invalid/v1", default_model=MODEL, models=(MODEL,), max_retries=0
     )
     # Without `trust_env=False` a proxy of the environment would get the requests.
-    client = httpx2.AsyncClient(transport=StreamingAsgiTransport(embedded_model), trust_env=False)
+    client = httpx2.AsyncClient(transport=EmbeddedModel(), trust_env=False)
     return Provider(spec, max_reply_bytes=max_reply_bytes, http_client=client)
 
 
-async def embedded_model(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI application: `GET /v1/models`, `POST /v1/chat/completions`, streamed or not."""
-    match scope["method"], scope["path"]:
-        case "GET", "/v1/models":
-            model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "palaver"}
-            await _send_json(send, 200, {"object": "list", "data": [model]})
-        case "POST", "/v1/chat/completions":
-            try:
-                request = msgspec.json.decode(await _read(receive), type=_Request)
-            except msgspec.MsgspecError as error:
-                await _send_json(send, 400, _error(str(error)))
-                return
-            await (_stream if request.stream else _complete)(send, request)
-        case _:
-            await _send_json(send, 404, _error("Not found"))
+class EmbeddedModel(httpx2.AsyncBaseTransport):
+    """Answers `GET /v1/models` and `POST /v1/chat/completions`, streamed or not, without a socket."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        match request.method, request.url.path:
+            case "GET", "/v1/models":
+                model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "palaver"}
+                return httpx2.Response(200, json={"object": "list", "data": [model]})
+            case "POST", "/v1/chat/completions":
+                try:
+                    return _complete(msgspec.json.decode(await request.aread(), type=_Request))
+                except msgspec.MsgspecError as error:
+                    return _error(400, str(error))
+            case _:
+                return _error(404, "Not found")
 
 
 class _Message(msgspec.Struct):
@@ -82,21 +82,24 @@ def reply_to(messages: Sequence[tuple[str, str]]) -> str:
     )
 
 
-async def _stream(send: Send, request: _Request) -> None:
+def _complete(request: _Request) -> httpx2.Response:
     text, usage = _answer(request)
-    await send(_start(200, b"text/event-stream"))
-    for chunk in _chunks(text):
-        await send(_body(b"data: %b\n\n" % msgspec.json.encode(chunk), more=True))
-    if request.stream_options is not None and request.stream_options.include_usage:
-        last = {**_envelope("chat.completion.chunk"), "choices": [], "usage": usage}
-        await send(_body(b"data: %b\n\n" % msgspec.json.encode(last), more=True))
-    await send(_body(b"data: [DONE]\n\n", more=False))
-
-
-async def _complete(send: Send, request: _Request) -> None:
-    text, usage = _answer(request)
+    if request.stream:
+        with_usage = request.stream_options is not None and request.stream_options.include_usage
+        events = _events(text, usage if with_usage else None)
+        return httpx2.Response(200, content=events, headers={"Content-Type": "text/event-stream"})
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    await _send_json(send, 200, {**_envelope("chat.completion"), "choices": [choice], "usage": usage})
+    return httpx2.Response(200, json={**_envelope("chat.completion"), "choices": [choice], "usage": usage})
+
+
+async def _events(text: str, usage: Mapping[str, int] | None) -> AsyncIterator[bytes]:
+    for chunk in _chunks(text):
+        yield b"data: %b\n\n" % msgspec.json.encode(chunk)
+        await asyncio.sleep(0)  # others are served between two words, as they are while a socket is waited for
+    if usage is not None:
+        last = {**_envelope("chat.completion.chunk"), "choices": [], "usage": usage}
+        yield b"data: %b\n\n" % msgspec.json.encode(last)
+    yield b"data: [DONE]\n\n"
 
 
 def _answer(request: _Request) -> tuple[str, Mapping[str, int]]:
@@ -130,28 +133,6 @@ def _envelope(kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{uuid4()}", "object": kind, "created": int(time.time()), "model": MODEL}
 
 
-def _error(message: str) -> Mapping[str, Any]:
-    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
-
-
-async def _read(receive: Receive) -> bytes:
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return body
-
-
-async def _send_json(send: Send, status: int, value: Any) -> None:
-    await send(_start(status, b"application/json"))
-    await send(_body(msgspec.json.encode(value), more=False))
-
-
-def _start(status: int, content_type: bytes) -> dict[str, Any]:
-    return {"type": "http.response.start", "status": status, "headers": [(b"content-type", content_type)]}
-
-
-def _body(data: bytes, *, more: bool) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": data, "more_body": more}
+def _error(status: int, message: str) -> httpx2.Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return httpx2.Response(status, json={"error": error})

@@ -28,7 +28,7 @@ class Connection(TCPServer):
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        transport = CoalescingTransport(loop, cast(asyncio.Transport, writer.transport))
+        transport = cast(asyncio.Transport, CoalescingTransport(loop, writer.transport))
         coalescing_writer = asyncio.StreamWriter(transport, transport.get_protocol(), reader, loop)
         super().__init__(app, loop, config, context, state, reader, coalescing_writer)
         self._original_writer = writer  # closes the connection when it is collected

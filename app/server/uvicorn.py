@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from quart import Quart
 from uvicorn import Config, Server
@@ -67,7 +67,7 @@ class _Protocol(HttpToolsProtocol):
     _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's own
-        super().connection_made(CoalescingTransport(self.loop, transport))
+        super().connection_made(cast(asyncio.Transport, CoalescingTransport(self.loop, transport)))
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:

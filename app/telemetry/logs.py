@@ -67,8 +67,7 @@ def configure_logging(
     prints its answers there.
     """
     lowest = logging.getLevelNamesMapping()[level.upper()]
-    timestamp = TimeStamper("%Y-%m-%dT%H:%M:%S.%fZ", utc=True)
-    first: list[Processor] = [merge_contextvars, add_log_level, add_logger_name, timestamp]
+    first: list[Processor] = [merge_contextvars, add_log_level, add_logger_name, TimeStamper("iso")]
     last: list[Processor] = [format_exc_info, Redaction(secrets), *renderers(style, stream or sys.stderr)]
     structlog.configure(
         processors=[*first, *last],

@@ -100,10 +100,11 @@ async def test_a_full_queue_is_429_at_once(client: Client, model: ModelServer) -
 
 async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client: Client) -> None:
     from app.chat.runs.engine import RunEngine
-    from app.edge.services import service_of
+    from app.edge.services import service
 
     await asyncio.gather(*(client.chat("Hi", session_id=f"s{n}") for n in range(20)))
-    engine = service_of(server.app, RunEngine)
+    async with server.app.app_context():
+        engine = service(RunEngine)
     async with asyncio.timeout(5):
         while len(engine.queue):
             await asyncio.sleep(0.01)

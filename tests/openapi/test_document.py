@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
+from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Quart
 
 from app.edge.openapi import build_document, render
 from app.edge.operation import PUBLIC, Answer, Body, Param, operation
+from app.edge.schemas import example, example_of
 from tests.support.spec import SpecError, SpecValidator
 
 
@@ -20,8 +22,25 @@ class Item(msgspec.Struct):
     size: int | None = None
 
 
+class Part(msgspec.Struct):
+    name: Annotated[str, example("hinge")]
+
+
 class Items(msgspec.Struct):
     items: list[Item]
+
+
+class Shelf(msgspec.Struct):
+    """Every way of a field to its example."""
+
+    label: Annotated[str, Meta(max_length=9), example("A1")]
+    first: Part
+    parts: list[Part]
+    notes: list[str]
+    owner: str | None
+    full: bool = False
+    tags: list[str] = []
+    weight: float | UnsetType = UNSET
 
 
 class Hello(msgspec.Struct, tag="hello"):
@@ -222,6 +241,31 @@ def test_two_schemas_of_one_name_are_refused() -> None:
 
     with pytest.raises(ValueError, match="two different schemas are named ApiResponseItem"):
         build_document(app)
+
+
+def test_an_answer_without_an_example_has_that_of_its_fields() -> None:
+    app = example_app()
+
+    @app.get("/shelf")
+    @operation("shelf", "S", scope=PUBLIC, description="S.", answers={200: Answer("A", Shelf)})
+    async def shelf() -> Any: ...
+
+    document = build_document(app)
+
+    expected = {
+        "label": "A1",
+        "first": {"name": "hinge"},
+        "parts": [{"name": "hinge"}],
+        "notes": [],
+        "owner": None,
+        "full": False,
+        "tags": [],
+    }
+    assert document["paths"]["/shelf"]["get"]["responses"]["200"]["content"]["application/json"]["example"] == expected
+    assert document["components"]["schemas"]["Shelf"]["properties"]["label"] == {"type": "string", "maxLength": 9}
+    assert example_of(Shelf, label="B2", weight=1.5) == {**expected, "label": "B2", "weight": 1.5}
+    with pytest.raises(ValueError, match="name has no example"):
+        example_of(Item)
 
 
 def test_the_examples_fit_their_schemas(document: dict[str, Any]) -> None:

@@ -1,16 +1,13 @@
-"""The embedded model, and the transport that reaches it without a socket."""
+"""The embedded model, reached without a socket."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import Any
 
 import httpx2
 import pytest
 
-from app.providers.asgi import AsgiApp, Receive, Scope, Send, StreamingAsgiTransport
 from app.providers.client import Provider
-from app.providers.embedded import embedded_model, embedded_provider
+from app.providers.embedded import EmbeddedModel, embedded_provider
 from app.providers.models import ModelRequest
 from tests.providers.conftest import collect
 
@@ -22,8 +19,8 @@ async def provider() -> AsyncIterator[Provider]:
     await provider.close()
 
 
-def client_of(app: AsgiApp) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=StreamingAsgiTransport(app), base_url="http://app/v1", trust_env=False)
+def open_client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(transport=EmbeddedModel(), base_url="http://app/v1", trust_env=False)
 
 
 def conversation(*texts: str) -> ModelRequest:
@@ -72,7 +69,7 @@ class TestModel:
 
     async def test_it_speaks_openais_api(self) -> None:
         messages = [{"role": "user", "content": "hi"}]
-        async with client_of(embedded_model) as client:
+        async with open_client() as client:
             whole = await client.post("/chat/completions", json={"messages": messages})
             assert whole.json()["choices"][0]["message"]["content"].startswith("You said: “hi”")
             streamed = await client.post("/chat/completions", json={"messages": messages, "stream": True})
@@ -83,84 +80,27 @@ class TestModel:
             assert (await client.post("/chat/completions", json={"messages": 1})).status_code == 400
             assert (await client.get("/other")).status_code == 404
 
+    async def test_others_are_served_while_it_streams(self) -> None:
+        turns = 0
 
-def start(status: int = 200) -> dict[str, Any]:
-    return {"type": "http.response.start", "status": status, "headers": [(b"x-a", b"b")]}
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
 
+        json = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+        async with open_client() as client, client.stream("POST", "/chat/completions", json=json) as response:
+            other = asyncio.create_task(take_turns())
+            count = len([chunk async for chunk in response.aiter_raw()])
+            other.cancel()
+        assert count > 20
+        assert turns > 20
 
-def body(data: bytes, more: bool = True) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-class TestTransport:
-    async def test_a_chunk_is_there_before_the_next_is_sent(self) -> None:
-        gate = asyncio.Event()
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            assert (await receive())["body"] == b"asked"
-            await send(start(201))
-            await send(body(b"first"))
-            await gate.wait()
-            await send(body(b"", more=True))
-            await send(body(b"second", more=False))
-
-        async with client_of(app) as client, client.stream("POST", "/x?y=1", content=b"asked") as response:
-            assert (response.status_code, response.headers["x-a"]) == (201, "b")
-            chunks = response.aiter_raw()
-            assert await anext(chunks) == b"first"
-            gate.set()
-            assert [chunk async for chunk in chunks] == [b"second"]
-
-    async def test_the_application_does_not_run_ahead_of_its_reader(self) -> None:
-        sent = 0
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            nonlocal sent
-            await send(start())
-            for _ in range(100):
-                await send(body(b"x"))
-                sent += 1
-            await send(body(b"", more=False))
-
-        async with client_of(app) as client, client.stream("GET", "/") as response:
-            async with aclosing(response.aiter_raw()) as chunks:
-                await anext(chunks)
-                for _ in range(10):
-                    await asyncio.sleep(0)
-                assert sent <= 2
-            await response.aclose()
-
-    @pytest.mark.parametrize("answers_first", [True, False])
-    async def test_the_application_is_cancelled_when_the_client_leaves(self, answers_first: bool) -> None:
-        started, cancelled = asyncio.Event(), asyncio.Event()
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            try:
-                await receive()
-                if answers_first:
-                    await send(start())
-                started.set()
-                await receive()
-            finally:
-                cancelled.set()
-
-        async with client_of(app) as client:
-            reader = asyncio.create_task(client.get("/"))
-            await started.wait()
-            reader.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await reader
-        assert cancelled.is_set()
-
-    @pytest.mark.parametrize("messages", [[], [start()], [start(), body(b"x")], [body(b"x")]])
-    @pytest.mark.parametrize("raises", [True, False])
-    async def test_an_application_that_breaks_off_is_an_error(self, messages: list[Any], raises: bool) -> None:
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            for message in messages:
-                await send(message)
-            if raises:
-                raise RuntimeError("broken")
-
-        async with client_of(app) as client:
-            with pytest.raises(httpx2.RemoteProtocolError):
-                await client.get("/")
+    async def test_a_reader_may_leave_in_the_middle(self) -> None:
+        json = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+        async with open_client() as client:
+            async with client.stream("POST", "/chat/completions", json=json) as response:
+                assert await anext(response.aiter_raw())
+            assert response.is_closed
+            assert (await client.get("/models")).status_code == 200

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.conftest import StartServer
@@ -152,6 +153,24 @@ async def test_idle_connections_do_not_hold_up_the_end(name: str, start_server: 
 
 
 @pytest.mark.parametrize("name", SERVERS)
+async def test_a_connection_that_its_client_closes_is_forgotten_at_once(name: str, tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", {"PALAVER_SERVER": name})
+    try:
+        await server.start()
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"}")
+            writer.close()
+        process = psutil.Process(server.process.pid)
+        async with asyncio.timeout(5):
+            while {each.status for each in process.net_connections("tcp")} != {psutil.CONN_LISTEN}:
+                await asyncio.sleep(0.05)
+    finally:
+        await server.close()
+
+
+@pytest.mark.parametrize("name", SERVERS)
 async def test_a_signal_lets_replies_come_to_their_end(name: str, tmp_path: Path) -> None:
     async with ModelServer() as model:
         gate = asyncio.Event()
@@ -179,7 +198,7 @@ async def test_a_signal_lets_replies_come_to_their_end(name: str, tmp_path: Path
 async def test_a_start_that_fails_is_one_line(name: str, tmp_path: Path) -> None:
     code = (
         "import app.chat.runs.upkeep as u\n"
-        "async def recover(self): raise OSError('no luck')\n"
+        "async def recover(self, **_): raise OSError('no luck')\n"
         "u.RunUpkeep.recover = recover\n"
         "from app.cli import main; main()"
     )

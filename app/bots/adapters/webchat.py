@@ -1,49 +1,22 @@
 """The built-in adapter: Palaver's own chat sessions."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from app.bots.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
 from app.bots.umo import invalid_umo
 from app.chat.fields import MAX_NAME_CHARS
-from app.chat.parts import Part
+from app.chat.service import ChatService
 from app.errors import Forbidden
 
 PLATFORM_ID = "webchat"
 LONG_FORM = "webchat!"
 
 
-class SavedBotMessage(Protocol):
-    """A message in a session."""
-
-    @property
-    def id(self) -> int: ...
-
-
-class BotMessageSink(Protocol):
-    """The part of `app.chat.service.ChatService` that adds a bot's messages to chat sessions."""
-
-    async def add_bot_message(
-        self,
-        session_id: str,
-        parts: Sequence[Part],
-        *,
-        creator_if_new: str,
-        username: str | None = None,
-        dedupe_key: str | None = None,
-    ) -> SavedBotMessage:
-        """Add a message of role assistant, once for a `dedupe_key`; an unknown session is created for `creator_if_new`.
-
-        With `username`, the session must be that user's. Raises Forbidden `session_id belongs to another username`, and
-        BadRequest for a quotation of what is not in the session.
-        """
-
-
 class WebchatAdapter:
     """Adds messages to chat sessions, named by their id or, in AstrBot's longer form, `webchat!<user>!<session_id>`."""
 
-    def __init__(self, sink: BotMessageSink) -> None:
-        self._sink = sink
+    def __init__(self, chat: ChatService) -> None:
+        self._chat = chat
 
     @property
     def capabilities(self) -> Capabilities:
@@ -54,7 +27,7 @@ class WebchatAdapter:
         if user is not None and target.username not in (None, user):
             raise Forbidden("The API key is bound to another username", code="username_not_allowed")
         owner = user or target.username
-        saved = await self._sink.add_bot_message(
+        saved = await self._chat.add_bot_message(
             session_id,
             [part.media if isinstance(part, Attached) else part for part in parts],
             creator_if_new=owner or session_id,

@@ -50,11 +50,13 @@ class RunUpkeep:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def recover(self) -> None:
+    async def recover(self, *, at_start: bool = False) -> None:
         """End the runs that a dead process left open, with the text that reached the database."""
         now = utc_now()
         runs = await self._database.read(
-            lambda connection: store.list_lost_runs(connection, self._owner, now, sole_owner=self._sole_owner)
+            lambda connection: store.list_lost_runs(
+                connection, self._owner, now, at_start=at_start, sole_owner=self._sole_owner
+            )
         )
         for run in runs:
             await self._end_lost(run)

@@ -1,6 +1,7 @@
 """`/api/v1/chat` and the runs it makes."""
 
 import re
+from functools import partial
 
 from quart import Blueprint, Response, request
 
@@ -11,13 +12,12 @@ from app.chat.parts import PartLimits
 from app.chat.runs.log import RunLog
 from app.chat.service import ChatService
 from app.chat.values import Run
-from app.doors.open_api import examples
 from app.doors.open_api.encoding import sse_encoder
 from app.doors.open_api.requests import parse_send
-from app.doors.open_api.schemas import ChatRun, StoppedRuns
+from app.doors.open_api.schemas import CHAT_EVENTS_EXAMPLE, SEND_EXAMPLES, ChatRun, ChatSendRequest, StoppedRuns
 from app.edge import sse
-from app.edge.bodies import json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Param, operation
+from app.edge.bodies import BodyLimit, body_errors, json_object
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
@@ -25,23 +25,22 @@ from app.idempotency import claim_of
 from app.limits import Slot, StreamLimit
 
 blueprint = Blueprint("chat", __name__)
+chat_operation = partial(operation, scope=Scope.CHAT)
 
 RETRY = b"retry: 2000\n\n"
 """Milliseconds after which an EventSource reconnects."""
 MAX_AFTER = 10**18 - 1
-AFTER = [
-    Param(
-        "after", "The id of the last event that was received.", {"type": "integer", "minimum": 0, "maximum": MAX_AFTER}
-    ),
-    Param("Last-Event-ID", "The same, as EventSource sends it.", {"type": "string"}, where="header"),
-]
+BODY_ERRORS = body_errors(BodyLimit().bytes)
+_RUN_ERRORS = {404: "Run not found"}
+_EVENTS = Answer(
+    "SSE stream of ChatEvent objects", {"type": "string"}, CHAT_EVENTS_EXAMPLE, media_type="text/event-stream"
+)
 
 
 @blueprint.post("/api/v1/chat")
-@operation(
+@chat_operation(
     "sendChatMessage",
     "Send chat message (SSE)",
-    scope=Scope.CHAT,
     description=(
         "Stores the message and answers with the reply's events. The reply is made by a run that goes on when the "
         "caller leaves: its events can be read again with `GET /api/v1/chat/runs/{run_id}/stream`. Messages of one "
@@ -49,9 +48,18 @@ AFTER = [
         "session_id is made."
     ),
     params=[IDEMPOTENCY_KEY],
-    body=examples.SEND_BODY,
-    answers={200: examples.EVENTS},
-    errors=examples.SEND_ERRORS,
+    body=Body(ChatSendRequest, SEND_EXAMPLES),
+    answers={200: _EVENTS},
+    errors={
+        400: "Missing key: username",
+        403: "session_id belongs to another username",
+        **_RUN_ERRORS,  # of a repeat whose session was deleted meanwhile
+        409: "The session is answering another message",
+        **BODY_ERRORS,
+        422: "This Idempotency-Key was used with another request body",
+        429: "Too many messages are waiting in this session",
+        503: "The database is not available at the moment; nothing was changed",
+    },
 )
 async def send() -> Response:
     principal = caller()
@@ -65,13 +73,12 @@ async def send() -> Response:
 
 
 @blueprint.get("/api/v1/chat/runs/<run_id>")
-@operation(
+@chat_operation(
     "getRun",
     "Get a run",
-    scope=Scope.CHAT,
     description="How far the making of a reply has come.",
-    answers={200: examples.RUN},
-    errors=examples.RUN_ERRORS,
+    answers={200: Answer("The run", ChatRun, envelope="ApiResponseChatRun")},
+    errors=_RUN_ERRORS,
 )
 async def get_run(run_id: str) -> Response:
     chat = service(ChatService)
@@ -80,18 +87,25 @@ async def get_run(run_id: str) -> Response:
     return ok(ChatRun.of(run, status, started_at))
 
 
+AFTER = [
+    Param(
+        "after", "The id of the last event that was received.", {"type": "integer", "minimum": 0, "maximum": MAX_AFTER}
+    ),
+    Param("Last-Event-ID", "The same, as EventSource sends it.", {"type": "string"}, where="header"),
+]
+
+
 @blueprint.get("/api/v1/chat/runs/<run_id>/stream")
-@operation(
+@chat_operation(
     "streamRun",
     "Read a run's events (SSE)",
-    scope=Scope.CHAT,
     description=(
         "Replays the run's events from beyond the one that `Last-Event-ID` or `after` names, then follows it until "
         "it is over. Runs that are over are replayed too."
     ),
     params=AFTER,
-    answers={200: examples.EVENTS},
-    errors=examples.STREAM_ERRORS,
+    answers={200: _EVENTS},
+    errors={400: "after must be an event id", **_RUN_ERRORS, 429: "Too many streams at once"},
 )
 async def stream_run(run_id: str) -> Response:
     after = _after(request.args.get("after"), request.headers.get("Last-Event-ID"))
@@ -102,13 +116,14 @@ async def stream_run(run_id: str) -> Response:
 
 
 @blueprint.post("/api/v1/chat/runs/<run_id>/stop")
-@operation(
+@chat_operation(
     "stopRun",
     "Stop a run",
-    scope=Scope.CHAT,
     description="Ends the run now; what it said so far is kept as a partial message.",
-    answers={200: examples.stopped("What was stopped: nothing, when the run was over")},
-    errors=examples.RUN_ERRORS,
+    answers={
+        200: Answer("What was stopped: nothing, when the run was over", StoppedRuns, envelope="ApiResponseStoppedRuns")
+    },
+    errors=_RUN_ERRORS,
 )
 async def stop_run(run_id: str) -> Response:
     run_ids = [run_id] if await service(ChatService).stop_run(caller(), run_id) else []

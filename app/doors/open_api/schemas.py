@@ -10,10 +10,11 @@ from msgspec import UNSET, Meta, UnsetType
 from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.chat.schemas import REF, MessagePart, MessageRef
 from app.chat.values import Message, Run, RunStatus, Session
-from app.edge.schemas import DateTime, shape_of
+from app.edge.schemas import DateTime, PageNumber, PageSize, example, shape_of
 from app.text import NAME_PATTERN
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
+RUN_ID = "6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b"
 
 
 class ChatSendRequest(msgspec.Struct):
@@ -41,14 +42,29 @@ class ChatSendRequest(msgspec.Struct):
     ] = None
 
 
+SEND_EXAMPLES: Mapping[str, Any] = {
+    "plain": {"message": "Hello", "username": "alice", "session_id": "my_session_001"},
+    "multipartMessage": {
+        "message": [
+            {"type": "plain", "text": "Please analyze this file"},
+            {"type": "file", "attachment_id": "9a2f8c72-e7af-4c0e-b352-111111111111"},
+        ],
+        "username": "alice",
+        "selected_provider": "openai_chat_completion",
+        "selected_model": "gpt-4.1-mini",
+    },
+    "withConfig": {"message": "Hello", "username": "alice", "config_id": "default"},
+}
+
+
 class ChatSessionItem(msgspec.Struct):
-    session_id: str
-    platform_id: str
-    creator: str
-    display_name: str | None
-    is_group: int
+    session_id: Annotated[str, example("s1")]
+    platform_id: Annotated[str, example("webchat")]
+    creator: Annotated[str, example("alice")]
+    display_name: Annotated[str | None, example("Plans for the garden")]
+    is_group: Annotated[int, example(0)]
     created_at: DateTime
-    updated_at: DateTime
+    updated_at: Annotated[DateTime, example("2026-11-21T01:20:59.571438+00:00")]
     config_id: str | None = None
 
     @classmethod
@@ -58,9 +74,9 @@ class ChatSessionItem(msgspec.Struct):
 
 class ChatSessionPage(msgspec.Struct):
     sessions: list[ChatSessionItem]
-    page: int
-    page_size: int
-    total: int
+    page: PageNumber
+    page_size: PageSize
+    total: Annotated[int, example(1)]
 
 
 class SessionChange(msgspec.Struct):
@@ -78,13 +94,13 @@ class UserBody(msgspec.Struct):
 class ChatMessage(msgspec.Struct):
     """A stored message; `status` is `partial` when the reply was stopped or interrupted."""
 
-    id: int
-    role: Literal["user", "assistant"]
-    parts: list[dict[str, Any]]
-    status: Literal["complete", "partial", "failed"]
-    run_id: str | None
+    id: Annotated[int, example(2)]
+    role: Annotated[Literal["user", "assistant"], example("assistant")]
+    parts: Annotated[list[dict[str, Any]], example([{"type": "plain", "text": "Hello!"}])]
+    status: Annotated[Literal["complete", "partial", "failed"], example("complete")]
+    run_id: Annotated[str | None, example(RUN_ID)]
     created_at: DateTime
-    token_usage: dict[str, int] | None
+    token_usage: Annotated[dict[str, int] | None, example({"input_other": 10, "input_cached": 0, "output": 3})]
     reasoning: str = ""
     refs: list[MessageRef] | UnsetType = UNSET
 
@@ -95,7 +111,7 @@ class ChatMessage(msgspec.Struct):
 
 class ChatMessagePage(msgspec.Struct):
     messages: list[ChatMessage]
-    has_more: bool
+    has_more: Annotated[bool, example(False)]
 
 
 class ChatRun(msgspec.Struct):
@@ -104,21 +120,21 @@ class ChatRun(msgspec.Struct):
     A run without a session answers a request that brought its conversation along (`/v1/chat/completions`).
     """
 
-    run_id: str
-    session_id: str | None
-    status: RunStatus
-    message_id: str
-    user_message_id: int | None
-    reply_id: int | None
-    provider: str
-    model: str
-    config_id: str
-    streaming: bool
+    run_id: Annotated[str, example(RUN_ID)]
+    session_id: Annotated[str | None, example("s1")]
+    status: Annotated[RunStatus, example("completed")]
+    message_id: Annotated[str, example("0b9e6c7a-1d2e-4f3a-8b4c-5d6e7f8a9b0c")]
+    user_message_id: Annotated[int | None, example(1)]
+    reply_id: Annotated[int | None, example(2)]
+    provider: Annotated[str, example("openai_chat_completion")]
+    model: Annotated[str, example("gpt-4.1-mini")]
+    config_id: Annotated[str, example("default")]
+    streaming: Annotated[bool, example(True)]
     error_code: str | None
     error: str | None
     created_at: DateTime
-    started_at: DateTime | None
-    finished_at: DateTime | None
+    started_at: Annotated[DateTime | None, example("2026-11-21T01:20:58.581438+00:00")]
+    finished_at: Annotated[DateTime | None, example("2026-11-21T01:20:59.571438+00:00")]
 
     @classmethod
     def of(cls, run: Run, status: RunStatus, started_at: datetime | None) -> "ChatRun":
@@ -134,8 +150,8 @@ class ChatRun(msgspec.Struct):
 
 
 class StoppedRuns(msgspec.Struct):
-    run_ids: list[str]
-    stopped_count: int
+    run_ids: Annotated[list[str], example([RUN_ID])]
+    stopped_count: Annotated[int, example(1)]
 
 
 def _event(kind: str, properties: Mapping[str, Any], description: str) -> dict[str, Any]:
@@ -215,3 +231,8 @@ CHAT_EVENT: Mapping[str, Any] = {
         _event("end", {"data": {"const": ""}, "streaming": {"type": "boolean"}, "message_id": _TEXT}, "Comes last."),
     ],
 }
+CHAT_EVENTS_EXAMPLE = (
+    'id: 1\ndata: {"type":"session_id","data":null,"session_id":"s1","run_id":"6f1c…","message_id":"0b9e…"}\n\n'
+    'id: 2\ndata: {"type":"user_message_saved","data":{"id":1,"created_at":"2026-11-21T01:20:58.571438+00:00"}}\n\n'
+    'id: 3\ndata: {"type":"plain","data":"Hello!","streaming":true,"chain_type":null,"message_id":"0b9e…"}\n\n'
+)

@@ -5,12 +5,11 @@ from quart import Blueprint, Response, request
 from werkzeug.routing import BaseConverter
 
 from app.auth.guards import caller
-from app.auth.scopes import Scope
 from app.chat.fields import MAX_NAME_CHARS
 from app.chat.service import ChatService
 from app.chat.sessions import SessionService
 from app.database.tables import MAX_INTEGER
-from app.doors.open_api import examples
+from app.doors.open_api.chat_routes import BODY_ERRORS, chat_operation
 from app.doors.open_api.requests import parse_username
 from app.doors.open_api.schemas import (
     ChatMessage,
@@ -19,16 +18,24 @@ from app.doors.open_api.schemas import (
     ChatSessionPage,
     SessionChange,
     StoppedRuns,
+    UserBody,
 )
 from app.edge.bodies import convert, json_object
-from app.edge.operation import Param, operation
-from app.edge.paging import page_of
+from app.edge.operation import Answer, Body, Param, empty
+from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
 from app.text import NAME_PATTERN
 
 blueprint = Blueprint("sessions", __name__)
+
+_SESSION = Answer("The session", ChatSessionItem, envelope="ApiResponseChatSession")
+_ERRORS = {
+    400: "Missing key: username",
+    403: "session_id belongs to another username",
+    404: "Session not found",
+}
 
 USERNAME = Param(
     "username",
@@ -50,19 +57,17 @@ blueprint.record_once(lambda state: state.app.url_map.converters.update(session=
 
 
 @blueprint.get("/api/v1/chat/sessions")
-@operation(
+@chat_operation(
     "listSessions",
     "List chat sessions with pagination",
-    scope=Scope.CHAT,
     description="The sessions of a user, the one with the newest message first.",
     params=[
-        Param("page", "Below 1 counts as 1.", {"type": "integer", "default": 1}),
-        Param("page_size", "Held to 1..100.", {"type": "integer", "default": 20}),
+        *PAGING,
         Param("platform_id", "Optional platform filter", {"type": "string"}),
         USERNAME,
     ],
-    answers={200: examples.SESSION_PAGE},
-    errors=examples.LIST_ERRORS,
+    answers={200: Answer("One page", ChatSessionPage, envelope="ApiResponseChatSessions")},
+    errors=PAGING_ERRORS,
 )
 async def list_sessions() -> Response:
     page, page_size = page_of(request.args)
@@ -73,28 +78,26 @@ async def list_sessions() -> Response:
 
 
 @blueprint.get("/api/v1/chat/sessions/<session:session_id>")
-@operation(
+@chat_operation(
     "getSession",
     "Get a session",
-    scope=Scope.CHAT,
     description="One session of a user.",
     params=[USERNAME],
-    answers={200: examples.SESSION},
-    errors=examples.SESSION_ERRORS,
+    answers={200: _SESSION},
+    errors=_ERRORS,
 )
 async def get_session(session_id: str) -> Response:
     return ok(ChatSessionItem.of(await service(SessionService).get(caller(), _username(), session_id)))
 
 
 @blueprint.patch("/api/v1/chat/sessions/<session:session_id>")
-@operation(
+@chat_operation(
     "changeSession",
     "Change a session",
-    scope=Scope.CHAT,
     description="Sets the session's display_name, or the profile it uses from the next message on.",
-    body=examples.CHANGE_BODY,
-    answers={200: examples.SESSION},
-    errors=examples.CHANGE_ERRORS,
+    body=Body(SessionChange, {"rename": {"username": "alice", "display_name": "Plans for the garden"}}),
+    answers={200: _SESSION},
+    errors={**_ERRORS, **BODY_ERRORS, 400: "config_id not found: X"},
 )
 async def change_session(session_id: str) -> Response:
     body = await json_object()
@@ -105,14 +108,13 @@ async def change_session(session_id: str) -> Response:
 
 
 @blueprint.delete("/api/v1/chat/sessions/<session:session_id>")
-@operation(
+@chat_operation(
     "deleteSession",
     "Delete a session",
-    scope=Scope.CHAT,
     description="Stops the session's runs and deletes it with its messages. Attachments stay.",
     params=[USERNAME],
-    answers={200: examples.DELETED},
-    errors=examples.SESSION_ERRORS,
+    answers={200: empty("Deleted")},
+    errors=_ERRORS,
 )
 async def delete_session(session_id: str) -> Response:
     username = _username()
@@ -122,18 +124,17 @@ async def delete_session(session_id: str) -> Response:
 
 
 @blueprint.get("/api/v1/chat/sessions/<session:session_id>/messages")
-@operation(
+@chat_operation(
     "listMessages",
     "List a session's messages",
-    scope=Scope.CHAT,
     description="The newest messages first; ask again with `before` set to the last id for older ones.",
     params=[
         USERNAME,
         Param("before", "Only messages with an id below this.", {"type": "integer", "minimum": 1}),
         Param("limit", "Held to 1..100.", {"type": "integer", "default": 50}),
     ],
-    answers={200: examples.MESSAGE_PAGE},
-    errors=examples.MESSAGES_ERRORS,
+    answers={200: Answer("Messages", ChatMessagePage, envelope="ApiResponseChatMessages")},
+    errors={**_ERRORS, 400: "before must be a message id"},
 )
 async def list_messages(session_id: str) -> Response:
     before, limit = _integer("before"), _integer("limit")
@@ -150,14 +151,13 @@ async def list_messages(session_id: str) -> Response:
 
 
 @blueprint.post("/api/v1/chat/sessions/<session:session_id>/stop")
-@operation(
+@chat_operation(
     "stopSession",
     "Stop a session's runs",
-    scope=Scope.CHAT,
     description="Ends the reply that is being made and those that wait; what was said so far is kept, as partial.",
-    body=examples.USER_BODY,
-    answers={200: examples.stopped("What was stopped")},
-    errors=examples.STOP_SESSION_ERRORS,
+    body=Body(UserBody, {"alice": {"username": "alice"}}),
+    answers={200: Answer("What was stopped", StoppedRuns, envelope="ApiResponseStoppedRuns")},
+    errors={**_ERRORS, **BODY_ERRORS},
 )
 async def stop_session(session_id: str) -> Response:
     username = parse_username((await json_object()).get("username"))

@@ -11,44 +11,75 @@ from app.completions.catalog import ModelCatalog
 from app.completions.claims import claim_by_header
 from app.completions.content import MAX_FILE_BYTES
 from app.completions.errors import ERRORS, InvalidRequest
+from app.completions.examples import UPSTREAM_ERRORS, completion_answer
 from app.completions.requests import MAX_NAME_CHARS, parse_completion
 from app.completions.respond import respond
+from app.completions.schemas import COMPLETION, OpenAIModel
 from app.completions.service import CompletionService
 from app.completions.values import CompletionLimits, SessionPolicy
-from app.doors.openai import examples
 from app.doors.openai.dialect import OPENAI
 from app.doors.openai.forms import body_from_form
-from app.doors.openai.schemas import OpenAIModelList
+from app.doors.openai.schemas import (
+    COMPLETION_FORM,
+    COMPLETION_REQUEST,
+    EMBEDDINGS,
+    EMBEDDINGS_REQUEST,
+    CompletionChunk,
+    OpenAIModelList,
+)
 from app.edge.bodies import json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Param, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
 from app.edge.responses import json_response
+from app.edge.schemas import example_of
 from app.edge.services import service
 from app.errors import PayloadTooLarge
 from app.files.forms import FormLimits, read_form
 
 blueprint = Blueprint("openai", __name__)
-openai_operation = partial(operation, tag="OpenAI-compatible", error_shape=ERRORS)
+openai_operation = partial(operation, scope=Scope.CHAT, tag="OpenAI-compatible", error_shape=ERRORS)
 
 SESSION_KEY = Param(
     "x-session-key", "The session to go on with.", {"type": "string", "maxLength": MAX_NAME_CHARS}, "header"
 )
 MODEL = Param("model", "The name.", {"type": "string", "minLength": 1}, where="path")
+FORM_TYPE = "multipart/form-data"
+_MODEL_ERRORS = {404: "The model `gpt-5` does not exist or you do not have access to it."}
+_REQUEST = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 @blueprint.post("/v1/chat/completions")
 @openai_operation(
     "createChatCompletion",
     "Create a chat completion",
-    scope=Scope.CHAT,
     description=(
         "OpenAI's operation, over Palaver's runs. `session_id`, the header `x-session-key` or `thread_id` names a "
         "session that Palaver remembers; a request that names none and has one user message goes on with the key's "
         "default session, and one that brings its own history is stateless. `docs/openai.md` tells it all."
     ),
     params=[IDEMPOTENCY_KEY, SESSION_KEY],
-    body=examples.COMPLETION_BODY,
-    answers={200: examples.COMPLETION_ANSWER},
-    errors=examples.COMPLETION_ERRORS,
+    body=Body(
+        COMPLETION_REQUEST,
+        {"plain": _REQUEST, "session": {**_REQUEST, "session_id": "my-session", "stream": True}},
+        other_media_types={FORM_TYPE: COMPLETION_FORM},
+    ),
+    answers={
+        200: completion_answer(
+            "The completion, or with `stream` its chunks",
+            COMPLETION,
+            CompletionChunk,
+            {"role": "assistant", "content": "Hello!"},
+        )
+    },
+    errors={
+        400: "messages must be a list with at least one message",
+        **_MODEL_ERRORS,
+        **UPSTREAM_ERRORS,
+        408: "The request did not arrive in time",
+        409: "The session is answering another message",
+        413: "report.pdf is larger than 10485760 bytes",
+        415: "Content-Type must be application/json or multipart/form-data",
+        422: "report.pdf cannot be read: it is encrypted",
+    },
 )
 async def create_completion() -> Response:
     body = await _body()
@@ -61,9 +92,8 @@ async def create_completion() -> Response:
 @openai_operation(
     "listModels",
     "List the models",
-    scope=Scope.CHAT,
     description="The names that a request's `model` may have: profiles, roles (`role:<name>`), and providers' models.",
-    answers={200: examples.MODELS_ANSWER},
+    answers={200: Answer("The models", OpenAIModelList, {"object": "list", "data": [example_of(OpenAIModel)]})},
 )
 async def list_models() -> Response:
     return json_response(OpenAIModelList(await service(ModelCatalog).entries(caller())))
@@ -73,11 +103,10 @@ async def list_models() -> Response:
 @openai_operation(
     "retrieveModel",
     "Get a model",
-    scope=Scope.CHAT,
     description="One of the names; it may hold slashes.",
     params=[MODEL],
-    answers={200: examples.MODEL_ANSWER},
-    errors=examples.MODEL_ERRORS,
+    answers={200: Answer("The model", OpenAIModel)},
+    errors=_MODEL_ERRORS,
 )
 async def retrieve_model(model: str) -> Response:
     return json_response(await service(ModelCatalog).find(caller(), model))
@@ -87,11 +116,10 @@ async def retrieve_model(model: str) -> Response:
 @openai_operation(
     "createEmbeddings",
     "Create embeddings",
-    scope=Scope.CHAT,
     description="Passed on to the model's provider, and its answer back, as they are.",
-    body=examples.EMBEDDINGS_BODY,
-    answers={200: examples.EMBEDDINGS_ANSWER},
-    errors=examples.EMBEDDINGS_ERRORS,
+    body=Body(EMBEDDINGS_REQUEST, {"text": {"model": "text-embedding-3-small", "input": "Hello"}}),
+    answers={200: Answer("The embeddings", EMBEDDINGS, {"object": "list", "data": [], "model": "m", "usage": {}})},
+    errors={**_MODEL_ERRORS, **UPSTREAM_ERRORS, 422: "The model server rejected the request"},
 )
 async def create_embeddings() -> Response:
     body = await json_object(service(CompletionLimits).body_bytes)
@@ -108,7 +136,7 @@ async def _body() -> dict[str, Any]:
     """The request's JSON, or the equivalent JSON of its form."""
     limit = service(CompletionLimits).body_bytes
     content_type = request.headers.get("Content-Type", "")
-    if not content_type.lower().startswith(examples.FORM_TYPE):
+    if not content_type.lower().startswith(FORM_TYPE):
         return await json_object(limit)
     if (request.content_length or 0) > limit:
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes")

@@ -1,38 +1,42 @@
 """`/api/kernel2/roles`."""
 
+from functools import partial
+
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.doors.second_me import role_examples as examples
 from app.doors.second_me.errors import ERRORS
 from app.doors.second_me.role_schemas import RoleAnswer, RoleDeleted, RoleItem, RolesAnswer
 from app.edge.bodies import convert, json_object
-from app.edge.operation import operation
+from app.edge.operation import Answer, Body, Param, operation
 from app.edge.responses import json_response
+from app.edge.schemas import example_of, shape_of
 from app.edge.services import service
 from app.errors import BadRequest
 from app.roles.models import Role
 from app.roles.schemas import CreateRoleRequest, UpdateRoleRequest
 from app.roles.service import RoleService
 
-TAG = "Second Me"
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-
 blueprint = Blueprint("kernel2_roles", __name__)
+second_me_operation = partial(operation, scope=Scope.CHAT, tag="Second Me", error_shape=ERRORS)
+
+_UUID = Param("uuid", "The role's uuid.", {"type": "string", "minLength": 1}, where="path")
+_NEW_ROLE = {name: example_of(RoleItem)[name] for name in ("name", "system_prompt", "enable_l0_retrieval")}
+_INVALID = {400: "config_id not found: sales", 409: "A role of this name exists already"}
+_NOT_FOUND = {404: "Role not found"}
+_UNAVAILABLE = {503: "The database is not available at the moment; nothing was changed"}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @blueprint.post("/api/kernel2/roles")
-@operation(
+@second_me_operation(
     "createRole",
     "Create a role",
-    scope=Scope.CHAT,
     description="With a key that is bound to a username the role is that user's; else it is everyone's, or `owner`'s.",
-    body=examples.CREATE,
-    answers=examples.ONE,
-    errors=examples.CREATE_ERRORS,
-    tag=TAG,
-    error_shape=ERRORS,
+    body=Body(CreateRoleRequest, {"librarian": _NEW_ROLE}),
+    answers={200: Answer("The role", RoleAnswer)},
+    errors={**_INVALID, **_UNAVAILABLE},
 )
 async def create_role() -> Response:
     new = convert(await json_object(), CreateRoleRequest)
@@ -40,17 +44,14 @@ async def create_role() -> Response:
 
 
 @blueprint.get("/api/kernel2/roles")
-@operation(
+@second_me_operation(
     "listRoles",
     "List the roles",
-    scope=Scope.CHAT,
     description="In the order in which they were made. A key that is bound to a username sees that user's and the "
     "shared ones, every other key sees all.",
-    params=[examples.IS_ACTIVE],
-    answers=examples.LISTED,
-    errors=examples.LIST_ERRORS,
-    tag=TAG,
-    error_shape=ERRORS,
+    params=[Param("is_active", "Only those that are active, or are not.", {"type": "boolean"})],
+    answers={200: Answer("The roles", RolesAnswer)},
+    errors={400: "is_active must be true or false", **_UNAVAILABLE},
 )
 async def list_roles() -> Response:
     flag = request.args.get("is_active")
@@ -58,37 +59,31 @@ async def list_roles() -> Response:
         raise BadRequest("is_active must be true or false", code="invalid_request")
     is_active = None if flag is None else _BOOLEANS[flag.lower()]
     roles = await service(RoleService).list_roles(caller(), is_active=is_active)
-    return json_response(RolesAnswer(data=[RoleItem.of(role) for role in roles]))
+    return json_response(RolesAnswer(data=[shape_of(RoleItem, role) for role in roles]))
 
 
 @blueprint.get("/api/kernel2/roles/<uuid>")
-@operation(
+@second_me_operation(
     "getRole",
     "Get a role",
-    scope=Scope.CHAT,
     description="One role.",
-    params=[examples.UUID],
-    answers=examples.ONE,
-    errors=examples.GET_ERRORS,
-    tag=TAG,
-    error_shape=ERRORS,
+    params=[_UUID],
+    answers={200: Answer("The role", RoleAnswer)},
+    errors={**_NOT_FOUND, **_UNAVAILABLE},
 )
 async def get_role(uuid: str) -> Response:
     return _answer(await service(RoleService).get(caller(), uuid))
 
 
 @blueprint.put("/api/kernel2/roles/<uuid>")
-@operation(
+@second_me_operation(
     "updateRole",
     "Change a role",
-    scope=Scope.CHAT,
     description="What is left out stays. A key that is bound to a username changes that user's roles only.",
-    params=[examples.UUID],
-    body=examples.UPDATE,
-    answers=examples.UPDATED,
-    errors=examples.UPDATE_ERRORS,
-    tag=TAG,
-    error_shape=ERRORS,
+    params=[_UUID],
+    body=Body(UpdateRoleRequest, {"off": {"is_active": False}}),
+    answers={200: Answer("The role as it is now", RoleAnswer)},
+    errors={**_INVALID, **_NOT_FOUND, **_UNAVAILABLE},
 )
 async def update_role(uuid: str) -> Response:
     changes = convert(await json_object(), UpdateRoleRequest)
@@ -96,16 +91,13 @@ async def update_role(uuid: str) -> Response:
 
 
 @blueprint.delete("/api/kernel2/roles/<uuid>")
-@operation(
+@second_me_operation(
     "deleteRole",
     "Delete a role",
-    scope=Scope.CHAT,
     description="A key that is bound to a username deletes that user's roles only.",
-    params=[examples.UUID],
-    answers=examples.DELETED,
-    errors=examples.GET_ERRORS,
-    tag=TAG,
-    error_shape=ERRORS,
+    params=[_UUID],
+    answers={200: Answer("It is gone", RoleDeleted)},
+    errors={**_NOT_FOUND, **_UNAVAILABLE},
 )
 async def delete_role(uuid: str) -> Response:
     await service(RoleService).delete(caller(), uuid)
@@ -113,4 +105,4 @@ async def delete_role(uuid: str) -> Response:
 
 
 def _answer(role: Role) -> Response:
-    return json_response(RoleAnswer(data=RoleItem.of(role)))
+    return json_response(RoleAnswer(data=shape_of(RoleItem, role)))

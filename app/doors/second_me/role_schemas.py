@@ -1,33 +1,28 @@
 """Roles on the wire."""
 
-import msgspec
-from msgspec import structs
+from typing import Annotated
 
-from app.clock import iso
-from app.edge.schemas import DateTime
-from app.roles.models import SHARED, Role
+import msgspec
+
+from app.edge.schemas import DateTime, example
+from app.roles.models import SHARED
 
 
 class RoleItem(msgspec.Struct, kw_only=True):
     """A role; `owner`, `config_id` and `collections` are Palaver's own."""
 
-    uuid: str
-    name: str
-    description: str
-    system_prompt: str
-    icon: str
-    is_active: bool
-    enable_l0_retrieval: bool
+    uuid: Annotated[str, example("4be3c3f8-0b5e-4a2f-9df0-6a4f0b5d2c11")]
+    name: Annotated[str, example("Librarian")]
+    description: Annotated[str, example("Answers from the house's documents")]
+    system_prompt: Annotated[str, example("You are the librarian of this house.")]
+    icon: Annotated[str, example("📚")]
+    is_active: Annotated[bool, example(True)]
+    enable_l0_retrieval: Annotated[bool, example(True)]
     owner: str = SHARED
     config_id: str | None = None
     collections: list[str] = []
     create_time: DateTime
     update_time: DateTime
-
-    @staticmethod
-    def of(role: Role) -> "RoleItem":
-        times = {"create_time": iso(role.create_time), "update_time": iso(role.update_time)}
-        return RoleItem(**{**structs.asdict(role), **times})
 
 
 class RoleAnswer(msgspec.Struct, kw_only=True):

@@ -4,38 +4,59 @@ from dataclasses import replace
 
 from quart import Blueprint, Response
 
-from app.auth.scopes import Scope
 from app.completions.catalog import ModelCatalog
 from app.completions.claims import claim_by_header
+from app.completions.examples import UPSTREAM_ERRORS, completion_answer
 from app.completions.respond import respond
 from app.completions.values import CompletionLimits
-from app.doors.second_me import examples
 from app.doors.second_me.dialect import KERNEL2
-from app.doors.second_me.errors import ERRORS
 from app.doors.second_me.requests import parse_chat
-from app.doors.second_me.role_routes import TAG
+from app.doors.second_me.role_routes import second_me_operation
+from app.doors.second_me.schemas import CHAT_COMPLETION, CHAT_REQUEST, Kernel2Chunk
 from app.edge.bodies import json_object
-from app.edge.operation import IDEMPOTENCY_KEY, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Body
 from app.edge.services import service
 
 blueprint = Blueprint("kernel2", __name__)
 
+_QUESTION = "Where is the ladder?"
+
 
 @blueprint.post("/api/kernel2/chat")
-@operation(
+@second_me_operation(
     "kernel2Chat",
     "Chat as Second Me does",
-    scope=Scope.CHAT,
     description=(
         "OpenAI's request and answer, streamed unless `stream` is false, and stateless: the client keeps the history. "
         "`metadata` names a role and turns the knowledge base on. `docs/second-me.md` tells it all."
     ),
     params=[IDEMPOTENCY_KEY],
-    body=examples.CHAT_BODY,
-    answers={200: examples.CHAT_ANSWER},
-    errors=examples.CHAT_ERRORS,
-    tag=TAG,
-    error_shape=ERRORS,
+    body=Body(
+        CHAT_REQUEST,
+        {
+            "plain": {
+                "messages": [{"role": "user", "content": _QUESTION}],
+                "metadata": {"enable_l0_retrieval": True},
+            },
+            "former": {"message": _QUESTION, "system_prompt": "Be brief.", "history": []},
+        },
+    ),
+    answers={
+        200: completion_answer(
+            "The chunks, or without `stream` the completion",
+            CHAT_COMPLETION,
+            Kernel2Chunk,
+            {"content": "Hello!"},
+            system_fingerprint="fp_44709d6fcb",
+        )
+    },
+    errors={
+        400: "messages must be a list with at least one message (messages)",
+        404: "Role not found",
+        413: "The file in messages[0].content[0].file.file_data is larger than 10485760 bytes",
+        422: "report.pdf cannot be read: it is encrypted",
+        **UPSTREAM_ERRORS,
+    },
 )
 async def chat() -> Response:
     body = await json_object(service(CompletionLimits).body_bytes)
