@@ -19,7 +19,7 @@ from app.files.service import FileService
 from app.knowledge.index import IndexedPassage
 from app.knowledge.preparing import PassageMaker
 from app.knowledge.store import IndexStore, Lease, LeaseLost
-from app.knowledge.vectors import Embedder, EmbeddingsFailed
+from app.knowledge.vectors import BATCH, Embedder, EmbeddingsFailed
 from app.telemetry.metrics import Metrics
 
 LOOK_SECONDS = 15.0
@@ -27,7 +27,6 @@ LOOK_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
 """How long a document waits for a storage or a model server that is away, before it fails."""
-EMBEDDING_BATCH = 64
 
 log = structlog.get_logger(__name__)
 
@@ -120,9 +119,8 @@ class Indexer:
             return []
         vectors: list[bytes] = []
         try:
-            for start in range(0, len(passages), EMBEDDING_BATCH):
-                batch = passages[start : start + EMBEDDING_BATCH]
-                vectors += await _retrying(self._embedder.of_passages, provider, model, batch)
+            for start in range(0, len(passages), BATCH):
+                vectors += await _retrying(self._embedder.of_passages, provider, model, passages[start : start + BATCH])
         except EmbeddingsFailed as error:
             log.warning("embeddings_failed", document_id=lease.document.id, detail=error.detail)
             raise IndexingFailed(error.message, code="embeddings_failed") from None
