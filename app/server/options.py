@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from quart import Quart
 
@@ -31,12 +31,8 @@ class LifespanFailed(Exception):
     """The application could not start or end in good order."""
 
 
-class Serve(Protocol):
-    """Answers connections to the listening sockets, which it closes, until `until_stopped` returns.
+Serve = Callable[[Quart, Sequence[socket.socket], ServerOptions, UntilStopped], Awaitable[None]]
+"""Answers connections to the listening sockets, which it closes, until the last argument returns.
 
-    Raises LifespanFailed, and what `until_stopped` raises.
-    """
-
-    async def __call__(
-        self, app: Quart, sockets: Sequence[socket.socket], options: ServerOptions, until_stopped: UntilStopped
-    ) -> None: ...
+Raises LifespanFailed, and what the last argument raises.
+"""

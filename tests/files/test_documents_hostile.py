@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from pypdf import PdfReader, PdfWriter
