@@ -1,9 +1,9 @@
 """What the ASGI servers have in common: how long they wait, how much they take, and how they are told to stop."""
 
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from quart import Quart
 
@@ -31,7 +31,7 @@ class LifespanFailed(Exception):
     """The application could not start or end in good order."""
 
 
-Serve = Callable[[Quart, Sequence[socket.socket], ServerOptions, UntilStopped], Awaitable[None]]
+Serve = Callable[[Quart, Sequence[socket.socket], ServerOptions, UntilStopped], Coroutine[Any, Any, None]]
 """Answers connections to the listening sockets, which it closes, until the last argument returns.
 
 Raises LifespanFailed, and what the last argument raises.
