@@ -42,15 +42,9 @@ def provider_specs(settings: Settings) -> list[ProviderSpec]:
                 raise ValueError(f"provider {entry.id}: the environment has no variable {entry.api_key_env}")
         specs.append(
             ProviderSpec(
-                id=entry.id,
-                base_url=entry.base_url,
-                default_model=entry.default_model,
+                **entry.model_dump(exclude={"api_key", "api_key_env", "models"}),
                 api_key=key_text,
                 models=tuple(entry.models),
-                timeout_seconds=entry.timeout_seconds,
-                connect_timeout_seconds=entry.connect_timeout_seconds,
-                max_retries=entry.max_retries,
-                extra_headers=entry.extra_headers,
             )
         )
     return specs
