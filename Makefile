@@ -18,7 +18,7 @@ PROJECT := .venv/.project
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test lint walk chaos bench bench-smoke bench-peers bench-embeddings openapi docs lock clean
+.PHONY: help install run test fix hooks lint walk chaos bench bench-smoke bench-peers bench-embeddings openapi docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,14 @@ run: $(PROJECT) ## Serve on 127.0.0.1:6185 (make run ARGS="--port 8000")
 
 test: $(PROJECT) $(DEV) ## Run the tests, one process for each core (make test ARGS="tests/auth -x")
 	$(BIN)/pytest --numprocesses=auto $(ARGS)
+
+fix: $(PROJECT) $(DEV) ## Fix what can be fixed: style, openapi.json, the tables of settings
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(MAKE) --no-print-directory openapi docs
+
+hooks: $(PROJECT) $(DEV) ## Have Git run the quick checks of .pre-commit-config.yaml before each commit
+	$(BIN)/pre-commit install
 
 lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and that openapi.json is up to date
 	$(BIN)/ruff check

@@ -78,14 +78,6 @@ def open_core(settings: Settings) -> Core:
     )
     url = database_url_of(settings)
     database = open_database(url)
-    given = [
-        {
-            "key": entry.key.get_secret_value(),
-            "name": entry.name,
-            "scopes": entry.scopes,
-            "username": entry.username,
-        }
-        for entry in settings.api_keys
-    ]
-    keys = KeyService(database, secrets, settings.data_dir / "keys.changed", operator_keys(given, secrets))
+    entries = [{**entry.model_dump(), "key": entry.key.get_secret_value()} for entry in settings.api_keys]
+    keys = KeyService(database, secrets, settings.data_dir / "keys.changed", operator_keys(entries, secrets))
     return Core(settings, url, database, secrets, keys)

@@ -102,7 +102,7 @@ class Idempotency:
 
     async def purge(self) -> None:
         """Delete the claims that are older than 24 hours."""
-        await self._database.write(_purge)
+        await self._database.write(lambda connection: connection.execute(_PURGE, {"since": utc_now() - RETENTION}))
 
 
 def record(connection: Connection, claim: Claim | None, result: Mapping[str, Any]) -> None:
@@ -133,7 +133,3 @@ def _find(connection: Connection, claim: Claim) -> Mapping[str, Any] | None:
         raise Unprocessable("This Idempotency-Key was used with another request body", code="idempotency_key_reused")
     result: Mapping[str, Any] = row.result
     return result
-
-
-def _purge(connection: Connection) -> None:
-    connection.execute(_PURGE, {"since": utc_now() - RETENTION})

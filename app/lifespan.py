@@ -6,32 +6,25 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from app.auth.service import LAST_USED_EVERY
 from app.bots.service import BotService
-from app.chat.runs.engine import RunEngine
-from app.chat.runs.upkeep import PURGE_SECONDS, RunUpkeep
+from app.chat.runs.upkeep import PURGE_SECONDS
 from app.core import Core, ServerIdentity, data_dir_lock
 from app.database import migrations
 from app.database.errors import DatabaseUnavailable
-from app.files.extracted_text import ExtractedTextService
-from app.files.storage import AttachmentStorage
 from app.idempotency import Idempotency
-from app.knowledge.indexer import Indexer
-from app.knowledge.removal import Remover
+from app.parts import Chat, Files, Knowledge
 from app.providers.service import ProviderRegistry
 
 
 @asynccontextmanager
 async def lifespan(
     core: Core,
-    storage: AttachmentStorage,
-    engine: RunEngine,
-    upkeep: RunUpkeep,
+    identity: ServerIdentity,
+    files: Files,
+    chat: Chat,
+    knowledge: Knowledge,
     providers: ProviderRegistry,
     bots: BotService,
-    documents: ExtractedTextService,
-    indexer: Indexer,
-    remover: Remover,
     idempotency: Idempotency,
-    identity: ServerIdentity,
 ) -> AsyncIterator[None]:
     """Run all that works in the background; what was opened last is closed first."""
     async with AsyncExitStack() as stack:
@@ -40,22 +33,22 @@ async def lifespan(
         stack.callback(identity.release)
         stack.push_async_callback(core.database.close)
         await asyncio.to_thread(migrations.upgrade, core.database_url)
-        await storage.sweep()
-        await upkeep.recover(at_start=True)
+        await files.storage.sweep()
+        await chat.upkeep.recover(at_start=True)
         stack.push_async_callback(_write_last_used, core)
-        for close in (providers.close, indexer.close, documents.close, bots.close):
+        for close in (providers.close, knowledge.indexer.close, files.documents.close, bots.close):
             stack.push_async_callback(close)
         await stack.enter_async_context(
             _background(
                 _every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used),
                 _every(PURGE_SECONDS, idempotency.purge),
-                indexer.background.run(),
-                remover.background.run(),
+                knowledge.indexer.background.run(),
+                knowledge.remover.background.run(),
             )
         )
-        upkeep.start()
-        stack.push_async_callback(upkeep.close)
-        stack.push_async_callback(engine.close)
+        chat.upkeep.start()
+        stack.push_async_callback(chat.upkeep.close)
+        stack.push_async_callback(chat.engine.close)
         yield
 
 

@@ -6,8 +6,11 @@ import msgspec
 
 from app.auth.guards import AuthPolicy
 from app.chat.parts import PartLimits
+from app.completions.values import CompletionLimits, SessionPolicy
+from app.edge.bodies import BodyLimit
 from app.files.extraction.models import DocumentLimits
 from app.files.images import ImageLimits
+from app.ops.health import OpsPolicy
 from app.providers.models import ProviderSpec
 from app.settings import Settings
 
@@ -39,15 +42,9 @@ def provider_specs(settings: Settings) -> list[ProviderSpec]:
                 raise ValueError(f"provider {entry.id}: the environment has no variable {entry.api_key_env}")
         specs.append(
             ProviderSpec(
-                id=entry.id,
-                base_url=entry.base_url,
-                default_model=entry.default_model,
+                **entry.model_dump(exclude={"api_key", "api_key_env", "models"}),
                 api_key=key_text,
                 models=tuple(entry.models),
-                timeout_seconds=entry.timeout_seconds,
-                connect_timeout_seconds=entry.connect_timeout_seconds,
-                max_retries=entry.max_retries,
-                extra_headers=entry.extra_headers,
             )
         )
     return specs
@@ -88,3 +85,15 @@ def auth_policy(settings: Settings) -> AuthPolicy:
         allow_query_keys=settings.allow_query_keys,
         origins=frozenset(settings.cors_origins),
     )
+
+
+def policies(settings: Settings) -> list[object]:
+    """The limits and policies that routes ask for."""
+    return [
+        auth_policy(settings),
+        BodyLimit(settings.max_body_bytes),
+        part_limits(settings),
+        SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
+        CompletionLimits(settings.openai_max_body_bytes),
+        OpsPolicy(metrics_public=settings.metrics_public),
+    ]

@@ -23,7 +23,7 @@ DatabaseOf = Callable[[Path], Awaitable[str]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that is marked `databases("sqlite", "postgresql")` once on each; without a mark, it is on SQLite."""
+    """Run tests marked `databases("sqlite", "postgresql")` once on each; those without a mark run on SQLite."""
     marker = metafunc.definition.get_closest_marker("databases")
     if marker is not None and "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", marker.args, indirect=True)
@@ -31,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of one certificate authority, which nobody has a certificate of."""
+    """A file with one certificate authority, which certifies nobody."""
     file = tmp_path_factory.mktemp("tls") / "authorities.pem"
     file.write_bytes(authority_certificate())
     return file
@@ -39,7 +39,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch, authorities: Path) -> None:
-    """Keep the developer's settings out of the tests, and the system's many authorities, which take long to read."""
+    """Keep out the developer's settings, and the system's many certificate authorities, which take long to read."""
     for name in list(os.environ):
         if name.startswith(("PALAVER_", "OPENAI_")):
             monkeypatch.delenv(name)
@@ -53,10 +53,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of loopback that nobody listens on, and nobody can before the test's end."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+    """A port of loopback without a listener, reserved until the test's end."""
+    with socket.socket() as reservation:
+        reservation.bind(("127.0.0.1", 0))
+        yield reservation.getsockname()[1]
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def model() -> AsyncIterator[ModelServer]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres() -> AsyncIterator[Postgres]:
-    """PostgreSQL, or else the test is skipped."""
+    """The PostgreSQL server; skips the test without one."""
     try:
         server = await Postgres.connect()
     except PostgresMissing as error:
@@ -90,13 +90,13 @@ async def postgres_databases(postgres: Postgres) -> AsyncIterator[Databases]:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
-    """The kind of database that the test runs on: "sqlite", unless it is marked `databases`."""
+    """The kind of the test's database: one of its mark `databases`, or "sqlite"."""
     return str(getattr(request, "param", "sqlite"))
 
 
 @pytest.fixture
 def database_of(backend: str, template: Path, request: pytest.FixtureRequest) -> DatabaseOf:
-    """Make the database of a data folder, with the newest schema, where there is none; returns its URL."""
+    """Return the URL of a data folder's database; create it with the newest schema if there is none."""
 
     async def sqlite_of(data_dir: Path) -> str:
         data_dir.mkdir(parents=True, exist_ok=True)

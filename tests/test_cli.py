@@ -282,6 +282,22 @@ async def test_answers_do_not_say_what_serves_them(data_dir: Path) -> None:
         assert "server" not in (await client.get(f"{server.url}/health")).headers
 
 
+@pytest.mark.databases("postgresql")
+async def test_server_and_commands_use_the_database_that_is_configured(data_dir: Path, database_url: str) -> None:
+    variables = {"PALAVER_DATABASE_URL": database_url}
+    async with serving(data_dir, **variables) as server:
+        (first,) = server.keys
+        command = ("keys", "create", "--name", "shop", "--scope", "im", "--data-dir", data_dir)
+        created = (await palaver(*command, **variables)).last_line
+        assert [await server.is_good(key) for key in (first, created)] == [True, True]
+    async with serving(data_dir, **variables) as server:
+        assert server.keys == []
+        assert await server.is_good(created)
+    listed = await palaver("keys", "list", "--data-dir", data_dir, **variables)
+    assert [listed.out.count(name) for name in ("first key", "shop")] == [1, 1]
+    assert not (data_dir / "palaver.db").exists()
+
+
 async def test_keys_are_made_listed_rotated_revoked_and_deleted_while_the_server_runs(data_dir: Path) -> None:
     async def keys(*arguments: object) -> Outcome:
         outcome = await palaver("keys", *arguments, "--data-dir", data_dir)

@@ -127,9 +127,7 @@ class ModelCatalog:
 
     async def _model_lists(self, providers: Sequence[Provider]) -> list[Sequence[str] | None]:
         """The models of each provider: those of its configuration, or else of its server's list."""
-        if unlisted := [provider for provider in providers if not provider.models and provider.must_ask_for_models]:
-            await asyncio.gather(*(provider.model_ids() for provider in unlisted))
-        return [await _models_of(provider) for provider in providers]
+        return await asyncio.gather(*map(_models_of, providers))
 
 
 async def _models_of(provider: Provider) -> Sequence[str] | None:

@@ -100,8 +100,10 @@ class OperationWriter:
         if answer.media_type == EVENT_STREAM:
             return self._event_stream(answer)
         if answer.envelope is not None:
-            enveloped = {"status": "ok", "message": None, "data": _example_of(answer)}
-            return {"schema": self._schemas.envelope(answer.envelope, answer.schema), "example": enveloped}
+            return {
+                "schema": self._schemas.envelope(answer.envelope, answer.schema),
+                "example": {"status": "ok", "message": None, "data": _example_of(answer)},
+            }
         if answer.schema is None:
             return {}
         content: dict[str, Any] = {"schema": self._schemas.of(answer.schema)}

@@ -71,9 +71,6 @@ class ErrorShape:
     schema: Schema
     example: Callable[[int, str], Mapping[str, Any]]
 
-    def __hash__(self) -> int:
-        return hash(self.name)
-
 
 @dataclass(frozen=True, slots=True)
 class Operation:

@@ -19,7 +19,6 @@ class Route:
 
     method: str
     rule: str
-    endpoint: str
     operation: Operation | None
 
     @property
@@ -43,8 +42,8 @@ def _walk(app: Quart) -> Iterator[Route]:
         operation = operation_of(app.view_functions[rule.endpoint])
         methods = rule.methods or set()
         if rule.websocket:
-            yield Route("WEBSOCKET", rule.rule, rule.endpoint, operation)
+            yield Route("WEBSOCKET", rule.rule, operation)
             continue
         for method in _METHODS:
             if method in methods and not (method == "HEAD" and "GET" in methods):
-                yield Route(method, rule.rule, rule.endpoint, operation)
+                yield Route(method, rule.rule, operation)

@@ -235,12 +235,6 @@ def _new_document(
         sha256=attachment.sha256,
         attachment_id=attachment.id,
         owns_attachment=owns_attachment,
-        status=DocumentStatus.QUEUED,
-        error_code=None,
-        error=None,
-        truncated=False,
-        notes=(),
-        passage_count=0,
         created_at=now,
         updated_at=now,
     )

@@ -154,7 +154,7 @@ class CollectionStats(Collection, frozen=True):
     passage_count: int
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, kw_only=True):
     """A document without its content; `error_code` and `error` give the reason of `FAILED`."""
 
     id: str
@@ -165,12 +165,12 @@ class Document(msgspec.Struct, frozen=True):
     sha256: str
     attachment_id: str | None
     owns_attachment: bool
-    status: DocumentStatus
-    error_code: str | None
-    error: str | None
-    truncated: bool
-    notes: tuple[str, ...]
-    passage_count: int
+    status: DocumentStatus = DocumentStatus.QUEUED
+    error_code: str | None = None
+    error: str | None = None
+    truncated: bool = False
+    notes: tuple[str, ...] = ()
+    passage_count: int = 0
     created_at: datetime
     updated_at: datetime
 

@@ -32,7 +32,9 @@ class Remover:
         self.background = Background(self._remove_all, "removal_postponed", LOOK_SECONDS, RETRY_SECONDS)
 
     async def _remove_all(self) -> None:
-        while documents := await self._database.read(_deleted_documents):
+        while documents := await self._database.read(
+            lambda connection: [value_of(Document, row) for row in connection.execute(_DELETED_DOCUMENTS)]
+        ):
             for document in documents:
                 if document.owns_attachment and document.attachment_id is not None:
                     await delete_attachment(self._files, document.attachment_id)
@@ -53,7 +55,3 @@ class Remover:
         while not is_gone:
             is_gone = await self._database.write(write)
         log.info("document_removed", document_id=document_id)
-
-
-def _deleted_documents(connection: Connection) -> list[Document]:
-    return [value_of(Document, row) for row in connection.execute(_DELETED_DOCUMENTS)]

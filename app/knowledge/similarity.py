@@ -146,7 +146,7 @@ def _extended(
         block = _block(rows, width)
         # Small blocks are joined, or thousands of small documents would be thousands of blocks.
         if blocks and len(blocks[-1].ids) + len(block.ids) <= _CHUNK:
-            block = _joined([blocks.pop(), block])
+            block = _joined(blocks.pop(), block)
         blocks.append(block)
         after = rows[-1][0]
     return _Vectors(version, count, width, tuple(blocks))
@@ -160,11 +160,10 @@ def _block(rows: Sequence[Row[int, bytes]], width: int) -> _Block:
     return _Block(np.array([id for id, _ in pairs], dtype=np.int64), numbers.reshape(len(pairs), width // 4))
 
 
-def _joined(blocks: Sequence[_Block]) -> _Block:
+def _joined(first: _Block, second: _Block) -> _Block:
     import numpy as np
 
-    ids = np.concatenate([block.ids for block in blocks])
-    return _Block(ids, np.concatenate([block.vectors for block in blocks]))
+    return _Block(np.concatenate([first.ids, second.ids]), np.concatenate([first.vectors, second.vectors]))
 
 
 def _nearest(blocks: Sequence[_Block], query: bytes, limit: int) -> list[Neighbour]:

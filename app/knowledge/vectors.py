@@ -62,14 +62,12 @@ class Embedder:
         self._resting_until: dict[tuple[str, str], float] = {}
 
     async def of_passages(self, provider_id: str, model: str, passages: Sequence[PassageItem]) -> list[bytes]:
-        """A vector for each passage, as stored: float32, little-endian, of length 1. Raises EmbeddingsFailed."""
+        """A vector for each passage, of at most BATCH, as stored: float32, little-endian, of length 1.
+
+        Raises EmbeddingsFailed.
+        """
         texts = [f"{passage.heading}\n{passage.text}" if passage.heading else passage.text for passage in passages]
-        vectors: list[bytes] = []
-        for start in range(0, len(texts), BATCH):
-            vectors += await self._embed(provider_id, model, texts[start : start + BATCH])
-        if len({len(vector) for vector in vectors}) > 1:
-            raise _invalid("its vectors have different lengths")
-        return vectors
+        return await self._embed(provider_id, model, texts)
 
     async def of_question(self, provider_id: str, model: str, question: str) -> bytes | None:
         """The question's vector, as stored; None, with a warning in the log, if it does not come in time."""

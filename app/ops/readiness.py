@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from app.database.engine import Database
 
@@ -40,12 +40,6 @@ class ReadyChecks:
 def database_check(database: Database) -> Check:
     """Make the check of the database: it answers, and has been migrated."""
 
-    async def check() -> None:
-        await database.read(_read_revision)
-
-    return check
-
-
-def _read_revision(connection: Connection) -> None:
     # A bare `SELECT 1` never reaches SQLite's file.
-    connection.execute(text("SELECT version_num FROM alembic_version")).all()
+    query = text("SELECT version_num FROM alembic_version")
+    return lambda: database.read(lambda connection: connection.execute(query).all())

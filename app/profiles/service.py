@@ -5,9 +5,8 @@ message on, with no watcher that could miss it. A file that cannot be used keeps
 """
 
 import os
-import time
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from app.profiles.models import Profile, ProfileFile
 
 DEFAULT_ID = "default"
 SUFFIX = ".toml"
-SURELY_OLD_NS = 2_000_000_000
 DEFAULT_FILE = """\
 # The default profile: how the bot answers when a session chose no other.
 # Edits count from the next message on. Copy this file to make another profile: its id is the file's name.
@@ -54,11 +52,8 @@ max_tokens = 16000                      # approximate
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _CachedFile:
-    stamp: tuple[int, int, int]
-    profile: Profile | None
-    problem: str | None
+_FALLBACK = Profile(id=DEFAULT_ID, name=DEFAULT_ID)
+"""The default profile without its file, when that is gone or broken: the bot still answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +71,7 @@ class ProfileService:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = str(folder)
-        self._cache: dict[str, _CachedFile] = {}
-        self._listing: tuple[int | None, Sequence[str]] = (None, ())
+        self._cache: dict[str, tuple[tuple[int, int, int], ProfileEntry]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         default = folder / f"{DEFAULT_ID}{SUFFIX}"
         if not default.exists():
@@ -91,9 +85,7 @@ class ProfileService:
         return profile
 
     def find(self, profile_id: str) -> Profile | None:
-        if not _is_id(profile_id):
-            return None
-        return _usable(profile_id, self._refresh(profile_id))
+        return self._refresh(profile_id).profile if _is_id(profile_id) else None
 
     def get_by_name(self, name: str) -> Profile:
         """Raises BadRequest for a name that no profile has, or more than one."""
@@ -109,60 +101,39 @@ class ProfileService:
         ids = self._ids()
         for deleted_id in self._cache.keys() - set(ids):
             self._cache.pop(deleted_id, None)  # messages are accepted in a thread, which looks profiles up too
-        entries = []
-        for profile_id in ids:
-            cached = self._refresh(profile_id)
-            entries.append(ProfileEntry(f"{profile_id}{SUFFIX}", _usable(profile_id, cached), cached.problem))
-        return entries
+        return [self._refresh(profile_id) for profile_id in ids]
 
     def _ids(self) -> Sequence[str]:
-        """List the ids of the files. The folder's own time changes when a file comes or goes."""
+        """List the ids of the files, the default first."""
         try:
-            changed_at = os.stat(self._path).st_mtime_ns  # noqa: PTH116  # with every request, at a third of Path.stat's cost
-            listed_at, ids = self._listing
-            if changed_at != listed_at:
-                ids = _ids_of(os.listdir(self._path))  # noqa: PTH208
-                # The clock of files is coarse: a file that came right after a listing may bear the same time.
-                self._listing = (changed_at if time.time_ns() - changed_at > SURELY_OLD_NS else None, ids)
+            names = os.listdir(self._path)  # noqa: PTH208  # with every request, at a fraction of Path.iterdir's cost
         except OSError:
-            return _ids_of(())
-        return ids
+            names = []
+        stems = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+        ids = {stem for stem in stems if _is_id(stem)} | {DEFAULT_ID}
+        return sorted(ids, key=lambda id: (id != DEFAULT_ID, id))
 
-    def _refresh(self, profile_id: str) -> _CachedFile:
+    def _refresh(self, profile_id: str) -> ProfileEntry:
         """Read the file again if it has changed since it was last read."""
-        cached = self._cache.get(profile_id)
+        file = f"{profile_id}{SUFFIX}"
+        fallback = _FALLBACK if profile_id == DEFAULT_ID else None
         try:
-            status = os.stat(f"{self._path}{os.sep}{profile_id}{SUFFIX}")  # noqa: PTH116
+            status = os.stat(f"{self._path}{os.sep}{file}")  # noqa: PTH116  # at a third of Path.stat's cost
         except OSError:
             self._cache.pop(profile_id, None)
-            return _CachedFile((0, 0, 0), None, None)
+            return ProfileEntry(file, fallback, None)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if cached is not None and cached.stamp == stamp:
-            return cached
-        path = self._folder / f"{profile_id}{SUFFIX}"
-        last_good = cached.profile if cached is not None else None
+        cached_stamp, last = self._cache.get(profile_id, (None, ProfileEntry(file, fallback, None)))
+        if cached_stamp == stamp:
+            return last
         try:
-            current = _CachedFile(stamp, _read(path, profile_id), None)
+            entry = ProfileEntry(file, _read(self._folder / file, profile_id), None)
         except ValueError as error:
-            problem = f"{path.name}: {error}"
-            log.warning("profile_broken", problem=problem, kept_last_good=last_good is not None)
-            current = _CachedFile(stamp, last_good, problem)
-        self._cache[profile_id] = current
-        return current
-
-
-def _ids_of(names: Iterable[str]) -> Sequence[str]:
-    """The ids among the names of files, the default first."""
-    stems = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
-    ids = {stem for stem in stems if _is_id(stem)} | {DEFAULT_ID}
-    return sorted(ids, key=lambda id: (id != DEFAULT_ID, id))
-
-
-def _usable(profile_id: str, cached: _CachedFile) -> Profile | None:
-    if cached.profile is None and profile_id == DEFAULT_ID:
-        # Its file is gone or broken: the bot still answers.
-        return Profile(id=DEFAULT_ID, name=DEFAULT_ID)
-    return cached.profile
+            entry = ProfileEntry(file, last.profile, f"{file}: {error}")
+            is_kept = last.profile is not None and last.profile is not fallback
+            log.warning("profile_broken", problem=entry.problem, kept_last_good=is_kept)
+        self._cache[profile_id] = stamp, entry
+        return entry
 
 
 def _read(path: Path, profile_id: str) -> Profile:

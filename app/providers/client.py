@@ -114,11 +114,6 @@ class Provider:
         if decoder.failure is not None:
             raise self._redact(decoder.failure)
 
-    @property
-    def must_ask_for_models(self) -> bool:
-        """Whether `model_ids` would have to ask the model server."""
-        return self._listing.is_stale
-
     async def model_ids(self) -> Sequence[str] | None:
         """The model server's own list of models, at most a few minutes old; None if it has none."""
         return await self._listing.get()

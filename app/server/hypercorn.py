@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
-from hypercorn.protocol import ws_stream
 from hypercorn.utils import LifespanFailureError
 from quart import Quart
 
@@ -19,6 +18,7 @@ from app.server.options import (
     ServerOptions,
     UntilStopped,
 )
+from app.server.websocket_compression import refuse_websocket_compression
 
 KEEP_ALIVE_REQUESTS = 100_000
 
@@ -27,7 +27,7 @@ async def serve(
     app: Quart, sockets: Sequence[socket.socket], options: ServerOptions, until_stopped: UntilStopped
 ) -> None:
     """See app.server.options.Serve."""
-    _refuse_websocket_compression()
+    refuse_websocket_compression()
     coalesce_writes()
     try:
         await hypercorn_serve(app, _config(sockets, options), shutdown_trigger=until_stopped)
@@ -36,15 +36,6 @@ async def serve(
     except BaseExceptionGroup as group:
         # Hypercorn waits in a task group, which wraps its single error.
         raise group.exceptions[0] from None
-
-
-def _refuse_websocket_compression() -> None:
-    """Have Hypercorn agree to no extension: it offers permessage-deflate, and has no setting for it.
-
-    Hypercorn 0.18 bounds a message by its size after decompression: 200 KB from a client took 200 MB of memory here.
-    Tokens are too short to gain from compression.
-    """
-    vars(ws_stream)["server_extensions_handshake"] = lambda requested, supported: None
 
 
 def _config(sockets: Sequence[socket.socket], options: ServerOptions) -> Config:

@@ -1,9 +1,9 @@
 """The interface of the ASGI servers, and the limits that they share."""
 
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 from quart import Quart
 
@@ -40,12 +40,8 @@ class LifespanFailed(OperatorError):
         super().__init__(f"Palaver could not start or end in good order: {cause}")
 
 
-class Serve(Protocol):
-    """Answers connections to the listening sockets, and closes them, until `until_stopped` returns.
+Serve = Callable[[Quart, Sequence[socket.socket], ServerOptions, UntilStopped], Coroutine[Any, Any, None]]
+"""Answers connections to the listening sockets, which it closes, until the last argument returns.
 
-    Raises LifespanFailed, and what `until_stopped` raises.
-    """
-
-    async def __call__(
-        self, app: Quart, sockets: Sequence[socket.socket], options: ServerOptions, until_stopped: UntilStopped
-    ) -> None: ...
+Raises LifespanFailed, and what the last argument raises.
+"""

@@ -46,15 +46,8 @@ class LineLogger:
     debug = info = warning = error = critical = exception = msg
 
 
-class LineHandler(logging.Handler):
+class LineHandler(logging.StreamHandler[TextIO]):
     """Writes other libraries' records as such lines."""
-
-    def __init__(self, stream: TextIO | None) -> None:
-        super().__init__()
-        self._logger = LineLogger(stream)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._logger.msg(self.format(record))
 
 
 def configure_logging(

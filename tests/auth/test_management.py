@@ -116,7 +116,6 @@ async def test_a_body_that_is_no_json_object_is_refused(admin: Client) -> None:
         assert (await admin.post(path, {"name": "x" * 20_000})).status_code == 413
 
 
-@pytest.mark.databases("sqlite")
 @pytest.mark.parametrize(("method", "action"), [("DELETE", ""), ("POST", "/revoke"), ("POST", "/rotate")])
 async def test_a_key_that_is_not_there(admin: Client, method: str, action: str) -> None:
     for key_id in (UNKNOWN, "no-uuid", "%00", "x" * 300):

@@ -8,13 +8,13 @@ from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import numbered, reply
 from tests.support.client import Client, text_of
+from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
-@pytest.mark.databases("sqlite")
 async def test_parallel_messages_are_answered_in_turn_defect_13(client: Client, model: ModelServer) -> None:
     count = 8
     everything = await asyncio.gather(*(client.chat(f"message {n}", session_id="s1") for n in range(count)))
@@ -27,6 +27,35 @@ async def test_parallel_messages_are_answered_in_turn_defect_13(client: Client, 
     for turn, request in enumerate(model.requests):
         shown = request.body["messages"][1:]
         assert [m["role"] for m in shown] == ["user", "assistant"] * turn + ["user"]
+
+
+async def test_first_messages_of_a_session_at_once_are_all_answered(client: Client) -> None:
+    messages = [(f"s{number}", text) for number in range(10) for text in ("one", "two")]
+    replies = await asyncio.gather(*(client.chat(text, session_id=session_id) for session_id, text in messages))
+    assert [text_of(events) for events in replies] == [f"You said: {text}" for _, text in messages]
+    for session_id, _ in messages[::2]:
+        assert [message["role"] for message in await client.history(session_id)] == ["user", "assistant"] * 2
+
+
+@pytest.mark.databases("postgresql")  # SQLite has one writer: nothing comes between the numbers of a turn
+async def test_a_waiting_question_is_not_shown_when_numbers_have_gaps(
+    server: Server, client: Client, model: ModelServer
+) -> None:
+    gate = asyncio.Event()
+    model.script(reply(["fine"], gate=gate))
+    database = server.core.database
+    await execute(database, "ALTER SEQUENCE messages_id_seq INCREMENT BY 2")
+    try:
+        for number in range(4):
+            async with client.chatting(f"m{number}", session_id="s1") as events:
+                await anext(events)
+        gate.set()
+        await model.wait_for_requests(4)
+    finally:
+        await execute(database, "ALTER SEQUENCE messages_id_seq INCREMENT BY 1")
+    for number, request in enumerate(model.requests):
+        questions = [message["content"] for message in request.body["messages"] if message["role"] == "user"]
+        assert questions == [f"m{each}" for each in range(number + 1)]
 
 
 async def test_other_sessions_do_not_wait(client: Client, model: ModelServer) -> None:
@@ -81,7 +110,6 @@ async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.databases("sqlite")
 async def test_many_writers_never_find_the_database_locked_defect_20(
     start_server: StartServer, model: ModelServer
 ) -> None:

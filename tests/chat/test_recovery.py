@@ -1,10 +1,9 @@
 """A server that is killed, or asked to go, in the middle of its work: real processes on one data folder."""
 
 import asyncio
-import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,16 @@ StartProcess = Callable[..., Any]
 
 
 @pytest.fixture
-async def process(data_dir: Path, template: Path, model: ModelServer) -> AsyncIterator[ServerProcess]:
+async def process(data_dir: Path, database: Mapping[str, str], model: ModelServer) -> AsyncIterator[ServerProcess]:
     """A server that answers from the scripted model server, and drains for as long as a test can last."""
-    async with _process(data_dir, template, model, drain_seconds=60) as started:
+    async with _process(data_dir, database, model, drain_seconds=60) as started:
         yield started
+
+
+@pytest.fixture
+def database(backend: str, database_url: str) -> Mapping[str, str]:
+    """The environment that names the database."""
+    return {} if backend == "sqlite" else {"PALAVER_DATABASE_URL": database_url}
 
 
 @pytest.fixture
@@ -46,12 +51,11 @@ async def client(process: ServerProcess, tmp_path: Path) -> AsyncIterator[Client
 
 @asynccontextmanager
 async def _process(
-    data_dir: Path, template: Path, model: ModelServer, *, drain_seconds: float
+    data_dir: Path, database: Mapping[str, str], model: ModelServer, *, drain_seconds: float
 ) -> AsyncIterator[ServerProcess]:
-    data_dir.mkdir()
-    shutil.copy(template, data_dir / "palaver.db")
+    data_dir.mkdir(exist_ok=True)
     (data_dir / "palaver.toml").write_text(provider_toml(model.base_url))
-    process = ServerProcess(data_dir, {"PALAVER_DRAIN_SECONDS": str(drain_seconds)})
+    process = ServerProcess(data_dir, {"PALAVER_DRAIN_SECONDS": str(drain_seconds), **database})
     try:
         await process.start()
         yield process
@@ -216,10 +220,10 @@ async def test_sigterm_lets_open_runs_finish_and_refuses_new_ones(
 
 
 async def test_a_run_that_outlasts_the_drain_is_kept_and_its_readers_are_told(
-    data_dir: Path, template: Path, tmp_path: Path, model: ModelServer
+    data_dir: Path, database: Mapping[str, str], tmp_path: Path, model: ModelServer
 ) -> None:
     model.script(answers.hang_after(3))
-    async with _process(data_dir, template, model, drain_seconds=0.2) as process, _client(process, tmp_path) as client:
+    async with _process(data_dir, database, model, drain_seconds=0.2) as process, _client(process, tmp_path) as client:
         async with client.chatting("Hi", session_id="s1") as events:
             seen = await read_until_killed(events, lambda seen: text_of(seen) == "t0 t1 t2 ")
             ending = asyncio.create_task(process.end(signal.SIGTERM))

@@ -3,12 +3,15 @@
 import asyncio
 
 import pytest
+from sqlalchemy import Connection, delete, update
 
+from app.chat.models import MessageRow, RunEventsRow, RunRow
+from app.chat.store import EVENTS_KEPT, LEASE, purge_events
+from app.clock import utc_now
 from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import Answer, numbered, reply
 from tests.support.client import Client, SseEvent, text_of, types_of
-from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -146,13 +149,31 @@ async def test_stopping_what_is_over_stops_nothing(client: Client) -> None:
 async def test_a_dropped_log_is_rebuilt_from_the_message(server: Server, client: Client) -> None:
     whole = await client.chat("one two three")
     run_id = whole[0].data["run_id"]
-    await execute(server.core.database, "DELETE FROM run_events")
+    later = utc_now() + 2 * EVENTS_KEPT
+    await server.core.database.write(lambda connection: purge_events(connection, later))
     rebuilt = await client.replay(run_id)
     assert types_of(rebuilt) == ["session_id", "user_message_saved", "plain", "complete", "message_saved", "end"]
     assert text_of(rebuilt) == text_of(whole)
     rest = await client.replay(run_id, after=whole[3].id)
     assert types_of(rest) == ["complete", "message_saved", "end"]
     assert rest[0].data["data"] == text_of(whole)
+
+
+async def test_a_run_that_no_process_holds_any_more_is_ended_at_the_next_start(start_server: StartServer) -> None:
+    def crash(connection: Connection) -> None:
+        """Leave the run as a process does that is killed before the first checkpoint."""
+        connection.execute(delete(RunEventsRow))
+        running = {"status": "running", "finished_at": None, "owner": "nobody", "leased_until": utc_now() - LEASE}
+        connection.execute(update(RunRow).values(running))
+        connection.execute(update(MessageRow).where(MessageRow.role == "assistant").values(status="pending", parts=[]))
+
+    async with start_server() as server, Client(server, await server.new_key()) as client:
+        run_id = (await client.chat("Hi", session_id="s1"))[0].data["run_id"]
+        await server.core.database.write(crash)
+    async with start_server() as server, Client(server, client.key) as client:
+        assert await client.run_status(run_id) == "interrupted"
+        assert types_of(await client.replay(run_id))[-2:] == ["error", "end"]
+        assert text_of(await client.chat("Again", session_id="s1")) == "You said: Again"
 
 
 async def test_a_deleted_session_takes_its_runs_along(client: Client, model: ModelServer) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, func, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from app.database import sqlite
@@ -139,22 +139,6 @@ async def test_one_that_left_before_its_turn_is_not_done(database: Database) -> 
     assert await names(database) == ["stayed"]
 
 
-async def test_whatever_is_raised_the_writer_goes_on(database: Database) -> None:
-    def cancelled(_connection: Connection) -> None:
-        raise asyncio.CancelledError
-
-    def stopped(_connection: Connection) -> None:
-        raise StopIteration
-
-    with pytest.raises(asyncio.CancelledError):
-        await database.write(cancelled)
-    with pytest.raises(RuntimeError):
-        await database.write(stopped)
-    with pytest.raises(RuntimeError):
-        await database.read(stopped)
-    assert await database.write(adding("after")) == 1
-
-
 async def test_a_lock_of_another_process_is_waited_for_in_vain_twice_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,23 +181,3 @@ async def test_the_log_is_written_into_the_database_beside_the_writer(
                 if in_the_file_itself() == [("one",), ("two",)]:
                     break
             await asyncio.sleep(0.01)
-
-
-async def test_readers_see_one_moment_and_do_not_write(database: Database) -> None:
-    seen, gate = threading.Event(), threading.Event()
-
-    def reading(connection: Connection) -> list[int]:
-        count = select(func.count()).select_from(TABLE)
-        before = connection.execute(count).scalar_one()
-        seen.set()
-        assert gate.wait(10)
-        return [before, connection.execute(count).scalar_one()]
-
-    read = asyncio.ensure_future(database.read(reading))
-    await asyncio.to_thread(seen.wait, 10)
-    await database.write(adding("meanwhile"))
-    gate.set()
-    assert await read == [0, 0]
-    with pytest.raises(DatabaseUnavailable):
-        await database.read(adding("never"))
-    assert await names(database) == ["meanwhile"]

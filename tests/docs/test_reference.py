@@ -13,8 +13,8 @@ from app.settings import Settings, load_settings
 from tests.docs.pages import PAGES, ROOT, anchors, headings, page, prose, section
 from tools.settings_tables import PAGE, fill_tables, main
 
-# Those of the examples, and the one that is read before the settings.
-OTHER_VARIABLES = {"PALAVER_URL", "PALAVER_KEY", "PALAVER_ADMIN_KEY", "PALAVER_CONFIG"}
+# Those of the examples and of the tests, and the one that is read before the settings.
+OTHER_VARIABLES = {"PALAVER_URL", "PALAVER_KEY", "PALAVER_ADMIN_KEY", "PALAVER_CONFIG", "PALAVER_TEST_POSTGRES_URL"}
 # Codes that a WebSocket replaces by its own.
 INTERNAL_CODES = {"invalid_frame"}
 # ARCHITECTURE.md follows the code when the layout has settled.

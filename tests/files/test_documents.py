@@ -38,7 +38,7 @@ async def reader() -> AsyncIterator[DocumentReader]:
 async def test_every_document_of_the_corpus_gives_the_expected_text(reader: DocumentReader) -> None:
     assert len(DOCUMENTS) > 20
     for name in DOCUMENTS:
-        text = await reader.read(CORPUS / name, name)
+        text = await reader.read((CORPUS / name).read_bytes(), name)
         assert text.for_model(name) == (CORPUS / f"{name}.expected").read_text().rstrip("\n"), name
 
 
@@ -53,18 +53,18 @@ async def test_the_name_and_the_declared_type_count_for_nothing_where_the_conten
     ):
         text = await reader.read((CORPUS / name).read_bytes(), claimed, media_type)
         assert text.format == kind
-        assert text.text == (await reader.read(CORPUS / name, name)).text
+        assert text.text == (await reader.read((CORPUS / name).read_bytes(), name)).text
 
 
 async def test_a_text_is_cut_at_the_limit_and_says_where() -> None:
     reader = DocumentReader(DocumentLimits(max_text_chars=150), workers=1)
     try:
-        sheet = await reader.read(CORPUS / "pandas-openpyxl.xlsx", "sales.xlsx")
+        sheet = await reader.read((CORPUS / "pandas-openpyxl.xlsx").read_bytes(), "sales.xlsx")
         assert len(sheet.text) == 150
         assert sheet.truncated
         assert "only the first 150 characters are shown, up to row 3 of the sheet “Sales”" in sheet.notes[-1]
         assert sheet.for_model("sales.xlsx").endswith("“Sales”]\n[end of file]")
-        pdf = await reader.read(CORPUS / "libreoffice-report.pdf", "report.pdf")
+        pdf = await reader.read((CORPUS / "libreoffice-report.pdf").read_bytes(), "report.pdf")
         assert "up to page 1 of 2" in pdf.notes[-1]
         assert pdf.pages == 2
         text = await reader.read("é".encode() * 151, "long.txt")

@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 
 def authority_certificate() -> bytes:
-    """A certificate authority's own certificate, as PEM; its key is thrown away."""
+    """Return a certificate authority's own certificate as PEM; its key is thrown away."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Palaver's tests")])
     now = datetime.now(UTC)

@@ -30,7 +30,7 @@ class SseEvent:
         return str(self.data["type"])
 
 
-# Nothing here speaks TLS; to read the system's authorities for each client takes longer than many a test.
+# Nothing here speaks TLS, and reading the system's authorities for each client takes longer than many tests.
 WITHOUT_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 _validators: list[SpecValidator] = []

@@ -1,7 +1,7 @@
-"""PostgreSQL for the tests: databases that are made by the migrations once, and emptied between tests.
+"""PostgreSQL for the tests: databases made by the migrations once, and emptied between tests.
 
-To make a database and to drop it takes PostgreSQL from a tenth of a second to seconds, since it waits for the disk each
-time; to delete a test's few rows takes a hundredth.
+PostgreSQL takes from a tenth of a second to seconds to create and to drop a database, since it waits for the disk each
+time, and a hundredth to delete a test's few rows.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from sqlalchemy import URL, make_url
 
 from app.database import migrations
 
-# Read before the tests' own environment has no such variable.
+# Read at import: the tests themselves run without such variables.
 ADMIN_URL = os.environ.get("PALAVER_TEST_POSTGRES_URL")
 USERS = ("postgres", "root") if "PGUSER" not in os.environ else (os.environ["PGUSER"],)
 CONNECT_SECONDS = 5.0
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
 SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'"
-# Where a row of the first refers to one of the second.
+# Pairs of tables: rows of the first refer to rows of the second.
 REFERENCES = "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
 OTHER_CONNECTIONS = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -32,11 +32,11 @@ OTHER_CONNECTIONS = """
 
 
 class PostgresMissing(Exception):
-    """No PostgreSQL lets the tests in; the text is the reason."""
+    """No PostgreSQL lets the tests in, for the reason in the text."""
 
 
 class Postgres:
-    """A server's databases for one process of tests. `close` drops them."""
+    """The databases of one process of tests. `close` drops them."""
 
     def __init__(self, admin: URL) -> None:
         self._admin = admin
@@ -47,9 +47,9 @@ class Postgres:
 
     @classmethod
     async def connect(cls) -> "Postgres":
-        """The server at PALAVER_TEST_POSTGRES_URL, or else at 127.0.0.1:5432, which may be missing: PostgresMissing.
+        """Connect to the server at PALAVER_TEST_POSTGRES_URL, or to the one at 127.0.0.1:5432.
 
-        Raises what the driver raises when the given one does not let the tests in.
+        Raises PostgresMissing when there is none at the latter, the driver's errors for the former.
         """
         if ADMIN_URL is not None:
             async with _connection(make_url(ADMIN_URL)):
@@ -69,11 +69,11 @@ class Postgres:
         raise PostgresMissing(f"no PostgreSQL lets the tests in at 127.0.0.1:5432: {reasons[-1]}")
 
     async def take(self) -> URL:
-        """An empty database with the newest schema."""
+        """Return an empty database with the newest schema."""
         return self._free.pop() if self._free else await self._create()
 
     async def give_back(self, url: URL) -> None:
-        """Empty the database for the next test, whatever connections a test has left open."""
+        """Close the connections left open to the database, and empty it for the next test."""
         async with _connection(url) as connection:
             await connection.execute(OTHER_CONNECTIONS)
             await connection.execute(self._clearing)
@@ -86,7 +86,7 @@ class Postgres:
 
     async def _create(self) -> URL:
         if self._template is None:
-            # template0, because a connection of anybody's to template1 would be in the way.
+            # Not template1: anybody's connection to it would be in the way.
             self._template = await self._create_from("template0")
             template = self._url_of(self._template)
             await asyncio.to_thread(migrations.upgrade, template.render_as_string(hide_password=False))
@@ -99,7 +99,7 @@ class Postgres:
         async with _connection(self._admin) as connection:
             await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
             self._databases.append(name)
-            # No test survives a crash of PostgreSQL: nothing need be on the disk when a commit returns.
+            # No test depends on what survives a crash of PostgreSQL, so that commits need not wait for the disk.
             await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
         return name
 
@@ -128,8 +128,8 @@ class Databases:
 async def _connection(url: URL) -> AsyncIterator[Any]:
     import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(plain, timeout=CONNECT_SECONDS)
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
     try:
         yield connection
     finally:
@@ -137,15 +137,15 @@ async def _connection(url: URL) -> AsyncIterator[Any]:
 
 
 async def _clearing_of(connection: Any) -> str:
-    """The statements that delete all rows, referring ones first, and begin all sequences anew."""
+    """Return the statements that delete all rows, referring ones first, and restart all sequences."""
     references = {tuple(row) for row in await connection.fetch(REFERENCES)}
     tables = {row[0] for row in await connection.fetch(TABLES)}
     order: list[str] = []
     while tables:
-        unreferenced = {name for name in tables if not any(to == name != by in tables for by, to in references)}
-        assert unreferenced, f"tables refer to each other: {sorted(tables)}"
-        order += sorted(unreferenced)
-        tables -= unreferenced
+        leaves = {name for name in tables if not any(to == name != by in tables for by, to in references)}
+        assert leaves, f"tables refer to each other: {sorted(tables)}"
+        order += sorted(leaves)
+        tables -= leaves
     sequences = [row[0] for row in await connection.fetch(SEQUENCES)]
     return ";".join(
         [

@@ -20,9 +20,9 @@ STOP_SECONDS = 60
 
 
 def free_port() -> int:
-    """A port that no process listens on, and that no system gives to a connection or to who asks for any port.
+    """Return a port without a listener, below those that systems hand out by themselves.
 
-    It is used later, and again after a restart: one of the system's choice may be another test's by then.
+    The server takes it later, and again after a restart. A port of the system's choice might be another test's by then.
     """
     while True:
         port = random.randrange(20_000, 32_000)

@@ -19,7 +19,8 @@ class TextOutput:
         self._limit = limit
         self._left = limit
         self._lines: list[str] = []
-        self._has_text = False
+        self.has_text = False
+        """Whether there is any text of the document itself, beside marks."""
         self.place = ""
         self.pages: int | None = None
         self.sheets: list[str] = []
@@ -27,24 +28,24 @@ class TextOutput:
         self._full = False
         self._cut = False
 
-    @property
-    def has_text(self) -> bool:
-        """Whether there is any text of the document itself, beside marks."""
-        return self._has_text
-
     def mark(self, line: str) -> None:
         """Add a line of our own: `[page 2]`, the name of a sheet."""
-        self._add(line)
+        if len(line) > self._left:
+            self._lines.append(line[: self._left])
+            self._full = True
+            raise Full
+        self._lines.append(line)
+        self._left -= len(line) + 1
 
     def line(self, line: str) -> None:
         """Add a line, or several, of the document."""
-        self._has_text = self._has_text or (bool(line) and not line.isspace())
-        self._add(line)
+        self.has_text = self.has_text or (bool(line) and not line.isspace())
+        self.mark(line)
 
     def blank(self) -> None:
         """Add an empty line, but not at the start, nor after another one."""
         if self._lines and self._lines[-1]:
-            self._add("")
+            self.mark("")
 
     def table(self, rows: Iterable[Sequence[str]]) -> None:
         """Add rows as a Markdown table, the first one as its head."""
@@ -67,14 +68,6 @@ class TextOutput:
         # Half characters, which broken files bring, could be neither sent nor stored.
         text = text.encode("utf-8", "replace").decode("utf-8")
         return ExtractedText(text, kind, self._full or self._cut, self.pages, tuple(self.sheets), tuple(notes))
-
-    def _add(self, line: str) -> None:
-        if len(line) > self._left:
-            self._lines.append(line[: self._left])
-            self._full = True
-            raise Full
-        self._lines.append(line)
-        self._left -= len(line) + 1
 
 
 def table_row(cells: Sequence[str]) -> str:

@@ -1,8 +1,6 @@
 """The reader of documents for the rest of Palaver."""
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from pathlib import Path
 
 import msgspec
 import structlog
@@ -19,7 +17,6 @@ from app.files.extraction.models import (
 )
 from app.files.extraction.packages import megabytes
 from app.files.refusals import DocumentRefused
-from app.workers.framing import BLOCK_BYTES
 from app.workers.pool import WorkerEnded, WorkerPool, WorkerTimeout
 
 _SIGKILL = -9
@@ -36,18 +33,14 @@ class DocumentReader:
         self.limits = limits or DocumentLimits()
         self._pool = WorkerPool("app.files.extraction.worker", workers, self.limits.memory_bytes)
 
-    async def read(
-        self, content: bytes | Path | AsyncIterable[bytes], filename: str, media_type: str = ""
-    ) -> ExtractedText:
+    async def read(self, content: bytes | AsyncIterable[bytes], filename: str, media_type: str = "") -> ExtractedText:
         """The text of the document; its content overrules the claims `filename` and `media_type`.
 
         Raises DocumentRefused, Unavailable, and what reading `content` raises. A cancellation ends the work.
         """
-        if isinstance(content, bytes) and len(content) > self.limits.max_file_bytes:
-            raise self._too_large(filename)
-        if isinstance(content, Path):
-            content = _read_blocks(content)
-        if not isinstance(content, bytes):
+        if isinstance(content, bytes):
+            self.check_size(filename, len(content))
+        else:
             content = self._bounded(content, filename)
         extraction = await self._extract(ExtractionRequest(filename, media_type, self.limits), content)
         if isinstance(extraction, NoText):
@@ -58,7 +51,8 @@ class DocumentReader:
     def check_size(self, filename: str, size: int) -> None:
         """Raise DocumentRefused (413) for a file above the limit."""
         if size > self.limits.max_file_bytes:
-            raise self._too_large(filename)
+            explanation = f"it is larger than {megabytes(self.limits.max_file_bytes)}"
+            raise DocumentRefused(filename, Reason.TOO_LARGE, explanation)
 
     async def close(self) -> None:
         """End the workers; documents under way raise Unavailable."""
@@ -98,15 +92,3 @@ class DocumentReader:
             size += len(data)
             self.check_size(filename, size)
             yield data
-
-    def _too_large(self, filename: str) -> DocumentRefused:
-        return DocumentRefused(filename, Reason.TOO_LARGE, f"it is larger than {megabytes(self.limits.max_file_bytes)}")
-
-
-async def _read_blocks(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        while block := await asyncio.to_thread(file.read, 16 * BLOCK_BYTES):
-            yield block
-    finally:
-        file.close()

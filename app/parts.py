@@ -1,0 +1,164 @@
+"""The parts of the application, opened with the settings."""
+
+from dataclasses import dataclass
+
+from app.chat.accept import Planner
+from app.chat.prompt import PromptBuilder
+from app.chat.retrieval import Retrieval
+from app.chat.runs.engine import RunEngine
+from app.chat.runs.queue import SessionQueue
+from app.chat.runs.task import RunTools
+from app.chat.runs.upkeep import RunUpkeep
+from app.chat.service import ChatService
+from app.completions.catalog import ModelCatalog
+from app.completions.service import CompletionService
+from app.core import Core
+from app.files.extracted_text import ExtractedTextService
+from app.files.extraction.reader import DocumentReader
+from app.files.images import ImageReader
+from app.files.service import FileService
+from app.files.storage import AttachmentStorage, open_storage
+from app.idempotency import Idempotency
+from app.knowledge.collections import CollectionService
+from app.knowledge.documents import DocumentService
+from app.knowledge.indexer import Indexer
+from app.knowledge.preparing import PassageMaker
+from app.knowledge.removal import Remover
+from app.knowledge.search import Searcher
+from app.knowledge.service import KnowledgeService
+from app.knowledge.store import IndexStore
+from app.knowledge.vectors import Embedder
+from app.limits import Bounds, RunLimit
+from app.options import document_limits, image_limits, knowledge_limits, part_limits
+from app.profiles.service import ProfileService
+from app.providers.service import ProviderRegistry
+from app.roles.service import RoleService
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Attachments, and the texts and images in them."""
+
+    storage: AttachmentStorage
+    service: FileService
+    reader: DocumentReader
+    documents: ExtractedTextService
+    images: ImageReader
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The knowledge base: the services, and the work in the background."""
+
+    service: KnowledgeService
+    collections: CollectionService
+    documents: DocumentService
+    indexer: Indexer
+    remover: Remover
+
+
+def open_knowledge(
+    settings: Settings,
+    core: Core,
+    files: FileService,
+    profiles: ProfileService,
+    providers: ProviderRegistry,
+    metrics: Metrics,
+) -> Knowledge:
+    reader = DocumentReader(knowledge_limits(settings), workers=1)
+    embedder = Embedder(providers)
+    size = settings.knowledge_passage_chars
+    indexer = Indexer(
+        IndexStore(core.database, sole_owner=core.is_embedded),
+        files,
+        reader,
+        PassageMaker(size=size, overlap=min(settings.knowledge_passage_overlap, size // 2)),
+        embedder,
+        metrics,
+    )
+    remover = Remover(core.database, files)
+
+    def wake() -> None:
+        indexer.background.wake()
+        remover.background.wake()
+
+    collections = CollectionService(core.database, profiles, providers)
+    return Knowledge(
+        KnowledgeService(core.database, Searcher(core.database, embedder)),
+        collections,
+        DocumentService(core.database, files, reader, wake),
+        indexer,
+        remover,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """Chats and completions, and the runs that answer them."""
+
+    service: ChatService
+    completions: CompletionService
+    catalog: ModelCatalog
+    engine: RunEngine
+    upkeep: RunUpkeep
+
+
+def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> Files:
+    storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
+    service = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
+    reader = DocumentReader(document_limits(settings), workers=settings.document_workers)
+    return Files(
+        storage,
+        service,
+        reader,
+        ExtractedTextService(core.database, service, reader),
+        ImageReader(image_limits(settings)),
+    )
+
+
+def open_chat(
+    settings: Settings,
+    core: Core,
+    files: Files,
+    knowledge: KnowledgeService,
+    profiles: ProfileService,
+    providers: ProviderRegistry,
+    roles: RoleService,
+    idempotency: Idempotency,
+    metrics: Metrics,
+    owner: str,
+) -> Chat:
+    prompts = PromptBuilder(core.database, files.service, files.documents)
+    engine = RunEngine(
+        RunTools(core.database, Retrieval(roles, knowledge), prompts, metrics),
+        SessionQueue(settings.max_waiting_per_session, settings.max_waiting),
+    )
+    slots = RunLimit("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
+    service = ChatService(
+        core.database,
+        engine,
+        Planner(profiles, providers),
+        files.service,
+        files.documents,
+        idempotency,
+        slots,
+        roles,
+        knowledge,
+        owner,
+    )
+    catalog = ModelCatalog(profiles, providers, roles)
+    completions = CompletionService(
+        service,
+        catalog,
+        files.service,
+        files.documents,
+        files.reader,
+        files.images,
+        part_limits(settings),
+        slots,
+        roles,
+    )
+    upkeep = RunUpkeep(core.database, engine, owner, sole_owner=core.is_embedded)
+    return Chat(service, completions, catalog, engine, upkeep)
