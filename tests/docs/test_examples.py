@@ -244,7 +244,7 @@ def test_the_example_files_are_valid() -> None:
     (settings,) = blocks(section(MODELS, "A real model"), "toml")
     assert [provider.id for provider in Settings(**tomllib.loads(settings)).providers] == ["local", "openai"]
     (profile,) = blocks(section(MODELS, "Profiles"), "toml")
-    assert msgspec.convert(tomllib.loads(profile), ProfileFile).to_profile("gardener").history_messages == 20
+    assert msgspec.convert(tomllib.loads(profile), ProfileFile).history.max_messages == 20
 
 
 def test_the_webhook_receiver_accepts_the_messages_of_the_bot(stranger: Stranger) -> None:
