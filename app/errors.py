@@ -1,10 +1,14 @@
-"""The errors that reach a caller, each with its HTTP status and its stable code.
+"""The errors that reach a caller, each with its HTTP status and its stable code, and those that reach the operator.
 
 A service raises one of these; each door maps it to its own envelope, once (`app.edge.errors.install_errors`).
 Messages are written for the caller: they never hold a secret, a path or another system's raw text.
 """
 
 from collections.abc import Mapping
+
+
+class OperatorError(Exception):
+    """A problem for the operator to correct; the text is one line."""
 
 
 class AppError(Exception):

@@ -21,6 +21,8 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError
 
+from app.errors import OperatorError
+
 DEFAULT_SCOPES = ("chat", "config", "file", "im", "knowledge")
 
 
@@ -193,8 +195,8 @@ class Settings(BaseSettings):
         return init_settings, env_settings, empty, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
-class WrongSettings(Exception):
-    """Unusable settings; the text is one line for the operator."""
+class WrongSettings(OperatorError):
+    """Settings that cannot be used."""
 
 
 def load_settings(**overrides: Any) -> Settings:

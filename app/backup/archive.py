@@ -16,14 +16,15 @@ import msgspec
 
 from app import __version__
 from app.backup.layout import CONTENTS, DATABASE, MANIFEST
+from app.errors import OperatorError
 
 FORMAT = 1
 MAX_MANIFEST_BYTES = 256 * 1024**2
 BLOCK_BYTES = 1024**2
 
 
-class BackupError(Exception):
-    """A problem that keeps a backup from being made or restored; one line for the operator."""
+class BackupError(OperatorError):
+    """A backup that cannot be made or restored."""
 
 
 class Member(msgspec.Struct, frozen=True):

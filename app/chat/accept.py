@@ -1,6 +1,5 @@
 """Accepting a message: one transaction writes the session, the message, the reply's place and the run."""
 
-from dataclasses import replace
 from datetime import datetime
 from uuid import uuid4
 
@@ -165,7 +164,7 @@ def _applied(profile: Profile, command: SendMessage, role: Role | None, requeste
     """Take a profile's role and knowledge away from a caller that brings the whole conversation, and asks for none."""
     if not command.stateless or requested is not None or (role is not None and role.config_id == profile.id):
         return profile
-    return replace(profile, role=None, knowledge=ProfileKnowledge())
+    return msgspec.structs.replace(profile, role=None, knowledge=ProfileKnowledge())
 
 
 def _question(command: SendMessage) -> str:

@@ -52,13 +52,13 @@ class PromptBuilder:
         if turn is None:
             history = await self._transcript(run, await self._turns(plan))
             messages = _with_passages([*_system(profile), *history], plan.passages)
-            return ModelRequest(model, messages, dict(profile.parameters), profile.timeout_seconds, profile.max_retries)
+            return ModelRequest(model, messages, profile.model_parameters, profile.timeout_seconds, profile.max_retries)
         params = turn.params
         messages = [*turn.system, *turn.messages]
         if run.session_id is not None:
             history = await self._transcript(run, (await self._turns(plan))[:-1], followed_by=turn.messages)
             messages = [*(turn.system or _system(profile)), *history, *turn.messages]
-            params = with_defaults(params, profile.parameters)
+            params = with_defaults(params, profile.model_parameters)
         return ModelRequest(
             model,
             _with_passages(messages, plan.passages),
@@ -73,10 +73,10 @@ class PromptBuilder:
         """Load the run's own message and, before it, the newest that fit the profile's limits; the oldest first."""
         if plan.first_parts is not None:
             return [(MessageRole.USER.value, plan.first_parts)]
-        limit = plan.profile.history_messages + 1
+        limit = plan.profile.history.max_messages + 1
         newest = await self._database.read(lambda connection: store.conversation(connection, plan.run, limit))
         turns: list[Turn] = []
-        tokens = plan.profile.history_tokens
+        tokens = plan.profile.history.max_tokens
         for role, parts in newest:
             tokens -= approximate_tokens(parts)
             if turns and tokens < 0:

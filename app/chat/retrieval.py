@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
+from msgspec import structs
 
 from app.chat.commands import INSTRUCTIONS, RetrievalOptions
 from app.chat.plan import ReplyPlan
@@ -64,7 +65,7 @@ def _options(plan: ReplyPlan, role: Role | None) -> RetrievalOptions:
 
 def _under_prompt(plan: ReplyPlan, prompt: str) -> ReplyPlan:
     """Replace all other system prompts, the request's own included."""
-    profile = replace(plan.profile, system_prompt=prompt)
+    profile = structs.replace(plan.profile, system_prompt=prompt)
     if plan.turn is None:
         return replace(plan, profile=profile)
     messages = [message for message in plan.turn.messages if message.get("role") not in INSTRUCTIONS]

@@ -48,13 +48,9 @@ def check_database(data_dir: Path | None) -> None:
 def back_up(file: Path, data_dir: Path | None) -> None:
     """Back the data folder up into FILE, while the server runs or not: the database, attachments, profiles and keys."""
     settings = _with_own_database(load_settings(data_dir=data_dir))
-    from app.backup.archive import BackupError
     from app.backup.create import back_up
 
-    try:
-        report = back_up(settings.data_dir, file, with_attachments=settings.storage_url is None)
-    except BackupError as error:
-        raise Refusal(str(error)) from error
+    report = back_up(settings.data_dir, file, with_attachments=settings.storage_url is None)
     click.echo(f"{file} holds a database of {report.database_bytes} bytes and {report.attachments} attachments")
     if settings.storage_url is not None:
         click.echo("It does not hold the attachments, which are not kept in the data folder", err=True)
@@ -71,15 +67,11 @@ def back_up(file: Path, data_dir: Path | None) -> None:
 def restore(file: Path, force: bool, data_dir: Path | None) -> None:
     """Put the backup in FILE into the data folder, which no server may be using."""
     settings = _with_own_database(load_settings(data_dir=data_dir))
-    from app.backup.archive import BackupError
     from app.backup.restore import restore
 
     prepare(settings)
     with lock(settings):
-        try:
-            restored = restore(settings.data_dir, file, force=force)
-        except BackupError as error:
-            raise Refusal(str(error)) from error
+        restored = restore(settings.data_dir, file, force=force)
     click.echo(f"{settings.data_dir} is as it was on {restored.manifest.created_at:%Y-%m-%d %H:%M:%S} UTC")
     if restored.before is not None:
         click.echo(f"What was there before is in {restored.before}: remove it when it is not needed", err=True)

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from app.errors import AppError
-from app.settings import WrongSettings
+from app.errors import AppError, OperatorError
 
 
 class Refusal(click.ClickException):
@@ -18,12 +17,12 @@ class Refusal(click.ClickException):
 
 
 class Commands(click.Group):
-    """A group whose commands turn wrong settings, and errors meant for a caller, into a Refusal."""
+    """A group whose commands turn errors with a text for people into a Refusal."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (WrongSettings, AppError) as error:
+        except (OperatorError, AppError) as error:
             raise Refusal(str(error)) from error
 
 

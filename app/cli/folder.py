@@ -63,8 +63,6 @@ def upgrade(settings: Settings) -> bool:
 
     try:
         return migrations.upgrade(database_url_of(settings))
-    except migrations.WrongSchema as error:
-        raise Refusal(str(error)) from error
     except sqlite3.Error as error:
         raise Refusal(f"Cannot use the database of {settings.data_dir}: {error}") from error
 

@@ -35,19 +35,13 @@ def serve(**options: Any) -> None:
     gc.disable()
     settings = load_settings(**options)
     from app.server.addresses import resolve
-    from app.server.options import CannotServe, LifespanFailed
     from app.telemetry.logs import configure_logging
 
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_texts())
-    try:
-        addresses = resolve(settings.host, settings.port)
-        if settings.no_auth and not all(address.is_loopback for address in addresses):
-            raise Refusal(f"--no-auth serves everyone who can connect: it needs a loopback host, not {settings.host}")
-        _serve(settings, addresses)
-    except CannotServe as error:
-        raise Refusal(str(error)) from error
-    except LifespanFailed as error:
-        raise Refusal(f"Palaver could not start or end in good order: {error}") from error
+    addresses = resolve(settings.host, settings.port)
+    if settings.no_auth and not all(address.is_loopback for address in addresses):
+        raise Refusal(f"--no-auth serves everyone who can connect: it needs a loopback host, not {settings.host}")
+    _serve(settings, addresses)
 
 
 def _serve(settings: Settings, addresses: "list[Address]") -> None:

@@ -145,5 +145,5 @@ def _turn(request: CompletionRequest, profile: Profile | None, messages: Sequenc
         [{"role": "system", "content": profile.system_prompt}]
         if profile.system_prompt and not has_instructions
         else (),
-        with_defaults(request.params, with_defaults(profile.parameters, request.defaults)),
+        with_defaults(request.params, with_defaults(profile.model_parameters, request.defaults)),
     )

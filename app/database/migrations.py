@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 from sqlalchemy import make_url
 
+from app.errors import OperatorError
+
 if TYPE_CHECKING:
     from alembic.config import Config
 
@@ -16,8 +18,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "migrations"
 _REVISION = re.compile(r"""^(down_)?revision\b[^=]*=\s*(?:"([^"]*)"|None)""", re.MULTILINE)
 
 
-class WrongSchema(Exception):
-    """The database cannot be brought to this version's schema; the text is one line for the operator."""
+class WrongSchema(OperatorError):
+    """A database that cannot be brought to this version's schema."""
 
 
 def head() -> str:

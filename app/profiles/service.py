@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec import structs
 
 from app.errors import BadRequest
 from app.profiles.models import Profile, ProfileFile
@@ -145,7 +146,8 @@ def _read(path: Path, profile_id: str) -> Profile:
     except OSError as error:
         raise ValueError(error.strerror or "the file cannot be read") from None
     try:
-        return msgspec.convert(document, ProfileFile).to_profile(profile_id)
+        file = msgspec.convert({"name": profile_id, **document}, ProfileFile)
+        return Profile(id=profile_id, **structs.asdict(file))
     except msgspec.ValidationError as error:
         raise ValueError(f"{error}{_line_of(text, str(error))}") from None
 

@@ -32,7 +32,7 @@ async def serve(
     try:
         await hypercorn_serve(app, _config(sockets, options), shutdown_trigger=until_stopped)
     except LifespanFailureError as error:
-        raise LifespanFailed(str(error)) from error
+        raise LifespanFailed(error) from error
     except BaseExceptionGroup as group:
         # Hypercorn waits in a task group, which wraps its single error.
         raise group.exceptions[0] from None

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from quart import Quart
 
+from app.errors import OperatorError
+
 ServerName = Literal["hypercorn", "uvicorn"]
 """The module in this package; all but Hypercorn are extras of that name."""
 
@@ -27,12 +29,15 @@ class ServerOptions:
     graceful: float = 5.0
 
 
-class CannotServe(Exception):
-    """The server cannot start; the text is one line for the operator."""
+class CannotServe(OperatorError):
+    """A server that cannot start."""
 
 
-class LifespanFailed(Exception):
-    """The application failed to start or to end."""
+class LifespanFailed(OperatorError):
+    """An application that failed to start or to end."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"Palaver could not start or end in good order: {cause}")
 
 
 Serve = Callable[[Quart, Sequence[socket.socket], ServerOptions, UntilStopped], Coroutine[Any, Any, None]]

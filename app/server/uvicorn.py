@@ -37,7 +37,7 @@ async def _lifespan(step: Any) -> None:
     try:
         await step
     except Exception as error:
-        raise LifespanFailed(str(error)) from error
+        raise LifespanFailed(error) from error
 
 
 class _Server(Server):

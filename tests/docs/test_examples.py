@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -28,6 +28,7 @@ from app.chat.parts import Text
 from app.doors.open_api.schemas import CHAT_EVENT
 from app.edge.openapi import build_document
 from app.edge.operation import Param
+from app.edge.schemas import example
 from app.errors import BadRequest, NotFound
 from app.profiles.models import ProfileFile
 from app.settings import Settings
@@ -244,7 +245,7 @@ def test_the_example_files_are_valid() -> None:
     (settings,) = blocks(section(MODELS, "A real model"), "toml")
     assert [provider.id for provider in Settings(**tomllib.loads(settings)).providers] == ["local", "openai"]
     (profile,) = blocks(section(MODELS, "Profiles"), "toml")
-    assert msgspec.convert(tomllib.loads(profile), ProfileFile).to_profile("gardener").history_messages == 20
+    assert msgspec.convert(tomllib.loads(profile), ProfileFile).history.max_messages == 20
 
 
 def test_the_webhook_receiver_accepts_the_messages_of_the_bot(stranger: Stranger) -> None:
@@ -287,7 +288,8 @@ async def test_the_example_route_passes_its_example_tests(server: Server, monkey
 
     monkeypatch.setattr("tests.support.client.spec_of", spec_with_the_route)
     example_tests, view = blocks(section(CONTRIBUTING, "Add a route"), "python")
-    module = {**vars(profile_routes), "blueprint": server.app, "Param": Param, "NotFound": NotFound}
+    imports = {"Annotated": Annotated, "Param": Param, "example": example, "NotFound": NotFound}
+    module = {**vars(profile_routes), "blueprint": server.app, **imports}
     exec(compile(view, "CONTRIBUTING.md", "exec"), module)
     module = dict(vars(profile_tests))
     exec(compile(example_tests, "CONTRIBUTING.md", "exec"), module)
