@@ -57,7 +57,7 @@ class PromptBuilder:
             return ModelRequest(
                 model, messages, msgspec.to_builtins(profile.parameters), profile.timeout_seconds, profile.max_retries
             )
-        params = turn.params
+        params = dict(turn.params)
         messages = [*turn.system, *turn.messages]
         if run.session_id is not None:
             history = await self._transcript(run, (await self._turns(plan))[:-1], followed_by=turn.messages)
@@ -66,7 +66,7 @@ class PromptBuilder:
         return ModelRequest(
             model,
             _with_passages(messages, plan.passages),
-            dict(params),
+            params,
             profile.timeout_seconds,
             profile.max_retries,
             stream=run.streaming,
