@@ -4,6 +4,8 @@ import base64
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from app.chat import store
 from app.chat.parts import Media, Part, Reply, Text, ToolCallPart, ToolResult, approximate_tokens
 from app.chat.passages import add_passages
@@ -52,17 +54,19 @@ class PromptBuilder:
         if turn is None:
             history = await self._transcript(run, await self._turns(plan))
             messages = _with_passages([*_system(profile), *history], plan.passages)
-            return ModelRequest(model, messages, profile.model_parameters, profile.timeout_seconds, profile.max_retries)
-        params = turn.params
+            return ModelRequest(
+                model, messages, msgspec.to_builtins(profile.parameters), profile.timeout_seconds, profile.max_retries
+            )
+        params = dict(turn.params)
         messages = [*turn.system, *turn.messages]
         if run.session_id is not None:
             history = await self._transcript(run, (await self._turns(plan))[:-1], followed_by=turn.messages)
             messages = [*(turn.system or _system(profile)), *history, *turn.messages]
-            params = with_defaults(params, profile.model_parameters)
+            params = with_defaults(params, msgspec.to_builtins(profile.parameters))
         return ModelRequest(
             model,
             _with_passages(messages, plan.passages),
-            dict(params),
+            params,
             profile.timeout_seconds,
             profile.max_retries,
             stream=run.streaming,

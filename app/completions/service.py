@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from app.auth.models import Principal
 from app.chat.commands import INSTRUCTIONS, ModelTurn, SendMessage
 from app.chat.parts import Part, PartLimits, Text, ToolResult
@@ -145,5 +147,5 @@ def _turn(request: CompletionRequest, profile: Profile | None, messages: Sequenc
         [{"role": "system", "content": profile.system_prompt}]
         if profile.system_prompt and not has_instructions
         else (),
-        with_defaults(request.params, with_defaults(profile.model_parameters, request.defaults)),
+        with_defaults(request.params, with_defaults(msgspec.to_builtins(profile.parameters), request.defaults)),
     )

@@ -1,6 +1,6 @@
 """A profile: the settings by which a bot answers."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, structs
@@ -69,9 +69,3 @@ class Profile(ProfileFile, frozen=True):
     """One profile; `id` is its file's name without `.toml`."""
 
     id: str
-
-    @property
-    def model_parameters(self) -> dict[str, Any]:
-        """The parameters that are sent to the model server."""
-        parameters: dict[str, Any] = msgspec.to_builtins(self.parameters)
-        return parameters

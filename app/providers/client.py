@@ -15,7 +15,7 @@ from app.providers.decoder import MAX_EVENT_BYTES, ReplyDecoder
 from app.providers.errors import TRANSPORT_ERRORS, connection_error, redact, status_error, stream_error
 from app.providers.listing import CachedModelList
 from app.providers.models import Delta, ModelRequest, ProviderSpec, UpstreamError
-from app.providers.transport import open_http_client
+from app.providers.transport import HttpClient
 
 MAX_REPLY_BYTES = 8 * 1024**2
 LISTING_TIMEOUT_SECONDS = 5.0
@@ -66,7 +66,7 @@ class Provider:
             base_url=spec.base_url,
             api_key=spec.api_key or "none",
             max_retries=spec.max_retries,
-            http_client=http_client or open_http_client(),
+            http_client=http_client or HttpClient(),
         )
         # The client takes a whole URL as it is, and joins a path to the base for each request.
         self._completions_url = f"{self._client.base_url}{_COMPLETIONS}"
