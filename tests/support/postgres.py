@@ -8,7 +8,7 @@ import asyncio
 import importlib.util
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +23,15 @@ USERS = ("postgres", "root") if "PGUSER" not in os.environ else (os.environ["PGU
 CONNECT_SECONDS = 5.0
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
 SEQUENCES = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'"
+# The databases of runs that were killed: the connection that a run keeps open is named like its databases.
+LEFTOVERS = """
+    SELECT database.datname FROM pg_database AS database WHERE starts_with(database.datname, 'palaver_tests_')
+    AND NOT EXISTS (
+        SELECT FROM pg_stat_activity AS activity
+        WHERE starts_with(activity.application_name, 'palaver_tests_')
+        AND starts_with(database.datname, activity.application_name || '_')
+    )
+"""
 # Pairs of tables: rows of the first refer to rows of the second.
 REFERENCES = "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
 OTHER_CONNECTIONS = """
@@ -40,6 +49,8 @@ class Postgres:
 
     def __init__(self, admin: URL) -> None:
         self._admin = admin
+        self._run = f"palaver_tests_{uuid4().hex[:12]}"
+        self._lasting = AsyncExitStack()
         self._template: str | None = None
         self._clearing = ""
         self._databases: list[str] = []
@@ -52,8 +63,7 @@ class Postgres:
         Raises PostgresMissing when there is none at the latter, the driver's errors for the former.
         """
         if ADMIN_URL is not None:
-            async with _connection(make_url(ADMIN_URL)):
-                return cls(make_url(ADMIN_URL))
+            return await cls(make_url(ADMIN_URL))._begin()
         if importlib.util.find_spec("asyncpg") is None:
             raise PostgresMissing("asyncpg, the driver for PostgreSQL, is not installed")
         import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -62,8 +72,7 @@ class Postgres:
         for user in USERS:
             url = URL.create("postgresql", user, host="127.0.0.1", port=5432, database="postgres")
             try:
-                async with _connection(url):
-                    return cls(url)
+                return await cls(url)._begin()
             except (OSError, TimeoutError, asyncpg.PostgresError) as error:
                 reasons.append(f"{error}" or type(error).__name__)
         raise PostgresMissing(f"no PostgreSQL lets the tests in at 127.0.0.1:5432: {reasons[-1]}")
@@ -83,6 +92,17 @@ class Postgres:
         async with _connection(self._admin) as connection:
             for name in self._databases:
                 await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await self._lasting.aclose()
+
+    async def _begin(self) -> "Postgres":
+        """Open the connection that shows that this run goes on, and drop what killed runs have left."""
+        from asyncpg import PostgresError
+
+        connection = await self._lasting.enter_async_context(_connection(self._admin, self._run))
+        for row in await connection.fetch(LEFTOVERS):
+            with suppress(PostgresError):  # another run that begins drops it as well
+                await connection.execute(f"DROP DATABASE IF EXISTS {row[0]} WITH (FORCE)")
+        return self
 
     async def _create(self) -> URL:
         if self._template is None:
@@ -95,7 +115,7 @@ class Postgres:
         return self._url_of(await self._create_from(self._template))
 
     async def _create_from(self, template: str) -> str:
-        name = f"palaver_test_{uuid4().hex[:12]}"
+        name = f"{self._run}_{len(self._databases)}"
         async with _connection(self._admin) as connection:
             await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
             self._databases.append(name)
@@ -125,11 +145,11 @@ class Databases:
 
 
 @asynccontextmanager
-async def _connection(url: URL) -> AsyncIterator[Any]:
+async def _connection(url: URL, name: str = "") -> AsyncIterator[Any]:
     import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings={"application_name": name})
     try:
         yield connection
     finally:
