@@ -283,6 +283,9 @@ async def test_the_example_adapter_works(tmp_path: Path) -> None:
 
 
 async def test_the_example_route_passes_its_example_tests(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    if hasattr(profile_routes, "get_config"):
+        pytest.skip("this checkout has the example route already")
+
     def spec_with_the_route(app: Quart) -> SpecValidator:
         return SpecValidator(build_document(app, EVENT_SCHEMAS))
 
