@@ -39,8 +39,7 @@ class CompletionFailed(AppError):
     """A failed reply; `refusal` is the model server's own account of a refused request."""
 
     def __init__(self, failure: Failed, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(failure.message, code=failure.code, headers=headers)
-        self.status = failure.status or 502
+        super().__init__(failure.message, status=failure.status or 502, code=failure.code, headers=headers)
         self.refusal = failure.refusal
         if self.status in (429, 503):
             self.headers["Retry-After"] = str(math.ceil(failure.retry_after or 1))
@@ -66,9 +65,8 @@ def _envelope(message: str, kind: str, param: str | None, code: str | None) -> M
 
 
 def _example(status: int, message: str) -> Mapping[str, Any]:
-    error = AppError(message, code={404: "model_not_found"}.get(status, "invalid_request" if status < 500 else None))
-    error.status = status
-    return openai_error(error, "")
+    code = {404: "model_not_found"}.get(status, "invalid_request" if status < 500 else None)
+    return openai_error(AppError(message, status=status, code=code), "")
 
 
 ERRORS = ErrorShape(

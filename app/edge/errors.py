@@ -66,9 +66,7 @@ _HTTP_ERRORS = {
 def _from_werkzeug(error: HTTPException) -> AppError:
     status = error.code or 500
     code, message = _HTTP_ERRORS.get(status, ("http_error", error.name))
-    mapped = AppError(message, code=code)
-    mapped.status = status
-    mapped.headers = {
+    headers = {
         name: value for name, value in error.get_headers() if name.lower() in ("allow", "location", "retry-after")
     }
-    return mapped
+    return AppError(message, status=status, code=code, headers=headers)

@@ -16,11 +16,12 @@ class FileRefused(AppError):
         self.reason = reason
         self.explanation = explanation
         self.filename = clean_filename(filename)
-        self.status = 413 if reason is Reason.TOO_LARGE else 422
         short_name = (
             self.filename if len(self.filename) <= MAX_SHOWN_CHARS else f"{self.filename[: MAX_SHOWN_CHARS - 1]}…"
         )
-        super().__init__(f"{short_name} cannot be read: {explanation}", code=f"{self.kind}_{reason.value}")
+        status = 413 if reason is Reason.TOO_LARGE else 422
+        message = f"{short_name} cannot be read: {explanation}"
+        super().__init__(message, status=status, code=f"{self.kind}_{reason.value}")
 
 
 class DocumentRefused(FileRefused):

@@ -23,9 +23,7 @@ def _message(error: AppError) -> str:
 
 
 def _example(status: int, message: str) -> Mapping[str, Any]:
-    error = AppError(message)
-    error.status = status
-    return kernel2_error(error, "")
+    return kernel2_error(AppError(message, status=status), "")
 
 
 ERRORS = ErrorShape(
