@@ -7,7 +7,7 @@ from quart import Quart
 from app.auth import routes as key_routes
 from app.auth.guards import install_guard
 from app.auth.service import KeyService
-from app.bots import routes as im_routes
+from app.bots import routes as bot_routes
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.adapters.webhook import webhook_factory
@@ -36,7 +36,7 @@ from app.ops.publishing import Publisher
 from app.ops.readiness import ReadyChecks, database_check
 from app.options import auth_policy, policies, provider_specs
 from app.parts import open_chat, open_files, open_knowledge
-from app.profiles import routes as config_routes
+from app.profiles import routes as profile_routes
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
@@ -123,9 +123,9 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         chat_routes,
         session_routes,
         websocket,
-        config_routes,
+        profile_routes,
         file_routes,
-        im_routes,
+        bot_routes,
         collection_routes,
         document_routes,
         openai_routes,
