@@ -14,7 +14,6 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from app.database.sqlite import driver_of
 from app.database.tables import ENGINE_OPTIONS
 
 _DIALECT = sqlite.dialect(
@@ -74,7 +73,9 @@ class Prepared:
         values = {**self._constants, **params}
         for name, convert in self._binds.items():
             values[name] = convert(values[name])
-        return driver_of(connection).execute(self._sql, values)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        return driver.execute(self._sql, values)
 
 
 def _dialect_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:

@@ -76,7 +76,7 @@ class SQLite:
     def _read(self, act: Callable[[Connection], T]) -> T:
         connection = self._reader.get()
         try:
-            with _snapshot(driver_of(connection)):
+            with _snapshot(_driver(connection)):
                 return act(connection)
         except sqlite3.Error:  # of BEGIN or ROLLBACK
             self._reader.drop()
@@ -164,7 +164,7 @@ class _Writer:
     def _outcomes(self, batch: Sequence[_Request]) -> list[_Outcome]:
         try:
             connection = self._connection.get()
-            driver = driver_of(connection)
+            driver = _driver(connection)
             driver.execute("BEGIN IMMEDIATE")
             if len(batch) == 1:
                 outcomes = [_attempt(connection, batch[0].act)]
@@ -215,14 +215,14 @@ def _attempt(connection: Connection, act: _Act) -> _Outcome:
     try:
         return act(connection), None
     except BaseException as error:
-        if not driver_of(connection).in_transaction:  # SQLite has given up the whole of it, as it does for a full disk
+        if not _driver(connection).in_transaction:  # SQLite has given up the whole of it, as it does for a full disk
             raise OperationalError("BEGIN", None, sqlite3.OperationalError("the transaction was given up")) from error
         return None, error
 
 
 def _attempt_apart(connection: Connection, act: _Act) -> _Outcome:
     """Run `act` in a savepoint: when it raises, only what it did is undone."""
-    driver = driver_of(connection)
+    driver = _driver(connection)
     driver.execute("SAVEPOINT one")
     result, error = _attempt(connection, act)
     if error is not None:
@@ -240,7 +240,7 @@ def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
         driver.execute("ROLLBACK")
 
 
-def driver_of(connection: Connection) -> sqlite3.Connection:
+def _driver(connection: Connection) -> sqlite3.Connection:
     """Return the driver's connection, for BEGIN and COMMIT: SQLAlchemy's own cost as much as a statement."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
