@@ -6,7 +6,7 @@ import msgspec
 
 from app.auth.guards import AuthPolicy
 from app.chat.parts import PartLimits
-from app.completions.values import CompletionLimits, SessionPolicy
+from app.completions.values import DEFAULT_SESSION, CompletionLimits, SessionPolicy
 from app.edge.bodies import BodyLimit
 from app.files.extraction.models import DocumentLimits
 from app.files.images import ImageLimits
@@ -87,13 +87,21 @@ def auth_policy(settings: Settings) -> AuthPolicy:
     )
 
 
+def session_policy(settings: Settings) -> SessionPolicy:
+    """Return the policy; without keys, one person is behind all requests."""
+    name = settings.openai_default_session
+    if name is None:
+        return SessionPolicy(DEFAULT_SESSION if settings.no_auth else None, settings.require_session_key)
+    return SessionPolicy(name.strip(), settings.require_session_key)
+
+
 def policies(settings: Settings) -> list[object]:
     """The limits and policies that routes ask for."""
     return [
         auth_policy(settings),
         BodyLimit(settings.max_body_bytes),
         part_limits(settings),
-        SessionPolicy(settings.openai_default_session.strip(), settings.require_session_key),
+        session_policy(settings),
         CompletionLimits(settings.openai_max_body_bytes),
         OpsPolicy(metrics_public=settings.metrics_public),
     ]

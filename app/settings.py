@@ -147,10 +147,11 @@ class Settings(BaseSettings):
     max_runs: int = Field(4_000, ge=1, description="The same for all keys together.")
     max_streams_per_key: int = Field(2_000, ge=1, description="The most open streams for a key.")
     max_streams: int = Field(8_000, ge=1, description="The same for all keys together.")
-    openai_default_session: str = Field(
-        "api:default",
+    openai_default_session: str | None = Field(
+        None,
         max_length=200,
-        description="The session of requests to `/v1` that name none; empty makes them stateless.",
+        description="The session of requests to `/v1` that name none, with every key; empty makes them stateless. "
+        "Unset, it is `api:default` for keys that are bound to a user and with `no_auth`, and none for other keys.",
     )
     require_session_key: bool = Field(False, description="Refuse requests to `/v1` without the header x-session-key.")
     openai_max_body_bytes: int = Field(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.chat.commands import INSTRUCTIONS
+from app.chat.commands import INSTRUCTIONS, OnBusy
 from app.chat.fields import check_name, parse_knowledge, parse_on_busy
 from app.completions.catalog import ROLE_PREFIX
 from app.completions.errors import InvalidRequest, ModelNotFound
@@ -17,8 +17,10 @@ OWN_FIELDS = frozenset({"messages", "model", "stream", "session_id", "thread_id"
 """The fields that are read here and not passed on."""
 
 
-def parse_completion(body: Mapping[str, Any], session_key: str | None, policy: SessionPolicy) -> CompletionRequest:
-    """The request in a JSON object; `session_key` is the header x-session-key.
+def parse_completion(
+    body: Mapping[str, Any], session_key: str | None, policy: SessionPolicy, username: str | None = None
+) -> CompletionRequest:
+    """The request in a JSON object; `session_key` is the header x-session-key, `username` the user of a bound key.
 
     Raises InvalidRequest, ModelNotFound for a role without a name.
     """
@@ -51,17 +53,20 @@ def parse_completion(body: Mapping[str, Any], session_key: str | None, policy: S
         role=role,
         knowledge=knowledge,
     )
-    return _in_conversation(request, policy)
+    default_session = policy.default_session_of(username)
+    return _in_conversation(request, default_session, chooses_on_busy=body.get("on_busy") is not None)
 
 
-def _in_conversation(request: CompletionRequest, policy: SessionPolicy) -> CompletionRequest:
+def _in_conversation(request: CompletionRequest, default_session: str, *, chooses_on_busy: bool) -> CompletionRequest:
     """The request in its session, with the new messages only; a single message goes to the default session."""
     has_choices = request.params.get("n") not in (None, 1)
     if request.session is None:
         single = _is_single_message(request.messages) and request.params.get("store") is not False and not has_choices
-        if not (single and policy.default_session):
+        if not (single and default_session):
             return request
-        request = replace(request, session=policy.default_session)
+        request = replace(request, session=default_session)
+        if not chooses_on_busy:
+            request = replace(request, on_busy=OnBusy.REJECT, stateless_if_busy=True)
     if has_choices:
         raise InvalidRequest("n must be 1 in a session, which goes on from one reply", "n")
     roles = [message["role"] for message in request.messages]

@@ -17,6 +17,8 @@ from app.limits import StreamLimit
 FIRST_WAIT_SECONDS = 15.0
 """How long a stream waits for its first token before it answers: until then a failure has a status of its own."""
 RUN_ID_HEADER = "x-palaver-run-id"
+SESSION_HEADER = "x-palaver-session"
+"""`none` on an answer that the default session would have given, had it not been busy."""
 
 
 async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim | None) -> Response:
@@ -26,6 +28,8 @@ async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim 
     accepted = await service(CompletionService).complete(principal, completion, claim)
     run, log = accepted.run, accepted.log
     headers = {RUN_ID_HEADER: run.id}
+    if completion.stateless_if_busy and run.session_id is None:
+        headers[SESSION_HEADER] = "none"
     if slot is None:
         event = await log.first((Completed, Failed))
     else:

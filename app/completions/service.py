@@ -14,6 +14,7 @@ from app.completions.catalog import ModelCatalog, ModelChoice
 from app.completions.content import ContentReader, DiscardFiles, FileSink, KeepAsAttachments, TurnContent
 from app.completions.errors import CompletionFailed, InvalidRequest
 from app.completions.values import CompletionRequest, MessageParam
+from app.errors import Conflict
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.reader import DocumentReader
 from app.files.images import ImageReader
@@ -59,6 +60,18 @@ class CompletionService:
         if (repeat := await self._chat.find_first(principal, claim)) is not None:
             return repeat
         choice = await self._choose(principal, request)
+        if request.stateless_if_busy:
+            try:
+                return await self._start(principal, request, choice, claim)
+            except Conflict as error:
+                if error.code != "session_busy":
+                    raise
+            request = request.without_session()
+        return await self._start(principal, request, choice, claim)
+
+    async def _start(
+        self, principal: Principal, request: CompletionRequest, choice: ModelChoice, claim: Claim | None
+    ) -> Accepted:
         sink: FileSink = DiscardFiles(self._reader)
         if request.session is not None:
             sink = KeepAsAttachments(self._files, self._documents, principal)

@@ -1,7 +1,7 @@
 """Requests for completions, and their limits and policy, as values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.chat.commands import OnBusy, RetrievalOptions
@@ -10,12 +10,26 @@ MessageParam = dict[str, Any]
 """A message as a client of OpenAI's API sends it."""
 
 
+DEFAULT_SESSION = "api:default"
+"""The name of the default session, unless the operator chooses another."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """The session of requests without a session's name; they are stateless if `default_session` is empty."""
+    """The default session, of requests that name none: its name for all keys, empty for none.
 
-    default_session: str = "api:default"
+    With None, keys that are bound to a user have DEFAULT_SESSION. A key for many people has none, which would show the
+    words of one to the next.
+    """
+
+    default_session: str | None = None
     require_session_key: bool = False
+
+    def default_session_of(self, username: str | None) -> str:
+        """Return the name for a key bound to `username` (None: to nobody); empty for no default session."""
+        if self.default_session is None:
+            return "" if username is None else DEFAULT_SESSION
+        return self.default_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +44,8 @@ class CompletionRequest:
     """One request. `session` is the session's name, None for a stateless request.
 
     `messages` are what is new in the session, or, stateless, all of them; in a session, `system` stands apart.
-    `params` reach the model server as they are; `role` is a role's id or name.
+    `params` reach the model server as they are; `role` is a role's id or name. `stateless_if_busy` is of a request in
+    the default session.
     """
 
     session: str | None
@@ -44,6 +59,11 @@ class CompletionRequest:
     on_busy: OnBusy = OnBusy.QUEUE
     role: str | None = None
     knowledge: RetrievalOptions | None = None
+    stateless_if_busy: bool = False
+
+    def without_session(self) -> "CompletionRequest":
+        """Return the stateless form of a request in the default session, which has no history of its own."""
+        return replace(self, session=None, messages=[*self.system, *self.messages], system=())
 
     @property
     def wants_usage(self) -> bool:

@@ -53,8 +53,9 @@ _REQUEST = {"messages": [{"role": "user", "content": "hi"}]}
     "Create a chat completion",
     description=(
         "OpenAI's operation, over Palaver's runs. `session_id`, the header `x-session-key` or `thread_id` names a "
-        "session that Palaver remembers; a request that names none and has one user message goes on with the key's "
-        "default session, and one that brings its own history is stateless. `docs/openai.md` tells it all."
+        "session that Palaver remembers. A request that names none and has one user message continues the default "
+        "session where one person is behind the key; otherwise it is stateless, as is one with its own history. "
+        "`docs/openai.md` has the details."
     ),
     params=[IDEMPOTENCY_KEY, SESSION_KEY],
     body=Body(
@@ -84,7 +85,7 @@ _REQUEST = {"messages": [{"role": "user", "content": "hi"}]}
 async def create_completion() -> Response:
     body = await _body()
     session_key = request.headers.get("x-session-key")
-    completion = parse_completion(body, session_key, service(SessionPolicy))
+    completion = parse_completion(body, session_key, service(SessionPolicy), caller().username)
     return await respond(completion, OPENAI, await claim_by_header("openai", [session_key, body]))
 
 

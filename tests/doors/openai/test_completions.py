@@ -147,10 +147,11 @@ async def test_usage_is_the_model_servers_own_defect_23(
     openai: AsyncOpenAI, client: Client, model: ModelServer
 ) -> None:
     model.script(reply(["a"], usage=(7, 2, 3)), reply(["a"], usage=(7, 2, 3)))
-    completion = await openai.chat.completions.create(model="gpt-4.1-mini", messages=HI)
+    named = {"session_id": "s"}
+    completion = await openai.chat.completions.create(model="gpt-4.1-mini", messages=HI, extra_body=named)
     assert completion.usage is not None
     assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (7, 3)
-    await chunks_of(openai)
+    await chunks_of(openai, extra_body=named)
     run_id = completion.id.removeprefix("chatcmpl-")
     run = (await client.get(f"/api/v1/chat/runs/{run_id}")).json()["data"]
     history = await client.history(run["session_id"], "api:test")
@@ -269,5 +270,5 @@ async def test_a_repeat_is_answered_with_the_first_reply(client: Client, model: 
 
 
 async def test_the_messages_reach_the_model(openai: AsyncOpenAI, model: ModelServer) -> None:
-    await openai.chat.completions.create(model="gpt-4.1-mini", messages=HI)
+    await openai.chat.completions.create(model="gpt-4.1-mini", messages=HI, extra_body={"session_id": "s"})
     assert shown(model) == [PROMPT, ("user", "hi")]

@@ -1,6 +1,7 @@
 """Which conversation a request belongs to, and what the model is shown of it."""
 
 import asyncio
+import base64
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.doors.openai.conftest import shown
+from tests.doors.openai.test_files import picture
 from tests.support import answers
 from tests.support.answers import reply
 from tests.support.client import Client
@@ -39,8 +41,6 @@ async def ask(client: Client, *messages: dict[str, Any], headers: Any = None, **
         {"headers": {"x-session-key": "wx:group:g:user:alice"}},
         {"thread_id": 3},
         {"thread_id": "t-3"},
-        {},
-        {"session_id": "  ", "thread_id": None},
     ],
 )
 async def test_a_session_remembers(client: Client, model: ModelServer, named: dict[str, Any]) -> None:
@@ -62,9 +62,83 @@ async def test_two_keys_never_share_a_session(server: Server, model: ModelServer
     bound = [await server.new_key(username="alice"), await server.new_key(username="alice")]
     for key in (await server.new_key(), await server.new_key(), *bound):
         async with Client(server, key) as client:
-            for body in ({}, {"session_id": "s"}):
-                await ask(client, user("secret"), **body)
-                assert shown(model) == [PROMPT, ("user", "secret")]
+            await ask(client, user("secret"), session_id="s")
+            assert shown(model) == [PROMPT, ("user", "secret")]
+    for key in bound:
+        async with Client(server, key) as client:
+            await ask(client, user("secret"))
+            assert shown(model) == [PROMPT, ("user", "secret")]
+
+
+@pytest.mark.parametrize("nameless", [{}, {"session_id": "  ", "thread_id": None}])
+async def test_a_key_for_many_people_has_no_default_session(
+    server: Server, client: Client, model: ModelServer, nameless: dict[str, Any]
+) -> None:
+    await ask(client, user("my PIN is 4711"), user="alice", **nameless)
+    await ask(client, user("hello"), user="bob", **nameless)
+    assert shown(model) == [("user", "hello")]
+    assert await count_rows(server.core.database, "sessions") == [0]
+
+
+@pytest.mark.parametrize("nameless", [{}, {"session_id": "  ", "thread_id": None}])
+async def test_a_bound_key_has_a_default_session(server: Server, model: ModelServer, nameless: dict[str, Any]) -> None:
+    async with Client(server, await server.new_key(username="alice")) as client:
+        await ask(client, user("one"), **nameless)
+        response = await ask(client, user("two"), **nameless)
+        await ask(client, user("three"), **nameless, store=False)
+    assert shown(model, 1) == [PROMPT, ("user", "one"), ("assistant", "You said: one"), ("user", "two")]
+    assert shown(model, 2) == [("user", "three")]
+    assert "x-palaver-session" not in response.headers
+
+
+@pytest.mark.parametrize("options", [{"no_auth": True}, {"openai_default_session": "inbox"}])
+async def test_without_keys_or_where_the_operator_names_one_there_is_a_default_session(
+    start_server: StartServer, model: ModelServer, options: dict[str, Any]
+) -> None:
+    async with start_server(**options) as server, Client(server, await server.new_key()) as client:
+        await ask(client, user("one"))
+        await ask(client, user("two"))
+        assert await count_rows(server.core.database, "sessions") == [1]
+    assert shown(model) == [PROMPT, ("user", "one"), ("assistant", "You said: one"), ("user", "two")]
+
+
+async def test_a_busy_default_session_is_not_waited_for(server: Server, model: ModelServer) -> None:
+    gate = asyncio.Event()
+    model.script(reply(["1"], gate=gate), reply(["2"]), reply(["3"]))
+    image = "data:image/png;base64," + base64.b64encode(picture()).decode()
+    async with Client(server, await server.new_key(username="alice")) as client:
+        first = asyncio.create_task(ask(client, user("one"), stream=True))
+        await model.wait_for_requests(1)
+        parts = [{"type": "text", "text": "two"}, {"type": "image_url", "image_url": {"url": image}}]
+        system = {"role": "system", "content": "Be a pirate"}
+        repeated = {"Idempotency-Key": "k"}
+        second = await ask(client, system, user(parts), headers=repeated)
+        repeat = await ask(client, system, user(parts), headers=repeated)
+        assert (repeat.content, repeat.headers["x-palaver-session"]) == (second.content, "none")
+        assert shown(model) == [("system", "Be a pirate"), ("user", parts)]
+        gate.set()
+        response = await first
+    assert second.headers["x-palaver-session"] == "none"
+    assert "x-palaver-session" not in response.headers
+    assert await count_rows(server.core.database, "sessions", "messages", "attachments") == [1, 2, 0]
+
+
+@pytest.mark.parametrize("on_busy", ["queue", "reject"])
+async def test_on_busy_is_for_the_default_session_too(server: Server, model: ModelServer, on_busy: str) -> None:
+    gate = asyncio.Event()
+    model.script(reply(["1"], gate=gate), reply(["2"]))
+    async with Client(server, await server.new_key(username="alice")) as client:
+        first = asyncio.create_task(ask(client, user("one"), stream=True))
+        await model.wait_for_requests(1)
+        body = {"messages": [user("two")], "on_busy": on_busy}
+        second = asyncio.create_task(client.post("/v1/chat/completions", body))
+        if on_busy == "reject":
+            assert (await second).status_code == 409
+        gate.set()
+        assert (await second).status_code == {"queue": 200, "reject": 409}[on_busy]
+        await first
+    users = [content for role, content in shown(model) if role == "user"]
+    assert users == {"queue": ["one", "two"], "reject": ["one"]}[on_busy]
 
 
 async def test_a_session_is_seen_and_goes_on_in_the_open_api(client: Client, model: ModelServer) -> None:
@@ -149,7 +223,7 @@ async def test_a_stateless_run_can_be_stopped_and_waits_for_nobody(client: Clien
 async def test_nameless_requests_can_be_made_stateless(start_server: StartServer, model: ModelServer) -> None:
     async with (
         start_server(openai_default_session="") as server,
-        Client(server, await server.new_key()) as client,
+        Client(server, await server.new_key(username="alice")) as client,
     ):
         await ask(client, user("one"))
         await ask(client, user("two"))
@@ -159,7 +233,7 @@ async def test_nameless_requests_can_be_made_stateless(start_server: StartServer
 def test_the_empty_variable_means_stateless(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     from app.settings import load_settings
 
-    assert load_settings(data_dir=tmp_path).openai_default_session == "api:default"
+    assert load_settings(data_dir=tmp_path).openai_default_session is None
     monkeypatch.setenv("PALAVER_OPENAI_DEFAULT_SESSION", "")
     assert load_settings(data_dir=tmp_path).openai_default_session == ""
 

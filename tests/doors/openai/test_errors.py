@@ -94,7 +94,9 @@ async def test_a_failure_midway_is_an_error_event_and_no_done_defects_3_and_5(
     model.script(answer, answer)
     last = None
     with pytest.raises(sdk.APIError) as raised:
-        async for chunk in await openai.chat.completions.create(model="gpt-4.1-mini", messages=HI, stream=True):
+        async for chunk in await openai.chat.completions.create(
+            model="gpt-4.1-mini", messages=HI, stream=True, extra_body={"session_id": "s"}
+        ):
             last = chunk.choices[0].delta.content
     assert (last, raised.value.code) == ("t1 ", "upstream_error")
     body = {"messages": HI, "stream": True, "store": False}

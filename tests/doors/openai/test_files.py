@@ -62,9 +62,9 @@ async def test_an_image_reaches_the_model_and_stays_in_the_session(
     client: Client, model: ModelServer, kind: str
 ) -> None:
     url = data_url(picture(kind), f"image/{kind.lower()}")
-    assert (await ask(client, TEXT, image(url, detail="low"))).status_code == 200
+    assert (await ask(client, TEXT, image(url, detail="low"), session_id="s")).status_code == 200
     assert shown(model)[-1] == ("user", [TEXT, image(url, detail="low")])
-    await client.post(PATH, {"messages": [{"role": "user", "content": "And now?"}]})
+    await client.post(PATH, {"messages": [{"role": "user", "content": "And now?"}], "session_id": "s"})
     assert shown(model)[1] == ("user", [TEXT, image(url)])
 
 
@@ -89,7 +89,7 @@ async def test_the_media_type_is_that_of_the_content(client: Client, model: Mode
 async def test_an_image_that_is_none_is_refused_and_nothing_left_defect_17(
     server: Server, client: Client, model: ModelServer, url: str, status: int
 ) -> None:
-    response = await ask(client, image(data_url(picture())), image(url))
+    response = await ask(client, image(data_url(picture())), image(url), session_id="s")
     assert response.status_code == status, response.text
     assert "content[1]" in response.text
     assert model.requests == []
@@ -109,12 +109,12 @@ def file_part(name: str, data: bytes, media_type: str = "") -> dict[str, Any]:
 
 
 async def test_a_document_in_json_becomes_text(client: Client, model: ModelServer) -> None:
-    response = await ask(client, TEXT, file_part("notes.xlsx", sheet(3)))
+    response = await ask(client, TEXT, file_part("notes.xlsx", sheet(3)), session_id="s")
     assert response.status_code == 200, response.text
     (_, (_, text)) = shown(model)[-1]
     assert text["text"].startswith("[file: notes.xlsx]")
     assert "cell 2" in text["text"]
-    await client.post(PATH, {"messages": [{"role": "user", "content": "And now?"}]})
+    await client.post(PATH, {"messages": [{"role": "user", "content": "And now?"}], "session_id": "s"})
     assert "cell 2" in shown(model)[1][1]
 
 
@@ -214,7 +214,7 @@ async def test_a_stream_does_not_notice_a_large_sheet_defect_16(client: Client, 
 
 async def test_a_repeated_upload_keeps_one_attachment(server: Server, client: Client, model: ModelServer) -> None:
     model.script(answers.reply(["a"]))
-    body = {"messages": [{"role": "user", "content": [file_part("n.txt", b"text")]}]}
+    body = {"messages": [{"role": "user", "content": [file_part("n.txt", b"text")]}], "session_id": "s"}
     options: dict[str, Any] = {"json": body, "headers": {"Idempotency-Key": "k"}}
     both = await asyncio.gather(*(client.request("POST", PATH, **options) for _ in range(3)))
     assert len({response.content for response in both}) == 1
