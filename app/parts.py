@@ -14,7 +14,7 @@ from app.completions.catalog import ModelCatalog
 from app.completions.service import CompletionService
 from app.core import Core
 from app.files.extracted_text import ExtractedTextService
-from app.files.extraction.reader import DocumentReader
+from app.files.extraction.reader import CallerBounds, DocumentReader
 from app.files.images import ImageReader
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
@@ -108,7 +108,8 @@ class Chat:
 def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> Files:
     storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
     service = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
-    reader = DocumentReader(document_limits(settings), workers=settings.document_workers)
+    bounds = CallerBounds(settings.max_documents_per_key, settings.max_documents_per_user)
+    reader = DocumentReader(document_limits(settings), workers=settings.document_workers, bounds=bounds)
     return Files(
         storage,
         service,

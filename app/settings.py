@@ -121,6 +121,10 @@ class Settings(BaseSettings):
         512 * 1024**2, ge=256 * 1024**2, description="The address space of a process that reads documents."
     )
     document_workers: int = Field(2, ge=1, le=64, description="The most documents read at once, each in a process.")
+    max_documents_per_key: int = Field(
+        100, ge=1, description="The most documents that are read or wait to be read at once, for a key."
+    )
+    max_documents_per_user: int = Field(50, ge=1, description="The same for one user of a key.")
     max_knowledge_document_chars: int = Field(
         5_000_000, ge=1, description="The most text of one document of a collection; the rest is cut off."
     )

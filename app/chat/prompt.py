@@ -20,6 +20,7 @@ from app.files.service import FileService
 from app.knowledge.models import FoundPassage
 from app.profiles.models import Profile
 from app.providers.models import ModelRequest
+from app.workers.turns import Caller
 
 MAX_IMAGE_BYTES = 10 * 1024**2
 IMAGES_SHOWN = 10
@@ -93,19 +94,24 @@ class PromptBuilder:
         parts = [part for _, parts in turns for part in parts]
         quoted_ids = {int(part.message_id) for part in parts if isinstance(part, Reply)}
         quotes = await self._quotes(run, quoted_ids) if quoted_ids else {}
-        media = await self._media(turns) if any(isinstance(part, Media) for part in parts) else {}
+        media = await self._media(run, turns) if any(isinstance(part, Media) for part in parts) else {}
         return _transcript(turns, quotes, media, followed_by)
 
     async def _quotes(self, run: Run, message_ids: Collection[int]) -> Mapping[int, str]:
         return await self._database.read(lambda connection: store.quoted_texts(connection, run.session_id, message_ids))
 
-    async def _media(self, turns: Sequence[Turn]) -> Mapping[Media, Message]:
+    async def _media(self, run: Run, turns: Sequence[Turn]) -> Mapping[Media, Message]:
         media = {part for _, parts in turns for part in parts if isinstance(part, Media)}
         attachments = await self._files.find_many({part.attachment_id for part in media}, None)
         as_images = _newest_images(turns, attachments)
-        return {part: await self._content(part, attachments.get(part.attachment_id), as_images) for part in media}
+        caller = Caller(run.key_id, run.username)
+        return {
+            part: await self._content(part, attachments.get(part.attachment_id), as_images, caller) for part in media
+        }
 
-    async def _content(self, part: Media, attachment: Attachment | None, as_images: Collection[str]) -> Message:
+    async def _content(
+        self, part: Media, attachment: Attachment | None, as_images: Collection[str], caller: Caller
+    ) -> Message:
         """Return an image as it is, a document as its text, and anything else as its name."""
         if attachment is None:
             return _text(f"[{part.kind}: {part.filename or part.attachment_id}, no longer available]")
@@ -115,7 +121,7 @@ class PromptBuilder:
             return {"type": "image_url", "image_url": {"url": f"data:{attachment.media_type};base64,{data}"}}
         if attachment.type is Kind.FILE:
             try:
-                return _text((await self._documents.text_of(attachment)).for_model(name))
+                return _text((await self._documents.text_of(attachment, caller)).for_model(name))
             except DocumentRefused as error:
                 if error.reason not in SHOWN_BY_NAME:
                     return _text(f"[file: {name}, which cannot be read: {error.explanation}]")

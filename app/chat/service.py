@@ -33,6 +33,7 @@ from app.knowledge.service import KnowledgeService
 from app.limits import ConcurrencyLimit
 from app.roles.models import Role
 from app.roles.service import RoleService
+from app.workers.turns import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +141,14 @@ class ChatService:
         if ids := attachment_ids(command.parts):
             attachments = await self._files.find_many(set(ids), principal)
             check_attachments(command.parts, attachments)
-            await self._check_documents(attachments.values())
+            caller = Caller(principal.key_id, command.username)
+            await self._check_documents(attachments.values(), caller)
 
-    async def _check_documents(self, attachments: Iterable[Attachment]) -> None:
+    async def _check_documents(self, attachments: Iterable[Attachment], caller: Caller) -> None:
         for attachment in attachments:
             if attachment.type is Kind.FILE:
                 try:
-                    await self._documents.text_of(attachment)
+                    await self._documents.text_of(attachment, caller)
                 except DocumentRefused as error:
                     if error.reason not in SHOWN_BY_NAME:
                         raise

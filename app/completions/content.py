@@ -21,6 +21,7 @@ from app.files.models import Attachment
 from app.files.names import clean_filename
 from app.files.refusals import ImageRefused
 from app.files.service import FileService
+from app.workers.turns import Caller
 
 ContentParam = dict[str, Any]
 """A part of a message's content as a client of OpenAI's API sends it."""
@@ -48,14 +49,15 @@ class FileSink(Protocol):
 class DiscardFiles:
     """Store no files."""
 
-    def __init__(self, reader: DocumentReader) -> None:
+    def __init__(self, reader: DocumentReader, caller: Caller) -> None:
         self._reader = reader
+        self._caller = caller
 
     async def add_image(self, filename: str, data: bytes) -> Part:
         return Text(f"[image: {filename}]")
 
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]:
-        return await self._reader.read(data, filename), Text(f"[file: {filename}]")
+        return await self._reader.read(data, filename, caller=self._caller), Text(f"[file: {filename}]")
 
     async def undo(self) -> None:
         """Nothing was stored."""
@@ -64,10 +66,13 @@ class DiscardFiles:
 class KeepAsAttachments:
     """Store files as the principal's attachments."""
 
-    def __init__(self, files: FileService, documents: ExtractedTextService, principal: Principal) -> None:
+    def __init__(
+        self, files: FileService, documents: ExtractedTextService, principal: Principal, caller: Caller
+    ) -> None:
         self._files = files
         self._documents = documents
         self._principal = principal
+        self._caller = caller
         self._attachments: list[Attachment] = []
 
     async def add_image(self, filename: str, data: bytes) -> Part:
@@ -76,7 +81,7 @@ class KeepAsAttachments:
 
     async def add_document(self, filename: str, data: bytes) -> tuple[ExtractedText, Part]:
         attachment = await self._save(filename, data)
-        text = await self._documents.text_of(attachment)
+        text = await self._documents.text_of(attachment, self._caller)
         return text, Media("file", attachment.id, attachment.filename)
 
     async def undo(self) -> None:
@@ -96,7 +101,9 @@ class ContentReader:
         self._images = images
 
     async def read(self, messages: Sequence[MessageParam], sink: FileSink) -> TurnContent:
-        """Raises InvalidRequest, PayloadTooLarge, DocumentRefused, ImageRefused, Unavailable."""
+        """Raises InvalidRequest, PayloadTooLarge, DocumentRefused, ImageRefused, TooManyRequests,
+        Unavailable.
+        """
         turn = TurnContent()
         for index, message in enumerate(messages):
             content = message.get("content")

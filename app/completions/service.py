@@ -24,6 +24,7 @@ from app.limits import ConcurrencyLimit
 from app.profiles.models import Profile
 from app.providers.models import UpstreamError
 from app.roles.service import RoleService
+from app.workers.turns import Caller
 
 
 class CompletionService:
@@ -72,9 +73,10 @@ class CompletionService:
     async def _start(
         self, principal: Principal, request: CompletionRequest, choice: ModelChoice, claim: Claim | None
     ) -> Accepted:
-        sink: FileSink = DiscardFiles(self._reader)
+        caller = Caller(principal.key_id, creator_of(principal))
+        sink: FileSink = DiscardFiles(self._reader, caller)
         if request.session is not None:
-            sink = KeepAsAttachments(self._files, self._documents, principal)
+            sink = KeepAsAttachments(self._files, self._documents, principal, caller)
         accepted = None
         try:
             content = await self._content.read(request.messages, sink)

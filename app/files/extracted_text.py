@@ -18,6 +18,7 @@ from app.files.extraction.reader import DocumentReader
 from app.files.models import Attachment, AttachmentTextRow, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
+from app.workers.turns import NOBODY, Caller
 
 Result = ExtractedText | DocumentRefused
 
@@ -35,11 +36,11 @@ class ExtractedTextService:
         self._made_by = f"{READER_VERSION}:{limits}"
         self._tasks: dict[str, asyncio.Task[Result]] = {}
 
-    async def text_of(self, attachment: Attachment) -> ExtractedText:
+    async def text_of(self, attachment: Attachment, caller: Caller = NOBODY) -> ExtractedText:
         """The text of the attachment, extracted once for all callers.
 
-        A refusal is stored like a text, until the reader or its limits change. Raises DocumentRefused, Unavailable.
-        A caller that is cancelled does not stop the work, which others may be waiting for.
+        A refusal is stored like a text, until the reader or its limits change. Raises DocumentRefused, TooManyRequests,
+        Unavailable. A caller that is cancelled does not stop the work, which others may be waiting for.
         """
         if attachment.type is not Kind.FILE:
             explanation = f"it is no document ({attachment.media_type})"
@@ -49,7 +50,7 @@ class ExtractedTextService:
         if result is None:
             task = self._tasks.get(attachment.id)
             if task is None:
-                task = asyncio.create_task(self._extract(attachment))
+                task = asyncio.create_task(self._extract(attachment, caller))
                 self._tasks[attachment.id] = task
                 task.add_done_callback(lambda _: self._tasks.pop(attachment.id, None))
             result = await asyncio.shield(task)
@@ -71,11 +72,11 @@ class ExtractedTextService:
             return DocumentRefused(attachment.filename, Reason(row.reason), row.text)
         return msgspec.convert({**row.details, "text": row.text}, ExtractedText)
 
-    async def _extract(self, attachment: Attachment) -> Result:
+    async def _extract(self, attachment: Attachment, caller: Caller) -> Result:
         result: Result
         try:
             content = self._files.stream(attachment)
-            result = await self._reader.read(content, attachment.filename, attachment.media_type)
+            result = await self._reader.read(content, attachment.filename, attachment.media_type, caller=caller)
         except DocumentRefused as refusal:
             result = refusal
         values = _values_of(result) | {"attachment_id": attachment.id, "made_by": self._made_by}

@@ -1,4 +1,4 @@
-"""The indexer: a background task from queued documents to passages, one document after another.
+"""The indexer: a background task from queued documents to passages, one document after another, of each user in turn.
 
 A process of its own extracts the text, another one splits long texts. Passages are written in batches, so that neither
 the event loop nor the chats' transactions wait long. A document becomes searchable as a whole, at the end.
@@ -110,7 +110,7 @@ class Indexer:
             raise IndexingFailed("Its attachment was deleted too early", code="attachment_not_found") from None
         self._reader.check_size(attachment.filename, attachment.size)
         content = self._files.stream(attachment)
-        return await self._reader.read(content, attachment.filename, attachment.media_type)
+        return await self._reader.read(content, attachment.filename, attachment.media_type, caller=lease.caller)
 
     async def _embed(self, lease: Lease, passages: Sequence[IndexedPassage]) -> list[bytes]:
         """A vector for each passage, if the collection has an embedding model."""

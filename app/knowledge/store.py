@@ -10,13 +10,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 
 from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import value_of
+from app.files.models import AttachmentRow
 from app.knowledge.index import IndexedPassage, insert_passages
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageRow
+from app.workers.turns import Caller, Turns
 
 LEASE = timedelta(minutes=10)
 """How long a step may take before another server takes the document over."""
@@ -24,6 +36,7 @@ DELETE_BATCH = 250
 """The passages that one transaction deletes. It holds up those of the chats, which share its commit."""
 _IN_PROGRESS = (DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
 
+_KEY_ID = func.coalesce(AttachmentRow.key_id, literal_column("''"))
 _SOME_PASSAGES = select(PassageRow.id).where(PassageRow.document_id == bindparam("document_id")).limit(DELETE_BATCH)
 _DELETE_SOME = delete(PassageRow).where(PassageRow.id.in_(_SOME_PASSAGES))
 
@@ -34,9 +47,10 @@ class LeaseLost(Exception):
 
 @dataclass(slots=True)
 class Lease:
-    """This process's hold on a document; `token` is the `updated_at` of its last step."""
+    """This process's hold on a document of `caller`; `token` is the `updated_at` of its last step."""
 
     document: Document
+    caller: Caller
     embedding_provider: str | None
     embedding_model: str | None
     token: datetime
@@ -48,9 +62,10 @@ class IndexStore:
     def __init__(self, database: Database, *, sole_owner: bool) -> None:
         self._database = database
         self._sole_owner = sole_owner
+        self._turns = Turns()
 
     async def take_next(self) -> Lease | None:
-        """Lease the document with the longest wait; None if the queue is empty.
+        """Lease the document with the longest wait of the caller whose turn it is; None if the queue is empty.
 
         To be called without a lease: what this process has in progress counts as abandoned, and starts over.
         """
@@ -58,11 +73,13 @@ class IndexStore:
             # An idle server writes nothing.
             lease = await self._database.read(self._find_next)
             if lease is None:
+                self._turns.clear()
                 return None
             try:
                 await self._step(lease, status=DocumentStatus.EXTRACTING)
             except LeaseLost:
                 continue
+            self._turns.take(lease.caller)
             return lease
 
     async def begin_passages(self, lease: Lease) -> None:
@@ -106,17 +123,31 @@ class IndexStore:
         abandoned: ColumnElement[bool] = DocumentRow.status.in_(_IN_PROGRESS)
         if not self._sole_owner:
             abandoned = abandoned & (DocumentRow.updated_at < utc_now() - LEASE)
-        query = (
-            select(DocumentRow, CollectionRow.embedding_provider, CollectionRow.embedding_model)
-            .join(CollectionRow, CollectionRow.id == DocumentRow.collection_id)
-            .where((DocumentRow.status == DocumentStatus.QUEUED) | abandoned)
-            .order_by(DocumentRow.updated_at, DocumentRow.id)
-            .limit(1)
-        )
-        row = connection.execute(query).first()
-        if row is None:
-            return None
-        return Lease(value_of(Document, row), row.embedding_provider, row.embedding_model, row.updated_at)
+        is_due = (DocumentRow.status == DocumentStatus.QUEUED) | abandoned
+        callers = _of_callers(select(_KEY_ID, CollectionRow.owner)).where(is_due).group_by(_KEY_ID, CollectionRow.owner)
+        waiting = [Caller(*row) for row in connection.execute(callers.order_by(func.min(DocumentRow.updated_at)))]
+        for caller in sorted(waiting, key=self._turns.rank):
+            of_caller = (literal(caller.key_id) == _KEY_ID) & (CollectionRow.owner == caller.username)
+            query = (
+                _of_callers(select(DocumentRow, CollectionRow.embedding_provider, CollectionRow.embedding_model))
+                .where(is_due, of_caller)
+                .order_by(DocumentRow.updated_at, DocumentRow.id)
+                .limit(1)
+            )
+            # Another server may have taken it meanwhile.
+            if (row := connection.execute(query).first()) is not None:
+                provider, model = row.embedding_provider, row.embedding_model
+                return Lease(value_of(Document, row), caller, provider, model, row.updated_at)
+        return None
+
+
+def _of_callers(query: Any) -> Any:
+    """Queued documents, with their collections and the attachments that name their keys."""
+    return (
+        query.select_from(DocumentRow)
+        .join(CollectionRow, CollectionRow.id == DocumentRow.collection_id)
+        .outerjoin(AttachmentRow, AttachmentRow.id == DocumentRow.attachment_id)
+    )
 
 
 def delete_some_passages(connection: Connection, document_id: str) -> int:

@@ -13,13 +13,14 @@ import structlog
 
 from app.errors import Unavailable
 from app.workers.framing import END, LENGTH_BYTES, blocks_of, framed, length_of
+from app.workers.turns import NOBODY, Caller, FairSlots
 
 JOBS_PER_WORKER: Final = 50
 """Parsers keep some of what they took; a worker is replaced after so many documents."""
 IDLE_SECONDS: Final = 300.0
 START_SECONDS: Final = 30.0
 END_SECONDS: Final = 5.0
-MAX_WAITING: Final = 100
+MAX_WAITING: Final = 400
 MAX_REPLY_BYTES: Final = 256 * 1024**2
 
 log = structlog.get_logger(__name__)
@@ -47,15 +48,14 @@ class WorkerTimeout(Exception):
 class WorkerPool:
     """At most `size` processes of `python -m module`, for one event loop.
 
-    Each has `memory_bytes` of address space (0: any). Nothing polls: a worker's reply and its death are both read from
-    its pipe.
+    Callers take turns. Each process has `memory_bytes` of address space (0: any). Nothing polls: a worker's reply and
+    its death are both read from its pipe.
     """
 
     def __init__(self, module: str, size: int, memory_bytes: int = 0) -> None:
         self._module = module
         self._memory_bytes = memory_bytes
-        self._slots = asyncio.Semaphore(size)
-        self._waiting = 0
+        self._slots = FairSlots(size)
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._dying: set[asyncio.Task[int]] = set()
@@ -63,23 +63,15 @@ class WorkerPool:
         self._closed = False
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator["Worker"]:
-        """A worker for one job. It is killed when the block raises, or is cancelled.
+    async def worker(self, caller: Caller = NOBODY) -> AsyncIterator["Worker"]:
+        """A worker for one job of the caller. It is killed when the block raises, or is cancelled.
 
         Raises WorkersUnavailable: also in the place of WorkerEnded, when it was the pool that ended the worker.
         """
-        if self._waiting >= MAX_WAITING:
+        if self._slots.waiting >= MAX_WAITING:
             raise WorkersUnavailable
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            async with self._started() as worker:
-                yield worker
-        finally:
-            self._slots.release()
+        async with self._slots.slot(caller), self._started() as worker:
+            yield worker
 
     async def close(self) -> None:
         """Kill the workers; jobs that are under way raise WorkersUnavailable."""

@@ -233,3 +233,29 @@ def count(data_dir: Path, table: str) -> int:
 
 def state(data_dir: Path) -> str:
     return str(query(data_dir, "SELECT status FROM knowledge_documents")[0][0])
+
+
+async def test_owners_of_documents_take_turns(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    begin_passages = IndexStore.begin_passages
+
+    async def waiting(store: IndexStore, lease: Lease) -> None:
+        order.append(lease.document.title)
+        begun.set()
+        await go_on.wait()
+        await begin_passages(store, lease)
+
+    monkeypatch.setattr(IndexStore, "begin_passages", waiting)
+    async with (
+        Library(server, await server.new_key("knowledge", username="mallory")) as flooding,
+        Library(server, await server.new_key("knowledge", username="alice")) as other,
+    ):
+        flooded = (await flooding.create())["collection_id"]
+        queued = [await flooding.add(flooded, f"text {number}", title=f"m{number}") for number in range(4)]
+        await begun.wait()
+        added = [await other.add((await other.create())["collection_id"], "short", title="a0")]
+        go_on.set()
+        assert (await other.until(added[0]))["status"] == "ready"
+        await flooding.until(queued[-1])
+    assert order == ["m0", "a0", "m1", "m2", "m3"]

@@ -58,6 +58,7 @@ _CODES: Mapping[str, Sequence[str]] = {
         "server_busy",
         "shutting_down",
         "storage_unavailable",
+        "too_many_documents",
         "too_many_requests",
         "too_many_runs",
         "too_many_streams",

@@ -1,6 +1,8 @@
 """The reader of documents for the rest of Palaver."""
 
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -17,7 +19,9 @@ from app.files.extraction.models import (
 )
 from app.files.extraction.packages import megabytes
 from app.files.refusals import DocumentRefused
-from app.workers.pool import WorkerEnded, WorkerPool, WorkerTimeout
+from app.limits import Bounds, ConcurrencyLimit
+from app.workers.pool import MAX_WAITING, WorkerEnded, WorkerPool, WorkerTimeout
+from app.workers.turns import NOBODY, Caller
 
 _SIGKILL = -9
 _SIGXCPU = -24
@@ -26,23 +30,44 @@ _DECODER: msgspec.json.Decoder[Extraction] = msgspec.json.Decoder(Extraction)
 log = structlog.get_logger(__name__)
 
 
-class DocumentReader:
-    """Turns documents into text in at most `workers` processes, started when needed."""
+@dataclass(frozen=True, slots=True)
+class CallerBounds:
+    """The most documents of a caller that are read or wait at once."""
 
-    def __init__(self, limits: DocumentLimits | None = None, *, workers: int = 2) -> None:
+    per_key: int = 100
+    per_user: int = 50
+
+
+class DocumentReader:
+    """Turns documents into text in at most `workers` processes, started when needed. Callers take turns."""
+
+    def __init__(
+        self, limits: DocumentLimits | None = None, *, workers: int = 2, bounds: CallerBounds | None = None
+    ) -> None:
         self.limits = limits or DocumentLimits()
+        bounds = bounds or CallerBounds()
+        total = MAX_WAITING + workers
+        self._of_keys = ConcurrencyLimit("documents", "too_many_documents", Bounds(bounds.per_key, total))
+        self._of_users = ConcurrencyLimit("documents", "too_many_documents", Bounds(bounds.per_user, total))
         self._pool = WorkerPool("app.files.extraction.worker", workers, self.limits.memory_bytes)
 
-    async def read(self, content: bytes | AsyncIterable[bytes], filename: str, media_type: str = "") -> ExtractedText:
+    async def read(
+        self, content: bytes | AsyncIterable[bytes], filename: str, media_type: str = "", *, caller: Caller = NOBODY
+    ) -> ExtractedText:
         """The text of the document; its content overrules the claims `filename` and `media_type`.
 
-        Raises DocumentRefused, Unavailable, and what reading `content` raises. A cancellation ends the work.
+        Raises DocumentRefused, TooManyRequests, Unavailable, and what reading `content` raises. A cancellation ends
+        the work.
         """
         if isinstance(content, bytes):
             self.check_size(filename, len(content))
         else:
             content = self._bounded(content, filename)
-        extraction = await self._extract(ExtractionRequest(filename, media_type, self.limits), content)
+        request = ExtractionRequest(filename, media_type, self.limits)
+        with ExitStack() as stack:
+            stack.callback(self._of_keys.take(caller.key_id).release)
+            stack.callback(self._of_users.take(f"{caller.key_id}:{caller.username}").release)
+            extraction = await self._extract(request, content, caller)
         if isinstance(extraction, NoText):
             log.info("document_refused", reason=extraction.reason.value, detail=extraction.detail)
             raise DocumentRefused(filename, extraction.reason, extraction.explanation)
@@ -58,14 +83,16 @@ class DocumentReader:
         """End the workers; documents under way raise Unavailable."""
         await self._pool.close()
 
-    async def _extract(self, request: ExtractionRequest, content: bytes | AsyncIterable[bytes]) -> Extraction:
+    async def _extract(
+        self, request: ExtractionRequest, content: bytes | AsyncIterable[bytes], caller: Caller
+    ) -> Extraction:
         """A worker's answer, or the refusal that stands for its death.
 
         The time counts from when the worker has all of the file.
         """
         too_slow = NoText(Reason.TOO_SLOW, f"reading it takes longer than {self.limits.timeout_seconds:g} seconds")
         try:
-            async with self._pool.worker() as worker:
+            async with self._pool.worker(caller) as worker:
                 await worker.send(msgspec.json.encode(request), content)
                 message = await worker.receive(self.limits.timeout_seconds)
                 try:
