@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.errors import Unavailable
+from app.written import cut, decode_utf8
 
 KEY_BYTES = 32
 
@@ -57,7 +58,7 @@ def load_or_create_master_key(path: Path) -> bytes:
         finally:
             draft.unlink()
     try:
-        return parse_master_key(path.read_text())
+        return parse_master_key(decode_utf8(path.read_bytes()))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -65,7 +66,7 @@ def load_or_create_master_key(path: Path) -> bytes:
 def parse_master_key(text: str) -> bytes:
     """Parse a master key in hex. Raises ValueError for fewer than 32 bytes."""
     try:
-        key = bytes.fromhex(text.strip())
+        key = bytes.fromhex(cut(text))
     except ValueError:
         raise ValueError("the master key is not written in hexadecimal") from None
     if len(key) < KEY_BYTES:

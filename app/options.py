@@ -1,18 +1,18 @@
 """The settings, as the options of the parts that they are for."""
 
-import os
-
 import msgspec
 
 from app.auth.guards import AuthPolicy
 from app.chat.parts import PartLimits
 from app.completions.values import DEFAULT_SESSION, CompletionLimits, SessionPolicy
 from app.edge.bodies import BodyLimit
+from app.environment import read_environment
 from app.files.extraction.models import DocumentLimits
 from app.files.images import ImageLimits
 from app.ops.health import OpsPolicy
 from app.providers.models import ProviderSpec
 from app.settings import Settings
+from app.written import NO_HEADER_TEXT, is_header_text
 
 OPENAI_PROVIDER = "openai_chat_completion"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -34,12 +34,15 @@ def provider_specs(settings: Settings) -> list[ProviderSpec]:
                 api_key=None if key is None else key.get_secret_value(),
             )
         )
+    environment = read_environment()
     for entry in settings.providers:
         key_text = entry.api_key.get_secret_value() if entry.api_key is not None else None
         if entry.api_key_env is not None:
-            key_text = os.environ.get(entry.api_key_env)
+            key_text = environment.get(entry.api_key_env)
             if key_text is None:
                 raise ValueError(f"provider {entry.id}: the environment has no variable {entry.api_key_env}")
+            if not is_header_text(key_text):
+                raise ValueError(f"provider {entry.id}: {entry.api_key_env} {NO_HEADER_TEXT}")
         specs.append(
             ProviderSpec(
                 **entry.model_dump(exclude={"api_key", "api_key_env", "models"}),

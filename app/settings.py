@@ -5,25 +5,63 @@ capitals), the TOML file that `PALAVER_CONFIG` names (`<data_dir>/palaver.toml` 
 field's description becomes its row in docs/settings.md.
 """
 
-import os
+import re
 import tomllib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 from pydantic_settings.exceptions import SettingsError
 
+from app.environment import PREFIX, UnknownVariable, nearest_name, read_environment, unknown_variables
 from app.errors import OperatorError
+from app.written import NO_HEADER_TEXT, cut, decode_utf8, is_header_text
 
 DEFAULT_SCOPES = ("chat", "config", "file", "im", "knowledge")
+COMPLETIONS_PATH = "/chat/completions"
+
+
+def _check_address(address: str) -> str:
+    """Check a model server's address, which may have a query; some people copy it with the path of the chats."""
+    try:
+        parts = urlsplit(address)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not address.isascii() or not address.isprintable() or " " in address:
+        raise ValueError("not an address like http://127.0.0.1:11434/v1")
+    if parts.fragment:
+        raise ValueError("an address of a model server has no #")
+    return parts._replace(path=parts.path.rstrip("/").removesuffix(COMPLETIONS_PATH)).geturl()
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    if not is_header_text(key.get_secret_value()):
+        raise ValueError(NO_HEADER_TEXT)
+    return key
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+ModelServerKey = Annotated[SecretStr, AfterValidator(_check_key)]
 
 
 class ProviderSettings(BaseModel):
@@ -32,8 +70,8 @@ class ProviderSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(min_length=1, max_length=64, description="Its name in `selected_provider` and in profiles.")
-    base_url: str = Field(pattern=r"^https?://", description="For example `http://127.0.0.1:11434/v1`.")
-    api_key: SecretStr | None = Field(None, description="The key itself.")
+    base_url: Address = Field(description="For example `http://127.0.0.1:11434/v1`; a query goes with every request.")
+    api_key: ModelServerKey | None = Field(None, description="The key itself.")
     api_key_env: str | None = Field(None, description="Or the environment variable that holds the key.")
     default_model: str = Field("gpt-4.1-mini", min_length=1, description="The model when a request names none.")
     models: list[str] = Field([], description="The models a request may name; empty admits any.")
@@ -90,10 +128,10 @@ class Settings(BaseSettings):
         [], description="Origins whose pages may call the API, separated by commas; `*` admits all."
     )
 
-    openai_api_key: SecretStr | None = Field(
+    openai_api_key: ModelServerKey | None = Field(
         None, validation_alias="OPENAI_API_KEY", description="The key of the provider `openai_chat_completion`."
     )
-    openai_base_url: str | None = Field(
+    openai_base_url: Address | None = Field(
         None, validation_alias="OPENAI_BASE_URL", description="The address of that provider, if it is not OpenAI's."
     )
     openai_model: str = Field("gpt-4.1-mini", description="The default model of that provider.")
@@ -168,21 +206,32 @@ class Settings(BaseSettings):
         """List every secret in the settings, and those in variables that they name: none may reach a log."""
         secrets = [self.secret_key, self.openai_api_key, *(key.key for key in self.api_keys)]
         secrets += [provider.api_key for provider in self.providers]
-        variables = [os.environ.get(provider.api_key_env or "") for provider in self.providers]
+        environment = read_environment()
+        variables = [environment.get(provider.api_key_env or "") for provider in self.providers]
         return [*(secret.get_secret_value() for secret in secrets if secret is not None), *filter(None, variables)]
+
+    def unknown_variables(self) -> list[UnknownVariable]:
+        """List the variables that look like settings and are none."""
+        settings = {f"{PREFIX}CONFIG", *(_variable(name) for name in type(self).model_fields)}
+        settings.update(provider.api_key_env.upper() for provider in self.providers if provider.api_key_env)
+        return list(unknown_variables(read_environment(), settings))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut_texts(cls, values: Any) -> Any:
+        return _cut_all(values)
 
     @field_validator("api_keys", mode="before")
     @classmethod
     def _parse_api_keys(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        entries = [entry.strip() for entry in value.split(",") if entry.strip()]
-        return [_name_and_key(entry) for entry in entries]
+        return [_name_and_key(entry) for entry in value.split(",") if cut(entry)]
 
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _parse_cors_origins(cls, value: Any) -> Any:
-        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+        return [cut(origin) for origin in value.split(",") if cut(origin)] if isinstance(value, str) else value
 
     @classmethod
     def settings_customise_sources(
@@ -193,11 +242,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = _settings_file(init_settings().get("data_dir"))
         # Empty variables count as unset, except the one whose emptiness has a meaning.
-        stateless = os.environ.get("PALAVER_OPENAI_DEFAULT_SESSION") == ""
+        stateless = read_environment().get(f"{PREFIX}OPENAI_DEFAULT_SESSION") == ""
         empty = InitSettingsSource(settings_cls, {"openai_default_session": ""} if stateless else {})
-        return init_settings, env_settings, empty, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        file = InitSettingsSource(settings_cls, _read_file(_settings_file(init_settings().get("data_dir"))))
+        return init_settings, Environment(settings_cls), empty, file
+
+
+class Environment(EnvSettingsSource):
+    """The environment variables, without what tools leave around them."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.env_vars = {name.lower(): value for name, value in read_environment().items() if value}
 
 
 class WrongSettings(OperatorError):
@@ -210,31 +267,87 @@ def load_settings(**overrides: Any) -> Settings:
     Raises WrongSettings.
     """
     file = _settings_file(overrides.get("data_dir"))
-    if os.environ.get("PALAVER_CONFIG") and not file.is_file():
+    if read_environment().get(f"{PREFIX}CONFIG") and not file.is_file():
         raise WrongSettings(f"PALAVER_CONFIG names {file}, which is not a file")
+    options = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**options)
     except ValidationError as error:
-        raise WrongSettings("; ".join(_one_line(problem) for problem in error.errors())) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WrongSettings(f"{file} is not TOML: {error}") from None
+        names = {_variable(name) for name in options} | {
+            name.upper() for name, value in read_environment().items() if value
+        }
+        raise WrongSettings("; ".join(_one_line(problem, file, names) for problem in error.errors())) from None
     except (SettingsError, ValueError, OSError) as error:
-        raise WrongSettings(str(error)) from None
+        raise WrongSettings(_reason(error)) from None
 
 
 def _settings_file(data_dir: str | Path | None) -> Path:
-    folder = data_dir or os.environ.get("PALAVER_DATA_DIR") or "data"
-    return Path(os.environ.get("PALAVER_CONFIG") or Path(folder) / "palaver.toml")
+    environment = read_environment()
+    folder = data_dir or environment.get(f"{PREFIX}DATA_DIR") or "data"
+    return Path(environment.get(f"{PREFIX}CONFIG") or Path(folder) / "palaver.toml")
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """Read the file, if there is one. Raises WrongSettings."""
+    try:
+        return tomllib.loads(decode_utf8(file.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise WrongSettings(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise WrongSettings(f"{file} is not TOML: {error}") from None
+
+
+def _cut_all(value: Any) -> Any:
+    """Cut the texts in a value, however deep they are; names of fields and of headers as well."""
+    if isinstance(value, str):
+        return cut(value)
+    if isinstance(value, list):
+        return [_cut_all(each) for each in value]
+    if isinstance(value, dict):
+        return {_cut_all(name): _cut_all(each) for name, each in value.items()}
+    return value
 
 
 def _name_and_key(entry: str) -> dict[str, str]:
-    name, _, key = (part.strip() for part in entry.partition("="))
+    name, _, key = (cut(part) for part in cut(entry).partition("="))
     # A key without a name may be base64, and end in `=`.
-    return {"name": name, "key": key} if name and key.strip("=") else {"key": entry}
+    return {"name": name, "key": key} if name and key.strip("=") else {"key": cut(entry)}
 
 
-def _one_line(problem: Any) -> str:
-    # The value is not repeated: it may be a secret.
-    field = ".".join(str(part) for part in problem["loc"])
-    name = field if field.isupper() or "." in field else f"PALAVER_{field.upper()}"
-    return f"{name}: {problem['msg']}"
+def _variable(name: str) -> str:
+    """The variable of a setting; the two that other programs know as well have no prefix."""
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field is not None else None
+    return alias if isinstance(alias, str) else f"{PREFIX}{name.upper()}"
+
+
+def _one_line(problem: Any, file: Path, elsewhere: Collection[str]) -> str:
+    """Say what is wrong and where; `elsewhere` are the variables of settings that do not come from the file.
+
+    The value is not repeated: it may be a secret.
+    """
+    place = ".".join(str(part) for part in problem["loc"])
+    variable = _variable(str(problem["loc"][0]))
+    is_elsewhere = variable in elsewhere or place.upper() in elsewhere
+    if problem["type"] == "extra_forbidden":
+        nearest = nearest_name(str(problem["loc"][-1]), _names_beside(problem["loc"]))
+        source = variable if is_elsewhere else file
+        return f"{source}: {place} is not a setting" + (f"; did you mean {nearest}?" if nearest else "")
+    name = place if place.isupper() or "." in place else variable
+    source = "" if is_elsewhere else f" in {file}"
+    return f"{name}{source}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _names_beside(place: Sequence[object]) -> list[str]:
+    """The names of the settings beside an unknown one."""
+    tables: dict[object, type[BaseModel]] = {"providers": ProviderSettings, "api_keys": ApiKeySettings}
+    return list((tables.get(place[0], Settings) if len(place) > 1 else Settings).model_fields)
+
+
+def _reason(error: Exception) -> str:
+    """The error as one line: a value that is not JSON is not repeated, it may hold a secret."""
+    if isinstance(error, SettingsError) and (match := re.search(r'field "(\w+)"', str(error))):
+        return f"{_variable(match[1])}: it is not JSON ({error.__cause__})"
+    return str(error)

@@ -164,6 +164,26 @@ async def test_a_real_model_server_is_named(data_dir: Path) -> None:
         assert server.greeting[2] == "Model server: openai_chat_completion"
 
 
+async def test_unusable_surroundings_are_warnings_and_the_server_starts(data_dir: Path) -> None:
+    async with serving(
+        data_dir,
+        OPENAI_BASE_URL='"http://127.0.0.1:9/v1"\r',
+        PALAVER_LOG_LEVLE="debug",
+        ALL_PROXY="quic://127.0.0.1:9",
+        SSL_CERT_FILE="/nonexistent/ca.pem",
+    ) as server:
+        assert server.greeting[2] == "Model server: openai_chat_completion"
+        outcome = await server.end()
+    warnings = [line for line in outcome.err.splitlines() if "warning" in line]
+    assert len(warnings) == 3
+    for line, parts in zip(
+        warnings,
+        [("PALAVER_LOG_LEVLE", "PALAVER_LOG_LEVEL"), ("SSL_CERT_FILE", "/nonexistent/ca.pem"), ("ALL_PROXY",)],
+        strict=True,
+    ):
+        assert all(part in line for part in parts), line
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_in_good_order(data_dir: Path, signal_number: int) -> None:
     async with serving(data_dir) as server:
@@ -231,7 +251,8 @@ async def test_a_wrong_setting_is_one_line(data_dir: Path, variable: str, value:
     ("name", "content", "message"),
     [
         ("palaver.toml", b"port = [", "palaver.toml is not TOML: "),
-        ("palaver.toml", b"prot = 6185", "PALAVER_PROT: Extra inputs are not permitted"),
+        ("palaver.toml", b"prot = 6185", "palaver.toml: prot is not a setting; did you mean port?"),
+        ("palaver.toml", "port = 1".encode("utf-16"), "palaver.toml is not TOML: the file is UTF-16"),
         ("palaver.toml", b"[[api_keys]]\nkey = 'a-fixed-key'\nscopes = ['root']", "Unknown scope: root"),
         ("secret.key", b"lost", "secret.key: the master key is not written in hexadecimal"),
         ("palaver.db", b"this is no database, and long enough to be one" * 100, "file is not a database"),

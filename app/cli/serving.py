@@ -1,16 +1,17 @@
 """`palaver serve`."""
 
 import gc
-import os
 import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import structlog
 
 from app.cli.errors import Refusal, refusing
 from app.cli.folder import data_dir_option, lock, prepare, upgrade
+from app.environment import read_environment
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def serve(**options: Any) -> None:
     from app.telemetry.logs import configure_logging
 
     configure_logging(settings.log_level, settings.log_format, secrets=settings.secret_texts())
+    _warn_of_unknown_variables(settings)
     addresses = resolve(settings.host, settings.port)
     if settings.no_auth and not all(address.is_loopback for address in addresses):
         raise Refusal(f"--no-auth serves everyone who can connect: it needs a loopback host, not {settings.host}")
@@ -85,9 +87,14 @@ async def _drain(app: "Quart", seconds: float) -> None:
     sockets.go_down()
 
 
+def _warn_of_unknown_variables(settings: Settings) -> None:
+    for variable in settings.unknown_variables():
+        structlog.get_logger(__name__).warning("unknown_variable", variable=variable.name, nearest=variable.nearest)
+
+
 def _command(settings: Settings) -> str:
     """The command by which `palaver` is called from here, for this data folder."""
     name = "palaver" if shutil.which("palaver") else shlex.quote(sys.argv[0])
     folder = str(settings.data_dir)
-    is_default = folder == os.environ.get("PALAVER_DATA_DIR", "data")
+    is_default = folder == read_environment().get("PALAVER_DATA_DIR", "data")
     return name if is_default else f"PALAVER_DATA_DIR={shlex.quote(folder)} {name}"

@@ -5,6 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, structs
 
+from app.written import cut
+
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The `[parameters]` table: OpenAI's names."""
@@ -62,7 +64,7 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     def __post_init__(self) -> None:
         for field in ("provider", "model", "role"):
-            structs.force_setattr(self, field, getattr(self, field) or None)
+            structs.force_setattr(self, field, cut(getattr(self, field) or "") or None)
 
 
 class Profile(ProfileFile, frozen=True):

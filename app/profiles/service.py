@@ -16,6 +16,7 @@ from msgspec import structs
 
 from app.errors import BadRequest
 from app.profiles.models import Profile, ProfileFile
+from app.written import decode_utf8
 
 DEFAULT_ID = "default"
 SUFFIX = ".toml"
@@ -139,10 +140,8 @@ class ProfileService:
 def _read(path: Path, profile_id: str) -> Profile:
     """Raises ValueError for a file that cannot be used, with the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = decode_utf8(path.read_bytes())
         document = tomllib.loads(text)
-    except UnicodeDecodeError:
-        raise ValueError("the file is not UTF-8") from None
     except OSError as error:
         raise ValueError(error.strerror or "the file cannot be read") from None
     try:

@@ -15,6 +15,7 @@ from app.providers.decoder import MAX_EVENT_BYTES, ReplyDecoder
 from app.providers.errors import TRANSPORT_ERRORS, connection_error, redact, status_error, stream_error
 from app.providers.listing import CachedModelList
 from app.providers.models import Delta, ModelRequest, ProviderSpec, UpstreamError
+from app.providers.network import Network
 from app.providers.transport import HttpClient
 
 MAX_REPLY_BYTES = 8 * 1024**2
@@ -41,6 +42,7 @@ class Provider:
         spec: ProviderSpec,
         *,
         max_reply_bytes: int = MAX_REPLY_BYTES,
+        network: Network | None = None,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         self.id = spec.id
@@ -62,14 +64,16 @@ class Provider:
             **dict.fromkeys(_TELEMETRY_HEADERS, omit),
             **spec.extra_headers,
         }
+        # Azure's addresses have a query, which belongs behind the path of each request.
+        address, _, self._query = spec.base_url.partition("?")
         self._client = AsyncOpenAI(
-            base_url=spec.base_url,
+            base_url=address,
             api_key=spec.api_key or "none",
             max_retries=spec.max_retries,
-            http_client=http_client or HttpClient(),
+            http_client=http_client or HttpClient(network or Network()),
         )
         # The client takes a whole URL as it is, and joins a path to the base for each request.
-        self._completions_url = f"{self._client.base_url}{_COMPLETIONS}"
+        self._completions_url = self._url(_COMPLETIONS)
         self._listing = CachedModelList(self._list_models)
 
     def accepts(self, model: str) -> bool:
@@ -122,7 +126,7 @@ class Provider:
         """The JSON answer to a POST of JSON at `path` below the model server's address. Raises UpstreamError."""
         try:
             response = await self._client.post(
-                path,
+                self._url(path),
                 cast_to=httpx2.Response,
                 body=body,
                 options={"headers": self._headers, "timeout": self._spec.timeout_seconds},
@@ -138,9 +142,14 @@ class Provider:
     async def close(self) -> None:
         await self._client.close()
 
+    def _url(self, path: str) -> str:
+        url = f"{self._client.base_url}{path.lstrip('/')}"
+        return f"{url}?{self._query}" if self._query else url
+
     async def _list_models(self) -> Sequence[str]:
         client = self._client.with_options(max_retries=0, timeout=LISTING_TIMEOUT_SECONDS)
-        return [model.id async for model in client.models.list(extra_headers=self._headers)]
+        response = await client.get(self._url("/models"), cast_to=httpx2.Response, options={"headers": self._headers})
+        return [model.id for model in msgspec.json.decode(response.content, type=_ModelList).data]
 
     async def _open(self, request: ModelRequest) -> httpx2.Response:
         """The response, with a good status and content type. Raises UpstreamError."""
@@ -212,6 +221,14 @@ class Provider:
 
     def _redact(self, error: UpstreamError) -> UpstreamError:
         return redact(error, self._secrets)
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model]
 
 
 def _body(response: httpx2.Response) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

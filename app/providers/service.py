@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from app.providers.client import MAX_REPLY_BYTES, Provider
 from app.providers.embedded import embedded_provider
 from app.providers.models import ProviderSpec
+from app.providers.network import Network
 
 
 class ProviderRegistry:
@@ -21,7 +22,8 @@ class ProviderRegistry:
         ids = [spec.id for spec in specs]
         if duplicates := {id for id in ids if ids.count(id) > 1}:
             raise ValueError(f"two providers have the id {min(duplicates)}")
-        providers = [Provider(spec, max_reply_bytes=max_reply_bytes) for spec in specs]
+        network = Network() if specs else None
+        providers = [Provider(spec, max_reply_bytes=max_reply_bytes, network=network) for spec in specs]
         self._providers = {provider.id: provider for provider in providers or [embedded_provider(max_reply_bytes)]}
         if default_id is not None and default_id not in self._providers:
             raise ValueError(f"the default provider {default_id} is not among the providers")

@@ -4,16 +4,17 @@ The transport that the openai package brings makes its own session, whose cookie
 with the next one's request, and has no public way to another jar.
 """
 
+import ssl
 from collections.abc import AsyncIterator
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
 from openai import APITimeoutError, DefaultAioHttpClient
 
+from app.providers.network import HttpProxy, Network, SocksProxy
 from app.retry_after import parse_retry_after
 
 MAX_RETRY_WAIT_SECONDS: Final = 10.0
@@ -29,10 +30,11 @@ class HttpClient(DefaultAioHttpClient):
     nothing to merge, and looks for redirections and credentials behind each answer: 7 % of a chat.
     """
 
-    def __init__(self) -> None:
-        self._direct = AiohttpTransport()
+    def __init__(self, network: Network) -> None:
+        self._direct = AiohttpTransport(network)
         super().__init__(
             transport=self._direct,
+            trust_env=False,  # the transport knows the environment's proxies
             auth=httpx2.Auth(),  # none: aiohttp sends the name and password of an address
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             event_hooks={"response": [_forbid_long_waits]},
@@ -74,12 +76,11 @@ async def _forbid_long_waits(response: httpx2.Response) -> None:
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Requests through one aiohttp session, and through the proxies of the environment."""
+    """Requests through the proxies of the network, each SOCKS proxy with a session of its own."""
 
-    def __init__(self) -> None:
-        self._ssl_context = httpx2.create_ssl_context()
-        self._proxies = getproxies()
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._sessions: dict[SocksProxy | None, aiohttp.ClientSession] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request. Raises APITimeoutError for a silent server, ConnectTimeout, and aiohttp's errors.
@@ -88,14 +89,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         request, and the caller has waited long enough.
         """
         timeout = request.extensions.get("timeout", {})
+        proxy = self._network.proxy_for(request.url.scheme, request.url.host)
         try:
-            response = await self._open_session().request(
+            response = await self._session(proxy if isinstance(proxy, SocksProxy) else None).request(
                 request.method,
                 str(request.url),
                 headers=request.headers.multi_items(),
                 data=await request.aread() or None,
                 allow_redirects=False,
-                proxy=self._proxy_for(request.url),
+                proxy=proxy.url if isinstance(proxy, HttpProxy) else None,
                 timeout=aiohttp.ClientTimeout(
                     connect=timeout.get("pool"), sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
                 ),
@@ -107,25 +109,30 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status, headers=response.raw_headers, stream=ResponseStream(response))
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:  # a session needs the running loop
-            connector = aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=self._ssl_context
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
-            )
-        return self._session
+    def _session(self, proxy: SocksProxy | None) -> aiohttp.ClientSession:
+        session = self._sessions.get(proxy)
+        if session is None:  # a session needs the running loop
+            session = self._sessions[proxy] = _open_session(proxy, self._network.ssl_context)
+        return session
 
-    def _proxy_for(self, url: httpx2.URL) -> str | None:
-        """The proxy for `url`. aiohttp's own look-up uses a thread for each request, and ignores `ALL_PROXY`."""
-        if not self._proxies or proxy_bypass(url.host):
-            return None
-        proxy = self._proxies.get(url.scheme) or self._proxies.get("all")
-        return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+def _open_session(proxy: SocksProxy | None, ssl_context: ssl.SSLContext) -> aiohttp.ClientSession:
+    options: dict[str, Any] = {"limit": MAX_CONNECTIONS, "keepalive_timeout": KEEP_ALIVE_SECONDS, "ssl": ssl_context}
+    if proxy is None:
+        connector, middlewares = aiohttp.TCPConnector(**options), []
+    else:
+        from app.providers import socks
+
+        connector, middlewares = socks.connector(proxy, **options), [socks.translate_errors]
+    return aiohttp.ClientSession(
+        connector=connector,
+        middlewares=middlewares,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
 
 
 class ResponseStream(httpx2.AsyncByteStream):

@@ -1,5 +1,6 @@
 """Profiles: files that decide how a bot answers, picked up as they are edited."""
 
+import codecs
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,27 @@ async def test_a_broken_file_is_told_and_keeps_its_last_good_version(
     assert problem in told["poet"]
     assert str(server.settings.data_dir) not in told["poet"]
     assert told["other"] is None
+
+
+async def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read(
+    server: Server, client: Client, model: ModelServer
+) -> None:
+    write(server, "gardener", "").write_bytes(codecs.BOM_UTF8 + b'name = "Gardener"\r\nmodel = " verse-1 "\r\n')
+    assert ("gardener", "Gardener", None) in [
+        (each["id"], each["name"], each["problem"]) for each in await configs(client)
+    ]
+    await client.chat("Hi", config_id="gardener")
+    assert model.requests[0].body["model"] == "verse-1"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "gbk"])
+async def test_a_file_in_another_encoding_is_told(server: Server, client: Client, encoding: str) -> None:
+    write(server, "poet", "")
+    await configs(client)
+    write(server, "poet", "").write_bytes('name = "園丁"\r\n'.encode(encoding))
+    problems = {config["id"]: config["problem"] for config in await configs(client)}
+    assert problems["poet"].startswith("poet.toml: the file ")
+    assert problems["poet"].endswith(": save it as UTF-8")
 
 
 async def test_a_file_that_was_never_good_is_no_profile(server: Server, client: Client) -> None:

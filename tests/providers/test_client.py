@@ -1,6 +1,7 @@
 """The client of model servers, over real sockets: what is asked, what comes back, and every way to fail."""
 
 import asyncio
+import contextlib
 import gzip
 import traceback
 from contextlib import aclosing
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.providers.models import Delta, ModelRequest, ToolCallDelta, Usage
+from app.providers.models import Delta, ModelRequest, ToolCallDelta, UpstreamError, Usage
 from tests.providers.conftest import MakeProvider, asking, collect
 from tests.support import answers
 from tests.support.answers import SECRET, Answer
@@ -133,6 +134,23 @@ class TestReply:
             assert (await collect(provider, asking())).error is None
         assert model.connections == 1
 
+    @pytest.mark.parametrize("query", ["api-version=2024-10-21", "a=1&a=2&b=%20x%26", "flag"])
+    @pytest.mark.parametrize("end", ["", "/"])
+    async def test_an_addresses_query_goes_with_every_request(
+        self, model: ModelServer, make_provider: MakeProvider, query: str, end: str
+    ) -> None:
+        address = model.base_url.removesuffix("/v1")
+        provider = make_provider(base_url=f"{address}/openai/deployments/d{end}?{query}")
+        for request in (asking(), asking(stream=False), asking(params={"temperature": 0})):
+            assert (await collect(provider, request)).error is None
+        with contextlib.suppress(UpstreamError):
+            await provider.call("/embeddings", {})
+        await provider.model_ids()
+        paths = [request.path for request in model.requests]
+        below = f"/openai/deployments/d/{{}}?{query}"
+        assert paths[:4] == [*[below.format("chat/completions")] * 3, below.format("embeddings")]
+        assert paths[4:] == [below.format("models")]
+
     async def test_a_redirection_is_followed(self, model: ModelServer, make_provider: MakeProvider) -> None:
         moved = answers.status(307, headers={"location": "/v2/chat/completions"})
         model.script(moved, moved, answers.reply(["from there"]))
@@ -174,8 +192,10 @@ class TestReply:
         assert (await collect(provider, asking())).error is None
         assert model.requests[0].headers["authorization"] == "Basic YW5uOnNlY3JldA=="
 
-    @pytest.mark.parametrize("proxy", [None, "HTTP_PROXY"], ids=["directly", "through a proxy"])
-    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    @pytest.mark.parametrize(
+        ("host", "proxy"),
+        [("127.0.0.1", None), ("localhost", None), ("192.0.2.1", "HTTP_PROXY"), ("model.invalid", "HTTP_PROXY")],
+    )
     async def test_cookies_are_not_kept(
         self,
         model: ModelServer,
