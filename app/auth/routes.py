@@ -18,7 +18,7 @@ from app.auth.schemas import (
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
 from app.edge.bodies import body_errors, convert, json_object, optional_json_object
-from app.edge.operation import Answer, Body, Param, operation
+from app.edge.operation import Answer, Body, Param, operation, refusal
 from app.edge.responses import ok
 from app.edge.schemas import example_of
 from app.edge.services import service
@@ -28,8 +28,10 @@ blueprint = Blueprint("api_keys", __name__)
 key_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
 
 KEY_ID = Param("key_id", "The key's id.", {"type": "string"}, where="path")
-_NOT_FOUND = {404: "API key not found"}
-_SCOPE_MISSING = {403: "The API key cannot grant scopes it lacks: im"}
+_NOT_FOUND = {404: refusal("API key not found", "api_key_not_found")}
+_SCOPE_MISSING = {
+    403: refusal("The API key cannot grant scopes it lacks: im", "scope_not_held", "username_not_allowed")
+}
 _BODY_ERRORS = body_errors(MAX_KEY_BODY_BYTES)
 
 
@@ -64,7 +66,11 @@ async def list_api_keys() -> Response:
         },
     ),
     answers={201: _with_text("The key, with its text")},
-    errors={400: "Missing key: name", **_SCOPE_MISSING, **_BODY_ERRORS},
+    errors={
+        400: refusal("Missing key: name", "missing_key", "invalid_request"),
+        **_SCOPE_MISSING,
+        **_BODY_ERRORS,
+    },
 )
 async def create_api_key() -> Response:
     body = await json_object(MAX_KEY_BODY_BYTES)
@@ -132,7 +138,12 @@ async def revoke_api_key(key_id: str) -> Response:
         required=False,
     ),
     answers={200: _with_text("The key, with its new text")},
-    errors={400: "A revoked or expired key cannot be rotated", **_SCOPE_MISSING, **_NOT_FOUND, **_BODY_ERRORS},
+    errors={
+        400: refusal("A revoked or expired key cannot be rotated", "key_not_live"),
+        **_SCOPE_MISSING,
+        **_NOT_FOUND,
+        **_BODY_ERRORS,
+    },
 )
 async def rotate_api_key(key_id: str) -> Response:
     rotation = convert(await optional_json_object(MAX_KEY_BODY_BYTES), RotateApiKeyRequest)

@@ -9,7 +9,7 @@ from app.auth.models import ApiKey, KeyStatus
 from app.auth.scopes import Scope
 from app.auth.service import MAX_EXPIRY_DAYS, MAX_NAME_CHARS, MAX_OVERLAP, MAX_USERNAME_CHARS, TEXT_PATTERN
 from app.clock import utc_now
-from app.edge.schemas import example, shape_of
+from app.edge.schemas import DateTime, example, shape_of
 
 MAX_KEY_BODY_BYTES = 16 * 1024
 
@@ -29,11 +29,11 @@ class ApiKeyItem(msgspec.Struct, kw_only=True):
     scopes: Annotated[list[Scope], example(["chat", "file"])]
     username: str | None
     status: Annotated[KeyStatus, example("live")]
-    created_at: Annotated[str, example("2026-11-21T01:20:58.571438+00:00")]
-    expires_at: str | None
-    revoked_at: str | None
-    last_used_at: Annotated[str | None, example("2026-11-21T01:25:00.102003+00:00")]
-    previous_expires_at: str | None
+    created_at: DateTime
+    expires_at: Annotated[DateTime | None, example(None)]
+    revoked_at: Annotated[DateTime | None, example(None)]
+    last_used_at: Annotated[DateTime | None, example("2026-11-21T01:25:00.102003+00:00")]
+    previous_expires_at: Annotated[DateTime | None, example(None)]
 
     @classmethod
     def of(cls, api_key: ApiKey, **fields: str) -> Self:

@@ -4,8 +4,8 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """`CHAT` to `IM` are the seed's scopes; `KNOWLEDGE` is for collections and their documents, `ADMIN` manages keys,
-    bots and the like."""
+    """What a key may do: `chat` with its sessions and runs, read the profiles (`config`), upload and download (`file`),
+    send messages through bots (`im`), use collections and their documents (`knowledge`), or manage all (`admin`)."""
 
     CHAT = "chat"
     CONFIG = "config"

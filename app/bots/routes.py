@@ -17,9 +17,9 @@ from app.bots.schemas import (
 )
 from app.bots.service import ID_PATTERN, BotService
 from app.bots.umo import parse_umo
-from app.chat.parts import PartLimits, parse_parts
+from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.edge.bodies import convert, json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, empty, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, empty, operation, refusal
 from app.edge.responses import ok
 from app.edge.schemas import example_of, shape_of
 from app.edge.services import service
@@ -61,12 +61,26 @@ _UMO = "webchat:FriendMessage:openapi_probe"
         )
     },
     errors={
-        400: "Missing key: umo",
-        404: "Bot not found or not running for platform: X",
-        422: "This Idempotency-Key was used with another request body",
-        502: "The webhook receiver could not be reached",
-        503: "The database is not available at the moment; nothing was changed",
-        504: "The webhook receiver did not answer in time",
+        400: refusal(
+            "Missing key: umo",
+            "missing_key",
+            "invalid_umo",
+            "empty_message",
+            *PART_CODES,
+            "part_not_supported",
+            "unknown_adapter",
+            "invalid_config",
+            "invalid_session_id",
+        ),
+        403: refusal("The API key is bound to another username", "username_not_allowed", "session_not_yours"),
+        404: refusal("Bot not found or not running for platform: X", "bot_not_running"),
+        502: refusal("The webhook receiver could not be reached", "delivery_failed"),
+        503: refusal(
+            "The database is not available at the moment; nothing was changed",
+            "database_unavailable",
+            "storage_unavailable",
+        ),
+        504: refusal("The webhook receiver did not answer in time", "delivery_timeout"),
     },
 )
 async def send_message() -> Response:
@@ -95,7 +109,8 @@ async def list_bot_ids() -> Response:
 _BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
 _BOT = Answer("The bot", BotItem, envelope="ApiResponseBot")
 _NEW_BOT = {name: example_of(BotItem)[name] for name in ("id", "adapter", "name", "config")}
-_NOT_FOUND = {404: "Bot not found"}
+_NOT_FOUND = {404: refusal("Bot not found", "bot_not_found")}
+_BOUND = {403: refusal("The API key is bound to a username", "username_not_allowed")}
 
 
 @blueprint.get("/api/v1/bots")
@@ -105,6 +120,7 @@ _NOT_FOUND = {404: "Bot not found"}
     description="Every bot that was made, enabled or not, without its secrets. The built-in `webchat` is not listed. "
     "Bots are everyone's: a key bound to a username manages none.",
     answers={200: Answer("The bots", BotItems, envelope="ApiResponseBots")},
+    errors=_BOUND,
 )
 async def list_bots() -> Response:
     caller().check_unbound()
@@ -119,7 +135,11 @@ async def list_bots() -> Response:
     "is generated unless given. Secrets are kept encrypted; only a generated one is shown, in this answer.",
     body=Body(CreateBotRequest, {"webhook": _NEW_BOT}),
     answers={201: Answer("The bot", BotWithSecrets, envelope="ApiResponseBotWithSecrets")},
-    errors={400: "id is reserved: webchat", 409: "Bot already exists: support-hook"},
+    errors={
+        400: refusal("id is reserved: webchat", "id_reserved", "invalid_id", "unknown_adapter", "invalid_config"),
+        **_BOUND,
+        409: refusal("Bot already exists: support-hook", "bot_exists"),
+    },
 )
 async def create_bot() -> Response:
     caller().check_unbound()
@@ -137,7 +157,7 @@ async def create_bot() -> Response:
     description="One bot, without its secrets.",
     params=[_BOT_ID],
     answers={200: _BOT},
-    errors=_NOT_FOUND,
+    errors={**_BOUND, **_NOT_FOUND},
 )
 async def get_bot(bot_id: str) -> Response:
     caller().check_unbound()
@@ -160,7 +180,13 @@ async def get_bot(bot_id: str) -> Response:
             envelope="ApiResponseBotWithSecrets",
         )
     },
-    errors={400: "name must be 1 to 100 printable characters", **_NOT_FOUND},
+    errors={
+        400: refusal(
+            "name must be 1 to 100 printable characters", "invalid_request", "unknown_adapter", "invalid_config"
+        ),
+        **_BOUND,
+        **_NOT_FOUND,
+    },
 )
 async def update_bot(bot_id: str) -> Response:
     caller().check_unbound()
@@ -178,7 +204,7 @@ async def update_bot(bot_id: str) -> Response:
     description="Deletes a bot and its secrets. Messages under way are still sent.",
     params=[_BOT_ID],
     answers={200: empty("It is gone")},
-    errors=_NOT_FOUND,
+    errors={**_BOUND, **_NOT_FOUND},
 )
 async def delete_bot(bot_id: str) -> Response:
     caller().check_unbound()

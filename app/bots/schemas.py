@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from app.bots.service import ID_PATTERN, MAX_NAME_CHARS
 from app.bots.umo import MAX_UMO_CHARS, UMO_PATTERN
-from app.chat.schemas import MessagePart
+from app.chat.schemas import MessageContent
 from app.edge.schemas import DateTime, example
 from app.text import NAME_PATTERN
 
@@ -23,7 +23,7 @@ class SendMessageRequest(msgspec.Struct):
             description="Unified message origin. Format: platform:message_type:session_id",
         ),
     ]
-    message: Annotated[str, Meta(min_length=1, pattern=r"\S")] | Annotated[list[MessagePart], Meta(min_length=1)]
+    message: MessageContent
 
 
 class BotList(msgspec.Struct):

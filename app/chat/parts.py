@@ -10,6 +10,17 @@ MediaKind = Literal["image", "record", "file", "video"]
 MEDIA_KINDS: frozenset[str] = frozenset(get_args(MediaKind))
 MAX_ID_CHARS = 255
 MAX_FILENAME_CHARS = 255
+PART_CODES = (
+    "invalid_message",
+    "message_too_long",
+    "invalid_message_part",
+    "unsupported_message_part",
+    "missing_attachment_id",
+    "missing_message_id",
+    "attachment_not_found",
+    "reply_not_found",
+)
+"""The codes of refused parts."""
 EMPTY = "Message content is empty (reply only is not allowed)"
 
 

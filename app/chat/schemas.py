@@ -6,17 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-_TEXT = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 0}
-_FIELDS = {
-    "number": {"type": "integer", "minimum": 1},
-    **dict.fromkeys(("collection_id", "document_id", "title"), _TEXT),
-    "position": _COUNT,
-    "heading": _TEXT,
-    "score": {"type": "number", "minimum": 0, "maximum": 1},
-    "text": _TEXT,
-}
-REF: Mapping[str, Any] = {"type": "object", "required": list(_FIELDS), "properties": _FIELDS}
+REF: Mapping[str, Any] = {"$ref": "#/components/schemas/MessageRef"}
+"""MessageRef, in a schema that is written by hand; its document has it by a struct's field, too."""
 
 
 class MessagePart(msgspec.Struct):
@@ -31,17 +22,49 @@ class MessagePart(msgspec.Struct):
     path: Annotated[str | None, Meta(description="Never read from a client.")] = None
 
 
+MessageContent = Annotated[
+    Annotated[str, Meta(min_length=1, pattern=r"\S")] | Annotated[list[MessagePart], Meta(min_length=1)],
+    Meta(title="MessageContent", description="Text, or a list of parts."),
+]
+StoredPart = Annotated[
+    dict[str, Any],
+    Meta(
+        title="StoredPart",
+        description="A part of a stored message; parts of other kinds may have further fields.",
+        extra_json_schema={
+            "required": ["type"],
+            "properties": {
+                "type": {
+                    "type": "string",
+                    "description": "As in requests, or `tool_call` or `tool_result`.",
+                },
+                "text": {"type": "string", "description": "The text of `plain` and `tool_result`."},
+                "attachment_id": {"type": "string", "description": "The file of a media part."},
+                "filename": {"type": "string", "description": "The file's name, where the sender gave one."},
+                "message_id": {"type": ["string", "integer"], "description": "The message that `reply` quotes."},
+                "selected_text": {"type": "string"},
+                "id": {"type": "string", "description": "The id of a `tool_call`."},
+                "name": {"type": "string", "description": "The function of a `tool_call`."},
+                "arguments": {"type": "string", "description": "The arguments of a `tool_call`, as JSON text."},
+                "tool_call_id": {"type": "string", "description": "The call of a `tool_result`."},
+            },
+        },
+    ),
+]
+"""Not a struct: what is stored is shown whole."""
+
+
 class MessageRef(msgspec.Struct):
     """A passage of the knowledge base that the model was shown as `[number]`.
 
     `position` counts the document's passages from 0, `score` is from 0 to 1, `text` is how the passage begins.
     """
 
-    number: int
+    number: Annotated[int, Meta(ge=1)]
     collection_id: str
     document_id: str
     title: str
-    position: int
+    position: Annotated[int, Meta(ge=0)]
     heading: str
-    score: float
+    score: Annotated[float, Meta(ge=0, le=1)]
     text: str

@@ -64,9 +64,9 @@ def _envelope(message: str, kind: str, param: str | None, code: str | None) -> M
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _example(status: int, message: str) -> Mapping[str, Any]:
-    code = {404: "model_not_found"}.get(status, "invalid_request" if status < 500 else None)
-    return openai_error(AppError(message, status=status, code=code), "")
+def _code_of(error: AppError) -> str | None:
+    code: str | None = openai_error(error, "")["error"]["code"]
+    return code
 
 
 ERRORS = ErrorShape(
@@ -77,16 +77,19 @@ ERRORS = ErrorShape(
         "required": ["error"],
         "properties": {
             "error": {
+                "title": "OpenAIErrorObject",
                 "type": "object",
+                "description": "What is wrong, and with which field.",
                 "required": ["message", "type", "param", "code"],
                 "properties": {
                     "message": {"type": "string"},
-                    "type": {"type": "string"},
-                    "param": {"type": ["string", "null"]},
+                    "type": {"type": "string", "description": "OpenAI's class of the error."},
+                    "param": {"type": ["string", "null"], "description": "The field at fault."},
                     "code": {"type": ["string", "null"]},
                 },
             }
         },
     },
-    _example,
+    openai_error,
+    _code_of,
 )

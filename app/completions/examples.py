@@ -4,14 +4,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.completions.respond import RUN_ID_HEADER
-from app.edge.operation import Answer, Schema
+from app.edge.operation import Answer, Schema, refusal
+from app.files.refusals import DOCUMENT_CODES, IMAGE_CODES
 
+INVALID_CODES = (
+    "invalid_request",
+    "missing_key",
+    "message_too_long",
+    "invalid_base64",
+    "config_not_found",
+    "collection_not_found",
+    "collection_ambiguous",
+)
+"""The codes of refused requests, those of the model server's own refusals aside."""
+TOO_LARGE = ("file_too_large", "payload_too_large", "document_too_large", "image_too_large")
+UNREADABLE = ("document_encrypted", *DOCUMENT_CODES, *IMAGE_CODES, "upstream_error", "idempotency_key_reused")
 UPSTREAM_ERRORS = {
-    429: "Too many replies at once",
-    500: "Internal server error",
-    502: "The model server failed",
-    503: "The database is not available at the moment; nothing was changed",
-    504: "The model server did not answer in time",
+    429: refusal("Too many replies at once", "rate_limit_exceeded"),
+    500: refusal("Internal server error", "internal_error"),
+    502: refusal("The model server failed", "upstream_error"),
+    503: refusal(
+        "The database is not available at the moment; nothing was changed",
+        "database_unavailable",
+        "document_workers_unavailable",
+        "shutting_down",
+        "storage_unavailable",
+        "upstream_error",
+    ),
+    504: refusal("The model server did not answer in time", "timeout"),
 }
 
 

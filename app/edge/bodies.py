@@ -9,6 +9,7 @@ import msgspec
 from quart import request
 from werkzeug.exceptions import RequestTimeout
 
+from app.edge.operation import Refusal, refusal
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
@@ -27,11 +28,11 @@ class BodyLimit:
     bytes: int = 4 * 1024**2
 
 
-def body_errors(limit: int) -> dict[int, str]:
+def body_errors(limit: int) -> dict[int, Refusal]:
     """The errors of an operation with a JSON body, for the published document."""
     return {
-        413: f"The request body is larger than {limit} bytes",
-        415: "Content-Type must be application/json",
+        413: refusal(f"The request body is larger than {limit} bytes", "payload_too_large"),
+        415: refusal("Content-Type must be application/json", "unsupported_media_type"),
     }
 
 

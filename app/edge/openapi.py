@@ -1,15 +1,17 @@
 """The OpenAPI document, generated from the routes and from the `Operation` that each view declares."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from apispec import APISpec
 from quart import Quart
 
 from app import __version__
-from app.edge.openapi_components import HEADERS, SHARED_ERRORS, Schemas, error_response
+from app.edge.openapi_components import HEADERS, Schemas
+from app.edge.openapi_errors import ErrorWriter
 from app.edge.openapi_operations import OperationWriter, description_of
+from app.edge.openapi_schemas import rewrite_schemas
 from app.edge.operation import Operation
 from app.edge.routes import Route, routes
 
@@ -33,7 +35,8 @@ def build_document(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -
     operations = _operations(app)
     schemas = Schemas([operation for _, operation in operations], extra_schemas or {})
     spec = APISpec(title="Palaver Open API", version=__version__, openapi_version=OPENAPI_VERSION)
-    writer = OperationWriter(schemas)
+    errors = ErrorWriter(schemas)
+    writer = OperationWriter(schemas, errors)
     for route, operation in operations:
         if route.method == "WEBSOCKET":
             spec.path(
@@ -44,8 +47,10 @@ def build_document(app: Quart, extra_schemas: Mapping[str, Any] | None = None) -
             )
         else:
             spec.path(route.path, operations={route.method.lower(): writer.operation(route, operation)})
-    _add_components(spec, schemas, writer.shared_errors)
-    return _in_order(spec.to_dict(), {operation.tag for _, operation in operations})
+    _add_components(spec, schemas, errors)
+    document = spec.to_dict()
+    rewrite_schemas(document)
+    return _in_order(document, {operation.tag for _, operation in operations})
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -77,8 +82,8 @@ def _in_order(document: dict[str, Any], tags: set[str]) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [
-            {"url": "/", "description": "The server that this document comes from"},
             {"url": "http://localhost:6185", "description": "A server on this machine"},
+            {"url": "/", "description": "The server that this document comes from"},
         ],
         "tags": [{"name": name, **({"description": _TAGS[name]} if name in _TAGS else {})} for name in tag_names],
         "paths": document["paths"],
@@ -86,12 +91,11 @@ def _in_order(document: dict[str, Any], tags: set[str]) -> dict[str, Any]:
     }
 
 
-def _add_components(spec: APISpec, schemas: Schemas, shared_errors: Iterable[int]) -> None:
+def _add_components(spec: APISpec, schemas: Schemas, errors: ErrorWriter) -> None:
     for name, schema in schemas.components.items():
         spec.components.schema(name, schema)
-    for status in shared_errors:
-        name, examples = SHARED_ERRORS[status]
-        spec.components.response(name, error_response(status, examples))
+    for name, response in errors.shared_responses().items():
+        spec.components.response(name, response)
     for name, (_, description) in HEADERS.items():
         spec.components.header(name, {"description": description, "schema": {"type": "string"}})
     spec.components.security_scheme(

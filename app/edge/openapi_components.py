@@ -1,49 +1,32 @@
-"""The components of the OpenAPI document, which operations refer to: schemas, errors and headers."""
+"""The components of the OpenAPI document, which operations refer to: schemas and headers."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
-from app import errors
+from app.edge.openapi_schemas import JsonSchema, reference_to
 from app.edge.operation import ErrorShape, Operation
 
-JsonSchema = dict[str, Any]
-
 _SCHEMA_REFERENCE: Final = "#/components/schemas/{name}"
-_CODES: Final = {
-    kind.status: kind.code
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, errors.AppError)
-}
-_API_ERROR: Final[JsonSchema] = {
+_ERROR_RESPONSE: Final[JsonSchema] = {
     "type": "object",
     "description": "Every error: a sentence for people, a stable word for programs, and the request's id.",
     "required": ["status", "message", "data", "code", "request_id"],
     "properties": {
-        "status": {"type": "string", "enum": ["error"], "example": "error"},
+        "status": {"type": "string", "const": "error", "example": "error", "description": "Always `error`."},
         "message": {"type": "string"},
-        "data": {"type": "null"},
+        "data": {"type": "null", "description": "Always null."},
         "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
         "request_id": {"type": "string"},
     },
 }
 
-# Errors that are the same wherever they occur: the component's name, and its example messages by name.
-SHARED_ERRORS: Final[dict[int, tuple[str, dict[str, str]]]] = {
-    401: ("Unauthorized", {"missing": "Missing API key", "wrong": "Invalid API key"}),
-    403: ("Forbidden", {"scope": "Insufficient API key scope"}),
-    400: ("InvalidJson", {"json": "The body is not valid JSON"}),
-    413: ("PayloadTooLarge", {"size": "The request body is larger than 4194304 bytes"}),
-    415: ("UnsupportedMediaType", {"type": "Content-Type must be application/json"}),
-}
 HEADERS: Final = {
     "RequestId": ("X-Request-ID", "The request's id: the caller's own, if it sent one, and on every log line."),
     "RetryAfter": ("Retry-After", "Seconds to wait before the next try."),
     "WwwAuthenticate": ("WWW-Authenticate", "How to authenticate."),
 }
-_ERROR_HEADERS: Final = {401: ("WwwAuthenticate",), 429: ("RetryAfter",), 503: ("RetryAfter",)}
 
 
 class Schemas:
@@ -55,7 +38,7 @@ class Schemas:
         # All in one call, so that msgspec tells apart types of one name.
         references, components = msgspec.json.schema_components(types, ref_template=_SCHEMA_REFERENCE)
         self._references = dict(zip(types, references, strict=True))
-        self.components: dict[str, JsonSchema] = {"ApiError": _API_ERROR, **components}
+        self.components: dict[str, JsonSchema] = {"ErrorResponse": _ERROR_RESPONSE, **components}
         for name, schema in extra.items():
             component = self.of(schema)
             # A type with the component's own name is there already.
@@ -77,10 +60,11 @@ class Schemas:
             name,
             {
                 "type": "object",
+                "description": "The Open API's envelope.",
                 "required": ["status", "message", "data"],
                 "properties": {
-                    "status": {"type": "string", "enum": ["ok"], "example": "ok"},
-                    "message": {"type": ["string", "null"]},
+                    "status": {"type": "string", "const": "ok", "example": "ok", "description": "Always `ok`."},
+                    "message": {"type": ["string", "null"], "description": "For people; as a rule null."},
                     "data": {"type": "null"} if data is None else self.of(data),
                 },
             },
@@ -102,38 +86,5 @@ def _schemas_of(operations: Iterable[Operation]) -> Iterator[Any]:
                     yield form.schema
 
 
-def reference_to(name: str) -> JsonSchema:
-    return {"$ref": _SCHEMA_REFERENCE.format(name=name)}
-
-
 def header_references(*names: str) -> dict[str, Any]:
     return {HEADERS[name][0]: {"$ref": f"#/components/headers/{name}"} for name in names}
-
-
-def error_response(status: int, messages: Mapping[str, str]) -> dict[str, Any]:
-    """An error's response; one message is its example, several are named examples."""
-    content: dict[str, Any] = {"schema": reference_to("ApiError")}
-    examples = {name: _error_example(status, message) for name, message in messages.items()}
-    if len(examples) == 1:
-        (content["example"],) = examples.values()
-    else:
-        content["examples"] = {name: {"value": value} for name, value in examples.items()}
-    return error_with_headers(status, content)
-
-
-def error_with_headers(status: int, content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "description": HTTPStatus(status).phrase,
-        "headers": header_references("RequestId", *_ERROR_HEADERS.get(status, ())),
-        "content": {"application/json": content},
-    }
-
-
-def _error_example(status: int, message: str) -> dict[str, Any]:
-    return {
-        "status": "error",
-        "message": message,
-        "data": None,
-        "code": _CODES.get(status, "http_error"),
-        "request_id": "5f0c6f3e-8a51-4a3e-9d0b-1f5f0c6f3e8a",
-    }

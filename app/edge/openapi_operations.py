@@ -3,21 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
-from app.edge.openapi_components import (
-    SHARED_ERRORS,
-    JsonSchema,
-    Schemas,
-    error_response,
-    error_with_headers,
-    header_references,
-    reference_to,
-)
-from app.edge.operation import PUBLIC, Answer, Body, ErrorShape, Operation, Param
+from app.edge.openapi_components import Schemas, header_references
+from app.edge.openapi_errors import ErrorWriter
+from app.edge.openapi_schemas import JsonSchema, reference_to
+from app.edge.operation import PUBLIC, Answer, Body, Operation, Param
 from app.edge.routes import CONVERTER, Route
 from app.edge.schemas import example_of
 
@@ -27,16 +20,14 @@ _PATH_SCHEMAS: Final[dict[str, JsonSchema]] = {
     "int": {"type": "integer", "minimum": 0},
     "uuid": {"type": "string", "format": "uuid"},
 }
-_KEY_ERRORS: Final = (401, 403)
-_JSON_BODY_ERRORS: Final = (400, 413, 415)
 
 
 class OperationWriter:
-    """Writes operations; `shared_errors` are the statuses whose shared error was referred to."""
+    """Writes operations."""
 
-    def __init__(self, schemas: Schemas) -> None:
+    def __init__(self, schemas: Schemas, errors: ErrorWriter) -> None:
         self._schemas = schemas
-        self.shared_errors: dict[int, None] = dict.fromkeys(_KEY_ERRORS)
+        self._errors = errors
 
     def operation(self, route: Route, operation: Operation) -> dict[str, Any]:
         members: dict[str, Any] = {
@@ -58,7 +49,7 @@ class OperationWriter:
                 },
             }
         responses = {status: self._answer(answer) for status, answer in operation.answers.items()}
-        responses |= self._errors(operation)
+        responses |= self._errors.errors(operation)
         members["responses"] = dict(sorted(responses.items()))
         return members
 
@@ -120,38 +111,6 @@ class OperationWriter:
         elif EVENT_COMPONENT in self._schemas.components:
             content["x-event-schema"] = reference_to(EVENT_COMPONENT)
         return content
-
-    def _errors(self, operation: Operation) -> dict[int, dict[str, Any]]:
-        common: tuple[int, ...] = () if operation.scope == PUBLIC else _KEY_ERRORS
-        if operation.body is not None and operation.body.media_type == "application/json":
-            common += _JSON_BODY_ERRORS
-        if operation.error_shape is not None:
-            return self._own_errors(operation.error_shape, common, operation.errors)
-        responses = {status: self._shared_error(status, None) for status in common if status not in operation.errors}
-        for status, message in operation.errors.items():
-            # These two are references in the seed's document, and stay so.
-            is_shared = status in _KEY_ERRORS
-            responses[status] = (
-                self._shared_error(status, message) if is_shared else error_response(status, {"": message})
-            )
-        return responses
-
-    def _own_errors(
-        self, shape: ErrorShape, common: Iterable[int], errors: Mapping[int, str]
-    ) -> dict[int, dict[str, Any]]:
-        """Errors in a door's own shape, which shares none of the Open API's."""
-        messages = {status: next(iter(SHARED_ERRORS[status][1].values())) for status in common} | dict(errors)
-        reference = self._schemas.error_of(shape)
-        return {
-            status: error_with_headers(status, {"schema": reference, "example": dict(shape.example(status, message))})
-            for status, message in messages.items()
-        }
-
-    def _shared_error(self, status: int, message: str | None) -> dict[str, Any]:
-        self.shared_errors[status] = None
-        name, _ = SHARED_ERRORS[status]
-        reference = {"$ref": f"#/components/responses/{name}"}
-        return reference if message is None else {**reference, "description": f"{HTTPStatus(status).phrase}: {message}"}
 
 
 def description_of(operation: Operation) -> str:

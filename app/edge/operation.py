@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
+from app.errors import AppError
+
 PUBLIC: Final = "public"
 
 Schema = Mapping[str, Any]
@@ -64,17 +66,37 @@ def empty(description: str, **data: Any) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """One error status of an operation: an example of its message, and all codes it is sent with, the example's first.
+
+    The edge adds the codes that are the same wherever they occur: those of keys, of JSON bodies, of idempotency keys.
+    """
+
+    message: str
+    codes: tuple[str, ...]
+
+
+def refusal(message: str, code: str, *others: str) -> Refusal:
+    """Make a Refusal with at least one code."""
+    return Refusal(message, tuple(dict.fromkeys((code, *others))))
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """The form of a door's errors: the component `name`, its schema, and an example of a status and a message."""
+    """The form of a door's errors: the component `name`, its schema, and the door's envelope around an error.
+
+    `code_of` is the code that programs see in it, None in a door without codes.
+    """
 
     name: str
     schema: Schema
-    example: Callable[[int, str], Mapping[str, Any]]
+    envelope: Callable[[AppError, str], Mapping[str, Any]]
+    code_of: Callable[[AppError], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation; `errors` maps a status to an example of its message.
+    """One operation; `errors` are its error statuses.
 
     As a decorator it declares the view's operation, and stands below the blueprint's own. `error_shape` None is the
     Open API's envelope.
@@ -86,7 +108,7 @@ class Operation:
     scope: str
     description: str
     answers: Mapping[int, Answer]
-    errors: Mapping[int, str] = field(default_factory=dict)
+    errors: Mapping[int, Refusal] = field(default_factory=dict)
     params: Sequence[Param] = ()
     body: Body | None = None
     tag: str = "Open API"
@@ -100,10 +122,13 @@ class Operation:
 operation = Operation
 """`Operation` under the name by which it decorates views."""
 
+UNAVAILABLE: Final = {
+    503: refusal("The database is not available at the moment; nothing was changed", "database_unavailable")
+}
 IDEMPOTENCY_KEY: Final = Param(
     "Idempotency-Key",
     "A repeat with the same key and body, within 24 hours, is answered with what came of the first request.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~¡-¬®-ÿ][ -~¡-¬®-ÿ]*$"},
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~][ -~]*$"},
     where="header",
 )
 

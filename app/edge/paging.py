@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 
 from app.database.tables import MAX_INTEGER
-from app.edge.operation import Param
+from app.edge.operation import Param, refusal
 from app.errors import BadRequest
 
 PAGING = [
     Param("page", "Below 1 counts as 1.", {"type": "integer", "default": 1}),
     Param("page_size", "Held to 1..100.", {"type": "integer", "default": 20}),
 ]
-PAGING_ERRORS = {400: "page and page_size must be integers"}
+PAGING_ERRORS = {400: refusal("page and page_size must be integers", "invalid_page")}
 _INTEGER = re.compile(r"\s*([+-]?)0*(\d+)\s*", re.ASCII)
 
 

@@ -5,6 +5,10 @@ from app.files.extraction.models import Reason
 from app.files.names import clean_filename
 
 MAX_SHOWN_CHARS = 120
+_UNREADABLE = [reason.value for reason in Reason if reason is not Reason.TOO_LARGE]
+DOCUMENT_CODES = tuple(f"document_{reason}" for reason in _UNREADABLE)
+IMAGE_CODES = tuple(f"image_{reason}" for reason in _UNREADABLE)
+"""The codes with the status 422."""
 
 
 class FileRefused(AppError):

@@ -6,7 +6,7 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
@@ -18,8 +18,10 @@ from app.files.service import FileService
 blueprint = Blueprint("files", __name__)
 file_operation = partial(operation, scope=Scope.FILE)
 
-_NOT_FOUND = {404: "Attachment not found"}
-_NO_STORAGE = {503: "The storage is not available at the moment"}
+_NOT_FOUND = {404: refusal("Attachment not found", "attachment_not_found")}
+_NO_STORAGE = {
+    503: refusal("The storage is not available at the moment", "storage_unavailable", "database_unavailable")
+}
 
 
 @blueprint.post("/api/v1/file")
@@ -31,12 +33,9 @@ _NO_STORAGE = {503: "The storage is not available at the moment"}
     params=[IDEMPOTENCY_KEY],
     answers={200: Answer("What was stored", UploadData, envelope="ApiResponseUpload")},
     errors={
-        400: "Missing key: file",
+        400: refusal("Missing key: file", "missing_key"),
         **_NOT_FOUND,  # of a repeat whose attachment was deleted meanwhile
-        408: "The request did not arrive in time",
-        413: "The file is larger than 104857600 bytes",
-        415: "Content-Type must be multipart/form-data",
-        422: "This Idempotency-Key was used with another request body",
+        413: refusal("The file is larger than 104857600 bytes", "payload_too_large"),
         **_NO_STORAGE,
     },
 )
@@ -66,8 +65,8 @@ _CONTENT_HEADERS = {
 }
 _CONTENT_ERRORS = {
     **_NOT_FOUND,
-    412: "The attachment is not the one that If-Match names",
-    416: "The attachment has 48213 bytes",
+    412: refusal("The attachment is not the one that If-Match names", "precondition_failed"),
+    416: refusal("The attachment has 48213 bytes", "range_not_satisfiable"),
     **_NO_STORAGE,
 }
 _CACHED = Answer("The caller has it already")
@@ -98,7 +97,7 @@ _CONTENT = {200: _bytes("The file"), 206: _bytes("The range of it"), 304: _CACHE
     description="The headers of `GET /api/v1/file`.",
     params=[_ID_IN_QUERY, *_CONDITIONS],
     answers=_HEAD,
-    errors={400: "Missing key: attachment_id", **_CONTENT_ERRORS},
+    errors={400: refusal("Missing key: attachment_id", "missing_key"), **_CONTENT_ERRORS},
 )
 async def head_file() -> Response:
     return await _content(_id_in_query())
@@ -111,7 +110,7 @@ async def head_file() -> Response:
     description="Get an uploaded attachment file by attachment_id.",
     params=[_ID_IN_QUERY, *_CONDITIONS],
     answers=_CONTENT,
-    errors={400: "Missing key: attachment_id", **_CONTENT_ERRORS},
+    errors={400: refusal("Missing key: attachment_id", "missing_key"), **_CONTENT_ERRORS},
 )
 async def get_file() -> Response:
     return await _content(_id_in_query())

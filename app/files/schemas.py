@@ -1,14 +1,20 @@
 """Attachments as the Open API shows them."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 
-from app.edge.schemas import example, shape_of
+from app.edge.schemas import DateTime, example, shape_of
 from app.files.models import Attachment
 
 BINARY = {"type": "string", "format": "binary"}
-FILE_FORM = {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
+FILE_FORM = {
+    "title": "FileUpload",
+    "type": "object",
+    "description": "A form with a file.",
+    "required": ["file"],
+    "properties": {"file": {**BINARY, "description": "The file."}},
+}
 EXAMPLE_ID = "0b7f6a52-6d3f-4f1f-9d53-0a4f5a1c2e11"
 
 AttachmentId = Annotated[str, example(EXAMPLE_ID)]
@@ -19,7 +25,7 @@ class UploadData(msgspec.Struct):
 
     attachment_id: AttachmentId
     filename: Annotated[str, example("cat.png")]
-    type: Annotated[str, example("image")]
+    type: Annotated[Literal["image", "record", "video", "file"], example("image")]
     media_type: Annotated[str, example("image/png")]
     size: Annotated[int, example(48213)]
 
@@ -32,7 +38,7 @@ class AttachmentData(UploadData):
     """An attachment; `sha256` is hexadecimal and is also its ETag."""
 
     sha256: Annotated[str, example("9f" * 32)]
-    created_at: Annotated[str, example("2026-11-21T01:20:58.571438+00:00")]
+    created_at: DateTime
 
 
 class DeletedAttachment(msgspec.Struct):

@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 from app.auth.guards import caller
 from app.auth.scopes import Scope
 from app.edge.bodies import body_errors, convert, json_object
-from app.edge.operation import Answer, Body, Param, operation
+from app.edge.operation import Answer, Body, Param, operation, refusal
 from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
@@ -36,9 +36,9 @@ blueprint = Blueprint("collections", __name__)
 knowledge_operation = partial(operation, scope=Scope.KNOWLEDGE, tag="Knowledge")
 
 COLLECTION_ID: Final = Param("collection_id", "The collection's id.", {"type": "string"}, where="path")
-COLLECTION_MISSING: Final = {404: "Collection not found"}
-IS_SHARED: Final = {403: "A key bound to a username cannot change a shared collection"}
-_NAME_TAKEN: Final = {409: "There is a collection of that name: garden"}
+COLLECTION_MISSING: Final = {404: refusal("Collection not found", "collection_not_found")}
+IS_SHARED: Final = {403: refusal("A key bound to a username cannot change a shared collection", "collection_shared")}
+_NAME_TAKEN: Final = {409: refusal("There is a collection of that name: garden", "collection_exists")}
 _BODY_ERRORS: Final = body_errors(MAX_BODY_BYTES)
 _COLLECTION: Final = Answer("The collection", CollectionItem, envelope="ApiResponseCollection")
 _PASSAGES: Final = Answer("The best passages, the best first", FoundPassages, envelope="ApiResponseFoundPassages")
@@ -60,8 +60,8 @@ _QUERY: Final = "What grows under old trees?"
     ),
     answers={201: _COLLECTION},
     errors={
-        400: "Missing key: name",
-        403: "The API key is bound to another username",
+        400: refusal("Missing key: name", "missing_key", "config_not_found", "provider_not_found"),
+        403: refusal("The API key is bound to another username", "username_not_allowed"),
         **_NAME_TAKEN,
         **_BODY_ERRORS,
     },
@@ -111,7 +111,13 @@ async def get_collection(collection_id: str) -> Response:
     params=[COLLECTION_ID],
     body=Body(CollectionChange, {"rename": {"name": "shade garden"}}),
     answers={200: _COLLECTION},
-    errors={400: "name is empty", **IS_SHARED, **COLLECTION_MISSING, **_NAME_TAKEN, **_BODY_ERRORS},
+    errors={
+        400: refusal("name is empty", "invalid_request"),
+        **IS_SHARED,
+        **COLLECTION_MISSING,
+        **_NAME_TAKEN,
+        **_BODY_ERRORS,
+    },
 )
 async def change_collection(collection_id: str) -> Response:
     change = await _body(CollectionChange)
@@ -142,7 +148,7 @@ async def delete_collection(collection_id: str) -> Response:
     params=[COLLECTION_ID],
     body=Body(SearchRequest, {"question": {"query": _QUERY, "limit": 3}}),
     answers={200: _PASSAGES},
-    errors={400: "Missing key: query", **COLLECTION_MISSING, **_BODY_ERRORS},
+    errors={400: refusal("Missing key: query", "missing_key"), **COLLECTION_MISSING, **_BODY_ERRORS},
 )
 async def search_collection(collection_id: str) -> Response:
     search = await _body(SearchRequest, required="query")
@@ -159,7 +165,10 @@ async def search_collection(collection_id: str) -> Response:
     "a user's collection and a shared one of the same name, the user's is meant.",
     body=Body(SearchEverywhereRequest, {"question": {"query": _QUERY, "collections": ["garden"], "limit": 3}}),
     answers={200: _PASSAGES},
-    errors={400: "collection not found: X", **_BODY_ERRORS},
+    errors={
+        400: refusal("collection not found: X", "collection_not_found", "collection_ambiguous", "missing_key"),
+        **_BODY_ERRORS,
+    },
 )
 async def search_knowledge() -> Response:
     search = await _body(SearchEverywhereRequest, required="query")

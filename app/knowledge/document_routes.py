@@ -6,7 +6,7 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.edge.bodies import convert, json_object
-from app.edge.operation import Answer, Body, Param
+from app.edge.operation import Answer, Body, Param, refusal
 from app.edge.paging import PAGING, PAGING_ERRORS, page_of
 from app.edge.responses import ok
 from app.edge.services import service
@@ -22,7 +22,7 @@ blueprint = Blueprint("knowledge_documents", __name__)
 
 DOCUMENT_ID: Final = Param("document_id", "The document's id.", {"type": "string"}, where="path")
 STATUS: Final = Param("status", "Only documents in this state.", {"type": "string", "enum": STATUSES})
-DOCUMENT_MISSING: Final = {404: "Document not found"}
+DOCUMENT_MISSING: Final = {404: refusal("Document not found", "document_not_found")}
 
 
 @blueprint.post("/api/v1/knowledge/collections/<collection_id>/documents")
@@ -46,14 +46,13 @@ DOCUMENT_MISSING: Final = {404: "Document not found"}
         200: Answer("The document that there was", DocumentItem, envelope="ApiResponseDocument"),
     },
     errors={
-        400: "Missing key: attachment_id or text",
+        400: refusal("Missing key: attachment_id or text", "missing_key"),
         **IS_SHARED,
-        **COLLECTION_MISSING,
-        408: "The request did not arrive in time",
-        413: "report.pdf cannot be read: it is larger than 25 MB",
-        415: "Content-Type must be application/json or multipart/form-data",
-        422: "cat.png cannot be read: it is no document (image/png)",
-        503: "The storage is not available at the moment",
+        404: refusal("Collection not found", "collection_not_found", "attachment_not_found"),
+        413: refusal("report.pdf cannot be read: it is larger than 25 MB", "document_too_large"),
+        415: refusal("Content-Type must be application/json or multipart/form-data", "unsupported_media_type"),
+        422: refusal("cat.png cannot be read: it is no document (image/png)", "document_unsupported"),
+        503: refusal("The storage is not available at the moment", "storage_unavailable", "database_unavailable"),
     },
 )
 async def add_document(collection_id: str) -> Response:
@@ -72,7 +71,10 @@ async def add_document(collection_id: str) -> Response:
     description="The documents of a collection, the newest first.",
     params=[COLLECTION_ID, *PAGING, STATUS],
     answers={200: Answer("One page", DocumentPage, envelope="ApiResponseDocuments")},
-    errors={**PAGING_ERRORS, **COLLECTION_MISSING},
+    errors={
+        400: refusal("page and page_size must be integers", "invalid_page", "invalid_status"),
+        **COLLECTION_MISSING,
+    },
 )
 async def list_documents(collection_id: str) -> Response:
     page, page_size = page_of(request.args)

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.auth.service import MAX_USERNAME_CHARS, TEXT_PATTERN
-from app.edge.schemas import PageNumber, PageSize, example, shape_of
+from app.edge.schemas import DateTime, PageNumber, PageSize, example, shape_of
 from app.files.schemas import EXAMPLE_ID
 from app.knowledge.models import (
     MAX_DESCRIPTION_CHARS,
@@ -38,7 +38,7 @@ Title = Annotated[str, Meta(max_length=MAX_TITLE_CHARS, pattern=TEXT_PATTERN)]
 Query = Annotated[str, Meta(max_length=MAX_QUERY_CHARS, pattern=_NOT_BLANK)]
 # 5.0 is an integer to JSON Schema, and to many languages' JSON.
 Limit = Annotated[float, Meta(ge=1, le=MAX_FOUND, multiple_of=1, extra_json_schema={"type": "integer"})]
-Time = Annotated[str, example("2026-11-24T01:20:58.571438+00:00")]
+Time = Annotated[DateTime, example("2026-11-24T01:20:58.571438+00:00")]
 
 
 class NewCollection(msgspec.Struct, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Final
 
 from quart import Blueprint, Response, request
 
-from app.edge.operation import Answer, Param
+from app.edge.operation import Answer, Param, refusal
 from app.edge.responses import json_response
 from app.edge.services import service
 from app.errors import NotFound
@@ -98,7 +98,7 @@ async def docs() -> Response:
     description="Swagger UI's own files, to be kept for a year.",
     params=[_FILE],
     answers={200: Answer("The file", {"type": "string", "format": "binary"}, media_type="*/*")},
-    errors={404: "No such path"},
+    errors={404: refusal("No such path", "not_found")},
 )
 async def docs_asset(file: str) -> Response:
     content = (await service(Publisher).published()).assets.get(file)

@@ -8,7 +8,7 @@ from quart import Blueprint, Response, request
 
 from app.auth.guards import authorize
 from app.auth.scopes import Scope
-from app.edge.operation import PUBLIC, Answer, operation
+from app.edge.operation import PUBLIC, Answer, operation, refusal
 from app.edge.responses import json_response
 from app.edge.schemas import example_of
 from app.edge.services import service
@@ -73,7 +73,10 @@ async def ready() -> Response:
     description="Requests, runs by state, tokens, time to first token, open streams, queue lengths. Where the operator "
     "has set `PALAVER_METRICS_PUBLIC=false`, it wants a key with the scope `admin`.",
     answers={200: Answer("Prometheus's text format", {"type": "string"}, _METRICS, media_type="text/plain")},
-    errors={401: "Missing API key", 403: "Insufficient API key scope"},
+    errors={
+        401: refusal("Missing API key", "missing_api_key", "invalid_api_key"),
+        403: refusal("Insufficient API key scope", "insufficient_scope", "origin_not_allowed"),
+    },
 )
 async def metrics() -> Response:
     if not service(OpsPolicy).metrics_public:

@@ -1,11 +1,14 @@
 """`GET /api/v1/configs`."""
 
+from typing import Annotated
+
 import msgspec
 from quart import Blueprint, Response
 
 from app.auth.scopes import Scope
 from app.edge.operation import Answer, operation
 from app.edge.responses import ok
+from app.edge.schemas import example
 from app.edge.services import service
 from app.profiles.service import DEFAULT_ID, ProfileService
 
@@ -15,11 +18,11 @@ blueprint = Blueprint("configs", __name__)
 class ChatConfigFile(msgspec.Struct):
     """A profile; `path` is relative to the profiles' folder, `problem` says why its last edit is not in force."""
 
-    id: str
-    name: str
-    path: str
-    is_default: bool
-    problem: str | None = None
+    id: Annotated[str, example("default")]
+    name: Annotated[str, example("default")]
+    path: Annotated[str, example("default.toml")]
+    is_default: Annotated[bool, example(True)]
+    problem: str | None
 
 
 class ChatConfigList(msgspec.Struct):
@@ -37,7 +40,6 @@ class ChatConfigList(msgspec.Struct):
             "The profiles, the default first",
             ChatConfigList,
             envelope="ApiResponseChatConfigList",
-            example={"configs": [{"id": "default", "name": "default", "path": "default.toml", "is_default": True}]},
         )
     },
 )

@@ -27,7 +27,7 @@ from app.bots.adapters.base import Adapter, Target
 from app.chat.parts import Text
 from app.doors.open_api.schemas import CHAT_EVENT
 from app.edge.openapi import build_document
-from app.edge.operation import Param
+from app.edge.operation import Param, refusal
 from app.edge.schemas import example
 from app.errors import BadRequest, NotFound
 from app.profiles.models import ProfileFile
@@ -291,7 +291,7 @@ async def test_the_example_route_passes_its_example_tests(server: Server, monkey
 
     monkeypatch.setattr("tests.support.client.spec_of", spec_with_the_route)
     example_tests, view = blocks(section(CONTRIBUTING, "Add a route"), "python")
-    imports = {"Annotated": Annotated, "Param": Param, "example": example, "NotFound": NotFound}
+    imports = {"Annotated": Annotated, "Param": Param, "refusal": refusal, "example": example, "NotFound": NotFound}
     module = {**vars(profile_routes), "blueprint": server.app, **imports}
     exec(compile(view, "CONTRIBUTING.md", "exec"), module)
     module = dict(vars(profile_tests))

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Quart
 
 from app.edge.openapi import build_document, render
-from app.edge.operation import PUBLIC, Answer, Body, Param, operation
+from app.edge.operation import PUBLIC, Answer, Body, Param, operation, refusal
 from app.edge.schemas import example, example_of
 from tests.support.spec import SpecError, SpecValidator
 
@@ -64,7 +64,11 @@ def example_app() -> Quart:
         answers={
             200: Answer("It", Item, envelope="ApiResponseItem", example={"name": "a"}, headers={"ETag": "Its version."})
         },
-        errors={404: "Thing not found", 403: "That is not yours", 503: "Not now"},
+        errors={
+            404: refusal("Thing not found", "thing_not_found", "place_not_found"),
+            403: refusal("That is not yours", "not_yours"),
+            503: refusal("Not now", "unavailable"),
+        },
         params=[
             Param("verbose", "Say more.", {"type": "boolean"}),
             Param("thing_id", "Which.", {"type": "string", "maxLength": 9}, where="path"),
@@ -150,7 +154,7 @@ def test_an_envelope_becomes_a_component(document: dict[str, Any]) -> None:
     assert set(answer["headers"]) == {"X-Request-ID", "ETag"}
     component = document["components"]["schemas"]["ApiResponseItem"]
     assert component["properties"]["data"] == {"$ref": "#/components/schemas/Item"}
-    assert component["properties"]["message"] == {"type": ["string", "null"]}
+    assert component["properties"]["message"]["type"] == ["string", "null"]
     assert component["properties"]["status"]["example"] == "ok"
 
 
@@ -161,14 +165,14 @@ def test_errors_have_the_operations_own_message_and_keys_have_the_shared_ones(do
     assert answers["401"] == {"$ref": "#/components/responses/Unauthorized"}
     assert answers["403"] == {
         "$ref": "#/components/responses/Forbidden",
-        "description": "Forbidden: That is not yours",
+        "description": "Forbidden: That is not yours. Codes: `not_yours`, `insufficient_scope`, `origin_not_allowed`.",
     }
     example = answers["404"]["content"]["application/json"]["example"]
-    assert (example["message"], example["code"], example["data"]) == ("Thing not found", "not_found", None)
+    assert (example["message"], example["code"], example["data"]) == ("Thing not found", "thing_not_found", None)
     assert set(answers["503"]["headers"]) == {"X-Request-ID", "Retry-After"}
     shared = document["components"]["responses"]["Unauthorized"]["content"]["application/json"]
-    assert shared["schema"] == {"$ref": "#/components/schemas/ApiError"}
-    assert shared["examples"]["missing"]["value"]["message"] == "Missing API key"
+    assert shared["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+    assert shared["example"]["message"] == "Missing API key"
 
 
 def test_a_json_body_brings_the_errors_that_every_json_body_can_meet(document: dict[str, Any]) -> None:
@@ -287,8 +291,8 @@ def _error(status: str = "error", code: str = "not_found") -> bytes:
         ("HEAD", "/open", 200, "application/json", b""),
         ("HEAD", "/head", 204, None, b""),
         ("OPTIONS", "/open", 200, None, b""),
-        ("GET", "/api/v1/things/a/at/1", 404, "application/json", _error()),
-        ("GET", "/api/v1/things/a/at/1", 401, "application/json; charset=utf-8", _error()),
+        ("GET", "/api/v1/things/a/at/1", 404, "application/json", _error(code="place_not_found")),
+        ("GET", "/api/v1/things/a/at/1", 401, "application/json; charset=utf-8", _error(code="invalid_api_key")),
         ("POST", "/api/v1/talk", 200, "text/event-stream", b"data: {}\n\n"),
         ("GET", "/api/v1/nowhere", 404, "application/json", _error()),
         ("DELETE", "/api/v1/things", 405, "application/json", _error(code="method_not_allowed")),
@@ -310,7 +314,8 @@ def test_a_documented_answer_passes(
         ("GET", "/open", 200, "application/json", b"{", "not JSON"),
         ("GET", "/open", 200, "text/html", b"<p>", "text/html is not documented"),
         ("HEAD", "/head", 200, None, b"", "status is not documented"),
-        ("GET", "/api/v1/things/a/at/1", 404, "application/json", _error(status="ok"), "is not one of"),
+        ("GET", "/api/v1/things/a/at/1", 404, "application/json", _error(status="ok"), "'error' was expected"),
+        ("GET", "/api/v1/things/a/at/1", 404, "application/json", _error(), "the code not_found is not documented"),
         ("GET", "/api/v1/nowhere", 404, "text/html", b"<p>", "is not JSON"),
         ("GET", "/api/v1/nowhere", 200, "application/json", b"{}", "no such operation"),
         ("DELETE", "/api/v1/things", 405, "application/json", _error(), "the code is not_found"),

@@ -11,6 +11,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 DOCUMENT = "urn:openapi-document"
+CODES = re.compile(r"`([a-z0-9_]+)`")
 NOT_ROUTED = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -33,8 +34,8 @@ class SpecValidator:
         """Raises SpecError unless the document says that `method` at `path` (without query) answers this."""
         method = method.lower()
         where = f"{method.upper()} {path} -> {status}"
-        template = next((template for pattern, template in self._templates if pattern.fullmatch(path)), None)
-        operations = self._document["paths"][template] if template is not None else {}
+        template = next((template for pattern, template in self._templates if pattern.fullmatch(path)), "")
+        operations = self._document["paths"].get(template, {})
         if method == "options":
             return
         if method == "head" and "head" not in operations and "get" in operations:
@@ -43,13 +44,17 @@ class SpecValidator:
         if method not in operations:
             self._check_not_routed(status, content_type, body, where)
             return
-        pointer = f"/paths/{_escape(str(template))}/{method}/responses/{status}"
+        pointer = f"/paths/{_escape(template)}/{method}/responses/{status}"
         answer = operations[method]["responses"].get(str(status))
         if answer is None:
             raise SpecError(f"{where}: the status is not documented; body: {body[:300]!r}")
         if "$ref" in answer:
             pointer = answer["$ref"].removeprefix("#")
         self._check_body(pointer, content_type, body, where, is_head=method == "head")
+        if status >= 400 and body and template.startswith("/api/v1/"):
+            codes = CODES.findall(answer.get("description") or self._at(pointer)["description"])
+            if (code := json.loads(body)["code"]) not in codes:
+                raise SpecError(f"{where}: the code {code} is not documented, only {', '.join(codes)}")
 
     def check_event(self, event: object) -> None:
         """Raises SpecError unless the event is one that the component ChatEvent describes, when there is one."""
@@ -77,7 +82,7 @@ class SpecValidator:
         # Other doors have other envelopes; the Open API's is everyone's unless the document says otherwise.
         if where.split()[1].startswith("/api/v1/"):
             error = self._json(content_type, body, where)
-            self._validate("/components/schemas/ApiError", error, where)
+            self._validate("/components/schemas/ErrorResponse", error, where)
             if error["code"] != NOT_ROUTED[status]:
                 raise SpecError(f"{where}: the code is {error['code']}")
 

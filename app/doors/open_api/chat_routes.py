@@ -13,14 +13,15 @@ from app.chat.runs.log import RunLog
 from app.chat.service import ChatService
 from app.chat.values import Run
 from app.doors.open_api.encoding import sse_encoder
-from app.doors.open_api.requests import parse_send
+from app.doors.open_api.requests import SEND_CODES, parse_send
 from app.doors.open_api.schemas import CHAT_EVENTS_EXAMPLE, SEND_EXAMPLES, ChatRun, ChatSendRequest, StoppedRuns
 from app.edge import sse
 from app.edge.bodies import BodyLimit, body_errors, json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
+from app.files.refusals import DOCUMENT_CODES
 from app.idempotency import claim_of
 from app.limits import Slot, StreamLimit
 
@@ -31,7 +32,7 @@ RETRY = b"retry: 2000\n\n"
 """Milliseconds after which an EventSource reconnects."""
 MAX_AFTER = 10**18 - 1
 BODY_ERRORS = body_errors(BodyLimit().bytes)
-_RUN_ERRORS = {404: "Run not found"}
+_RUN_ERRORS = {404: refusal("Run not found", "run_not_found")}
 _EVENTS = Answer(
     "SSE stream of ChatEvent objects", {"type": "string"}, CHAT_EVENTS_EXAMPLE, media_type="text/event-stream"
 )
@@ -51,14 +52,32 @@ _EVENTS = Answer(
     body=Body(ChatSendRequest, SEND_EXAMPLES),
     answers={200: _EVENTS},
     errors={
-        400: "Missing key: username",
-        403: "session_id belongs to another username",
-        **_RUN_ERRORS,  # of a repeat whose session was deleted meanwhile
-        409: "The session is answering another message",
+        400: refusal("Missing key: username", "missing_key", *SEND_CODES),
+        403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),
+        # The run: of a repeat whose session was deleted meanwhile.
+        404: refusal("Role not found", "role_not_found", "run_not_found"),
+        409: refusal("The session is answering another message", "session_busy"),
         **BODY_ERRORS,
-        422: "This Idempotency-Key was used with another request body",
-        429: "Too many messages are waiting in this session",
-        503: "The database is not available at the moment; nothing was changed",
+        422: refusal(
+            "report.pdf cannot be read: it is encrypted",
+            "document_encrypted",
+            *DOCUMENT_CODES,
+            "idempotency_key_reused",
+        ),
+        429: refusal(
+            "Too many messages are waiting in this session",
+            "session_busy",
+            "server_busy",
+            "too_many_runs",
+            "too_many_streams",
+        ),
+        503: refusal(
+            "The database is not available at the moment; nothing was changed",
+            "database_unavailable",
+            "document_workers_unavailable",
+            "shutting_down",
+            "storage_unavailable",
+        ),
     },
 )
 async def send() -> Response:
@@ -105,7 +124,11 @@ AFTER = [
     ),
     params=AFTER,
     answers={200: _EVENTS},
-    errors={400: "after must be an event id", **_RUN_ERRORS, 429: "Too many streams at once"},
+    errors={
+        400: refusal("after must be an event id", "invalid_after"),
+        **_RUN_ERRORS,
+        429: refusal("Too many streams at once", "too_many_streams"),
+    },
 )
 async def stream_run(run_id: str) -> Response:
     after = _after(request.args.get("after"), request.headers.get("Last-Event-ID"))

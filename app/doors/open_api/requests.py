@@ -5,8 +5,32 @@ from typing import Any
 
 from app.chat.commands import SendMessage
 from app.chat.fields import check_name, parse_knowledge, parse_on_busy
-from app.chat.parts import PartLimits, parse_parts
+from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.errors import BadRequest
+
+SEND_CODES = (
+    "invalid_username",
+    "username_empty",
+    "empty_message",
+    *PART_CODES,
+    "invalid_session_id",
+    "invalid_conversation_id",
+    "invalid_selected_provider",
+    "invalid_selected_model",
+    "provider_not_found",
+    "model_not_found",
+    "invalid_config_id",
+    "invalid_config_name",
+    "config_not_found",
+    "config_name_ambiguous",
+    "invalid_message_id",
+    "invalid_role",
+    "invalid_knowledge",
+    "collection_not_found",
+    "collection_ambiguous",
+    "invalid_on_busy",
+)
+"""The codes of refused messages, beside that of a missing field."""
 
 
 class MissingKey(BadRequest):

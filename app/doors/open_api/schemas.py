@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
-from app.chat.schemas import REF, MessagePart, MessageRef
+from app.chat.schemas import REF, MessageContent, MessageRef, StoredPart
 from app.chat.values import Message, Run, RunStatus, Session
 from app.edge.schemas import DateTime, PageNumber, PageSize, example, shape_of
 from app.text import NAME_PATTERN
@@ -20,7 +20,7 @@ RUN_ID = "6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b"
 class ChatSendRequest(msgspec.Struct):
     """A message to a session, and how it is to be answered."""
 
-    message: Annotated[str, Meta(min_length=1, pattern=r"\S")] | Annotated[list[MessagePart], Meta(min_length=1)]
+    message: MessageContent
     username: Annotated[Name, Meta(description="Whose session it is; trimmed.")]
     session_id: Annotated[str | None, Meta(description="Left out, a new session is made.")] = None
     conversation_id: Annotated[str | None, Meta(description="Alias of session_id.")] = None
@@ -91,16 +91,24 @@ class UserBody(msgspec.Struct):
     username: Name
 
 
+class TokenUsage(msgspec.Struct):
+    """Tokens as the model server counted them: those of the prompt that were in its cache, the others, the reply's."""
+
+    input_other: Annotated[int, Meta(ge=0, description="Tokens of the prompt that were not in the cache.")]
+    input_cached: Annotated[int, Meta(ge=0, description="Tokens of the prompt that were in the cache.")]
+    output: Annotated[int, Meta(ge=0, description="Tokens of the reply.")]
+
+
 class ChatMessage(msgspec.Struct):
     """A stored message; `status` is `partial` when the reply was stopped or interrupted."""
 
     id: Annotated[int, example(2)]
     role: Annotated[Literal["user", "assistant"], example("assistant")]
-    parts: Annotated[list[dict[str, Any]], example([{"type": "plain", "text": "Hello!"}])]
+    parts: Annotated[list[StoredPart], example([{"type": "plain", "text": "Hello!"}])]
     status: Annotated[Literal["complete", "partial", "failed"], example("complete")]
     run_id: Annotated[str | None, example(RUN_ID)]
     created_at: DateTime
-    token_usage: Annotated[dict[str, int] | None, example({"input_other": 10, "input_cached": 0, "output": 3})]
+    token_usage: Annotated[TokenUsage | None, example({"input_other": 10, "input_cached": 0, "output": 3})]
     reasoning: str = ""
     refs: list[MessageRef] | UnsetType = UNSET
 
@@ -155,45 +163,69 @@ class StoppedRuns(msgspec.Struct):
 
 
 def _event(kind: str, properties: Mapping[str, Any], description: str) -> dict[str, Any]:
+    """An event's schema; the title makes it the component `PlainEvent`."""
     return {
+        "title": f"{kind.title().replace('_', '')}Event",
         "type": "object",
         "description": description,
         "required": ["type", *properties],
-        "properties": {"type": {"const": kind}, **properties},
+        "properties": {"type": {"const": kind, "description": "The kind of event."}, **properties},
     }
 
 
-_TEXT = {"type": "string"}
-_TEXT_OR_NULL = {"type": ["string", "null"]}
+_NULL = {"type": "null", "description": "Always null."}
+_RUN = {"type": "string", "description": "The run that makes the reply."}
+_REPLY = {"type": "string", "description": "The reply's id, the same in all of its events."}
+_STREAMING = {"type": "boolean", "description": "Whether the text comes as it is made."}
 _SAVED = {
+    "title": "SavedMessage",
     "type": "object",
+    "description": "A stored message's number, and when it was stored.",
     "required": ["id", "created_at"],
     "properties": {"id": {"type": "integer"}, "created_at": {"type": "string", "format": "date-time"}},
 }
-_COUNT = {"type": "integer", "minimum": 0}
-_SECONDS = {"type": "number"}
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"type": "string", "description": description}
+
+
+def _seconds(description: str) -> dict[str, Any]:
+    return {"type": "number", "description": description}
+
 
 CHAT_EVENT: Mapping[str, Any] = {
     "description": "One event of a reply: the JSON in a `data:` line, or a WebSocket's text frame.",
     "oneOf": [
         _event(
             "session_id",
-            {"data": {"type": "null"}, "session_id": _TEXT_OR_NULL, "run_id": _TEXT, "message_id": _TEXT},
+            {
+                "data": _NULL,
+                "session_id": {"type": ["string", "null"], "description": "The session that the message went to."},
+                "run_id": _RUN,
+                "message_id": _REPLY,
+            },
             "Comes first: where the message went, if to a session, and the run that answers it.",
         ),
         _event("user_message_saved", {"data": _SAVED}, "The user's message is stored."),
         _event(
             "refs",
-            {"data": {"type": "array", "minItems": 1, "items": REF}, "message_id": _TEXT},
+            {
+                "data": {"type": "array", "minItems": 1, "items": REF, "description": "The passages."},
+                "message_id": _REPLY,
+            },
             "Comes before the reply where passages of the knowledge base were put before the model: which they are.",
         ),
         _event(
             "plain",
             {
-                "data": _TEXT,
-                "streaming": {"type": "boolean"},
-                "chain_type": {"enum": [None, "reasoning", "tool_call", "tool_call_result"]},
-                "message_id": _TEXT,
+                "data": _text("The text, or the JSON text of a tool call or of its result."),
+                "streaming": _STREAMING,
+                "chain_type": {
+                    "enum": [None, "reasoning", "tool_call", "tool_call_result"],
+                    "description": "What `data` is; null is the reply's text.",
+                },
+                "message_id": _REPLY,
             },
             "Text as it comes; or a tool call, or its result, as JSON in `data`.",
         ),
@@ -201,17 +233,15 @@ CHAT_EVENT: Mapping[str, Any] = {
             "agent_stats",
             {
                 "data": {
+                    "title": "AgentStats",
                     "type": "object",
+                    "description": "Tokens, and times in seconds.",
                     "required": ["token_usage", "start_time", "end_time", "time_to_first_token"],
                     "properties": {
-                        "token_usage": {
-                            "type": "object",
-                            "required": ["input_other", "input_cached", "output"],
-                            "properties": {"input_other": _COUNT, "input_cached": _COUNT, "output": _COUNT},
-                        },
-                        "start_time": _SECONDS,
-                        "end_time": _SECONDS,
-                        "time_to_first_token": _SECONDS,
+                        "token_usage": {"$ref": "#/components/schemas/TokenUsage"},
+                        "start_time": _seconds("Seconds since 1970."),
+                        "end_time": _seconds("Seconds since 1970."),
+                        "time_to_first_token": _seconds("Seconds from the start to the first token."),
                     },
                 }
             },
@@ -219,16 +249,33 @@ CHAT_EVENT: Mapping[str, Any] = {
         ),
         _event(
             "complete",
-            {"data": _TEXT, "reasoning": _TEXT, "streaming": {"type": "boolean"}, "message_id": _TEXT},
+            {
+                "data": _text("The whole text."),
+                "reasoning": _text("What the model thought before it answered."),
+                "streaming": _STREAMING,
+                "message_id": _REPLY,
+            },
             "The whole text, when the reply was completed.",
         ),
         _event("message_saved", {"data": _SAVED}, "The reply is stored under that number."),
         _event(
             "error",
-            {"code": _TEXT, "data": _TEXT, "message_id": _TEXT},
+            {
+                "code": _text("Why, for programs."),
+                "data": _text("Why, for people."),
+                "message_id": _REPLY,
+            },
             "Why the reply was not completed. `end` follows, and no `complete`.",
         ),
-        _event("end", {"data": {"const": ""}, "streaming": {"type": "boolean"}, "message_id": _TEXT}, "Comes last."),
+        _event(
+            "end",
+            {
+                "data": {"const": "", "description": "Always empty."},
+                "streaming": _STREAMING,
+                "message_id": _REPLY,
+            },
+            "Comes last.",
+        ),
     ],
 }
 CHAT_EVENTS_EXAMPLE = (

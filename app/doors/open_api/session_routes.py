@@ -21,8 +21,8 @@ from app.doors.open_api.schemas import (
     UserBody,
 )
 from app.edge.bodies import convert, json_object
-from app.edge.operation import Answer, Body, Param, empty
-from app.edge.paging import PAGING, PAGING_ERRORS, page_of
+from app.edge.operation import Answer, Body, Param, empty, refusal
+from app.edge.paging import PAGING, page_of
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
@@ -31,10 +31,11 @@ from app.text import NAME_PATTERN
 blueprint = Blueprint("sessions", __name__)
 
 _SESSION = Answer("The session", ChatSessionItem, envelope="ApiResponseChatSession")
+_USERNAME_CODES = ("missing_key", "invalid_username", "username_empty")
 _ERRORS = {
-    400: "Missing key: username",
-    403: "session_id belongs to another username",
-    404: "Session not found",
+    400: refusal("Missing key: username", *_USERNAME_CODES),
+    403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),
+    404: refusal("Session not found", "session_not_found"),
 }
 
 USERNAME = Param(
@@ -67,7 +68,10 @@ blueprint.record_once(lambda state: state.app.url_map.converters.update(session=
         USERNAME,
     ],
     answers={200: Answer("One page", ChatSessionPage, envelope="ApiResponseChatSessions")},
-    errors=PAGING_ERRORS,
+    errors={
+        400: refusal("page and page_size must be integers", "invalid_page", *_USERNAME_CODES),
+        403: refusal("The API key is bound to another username", "username_not_allowed"),
+    },
 )
 async def list_sessions() -> Response:
     page, page_size = page_of(request.args)
@@ -97,7 +101,11 @@ async def get_session(session_id: str) -> Response:
     description="Sets the session's display_name, or the profile it uses from the next message on.",
     body=Body(SessionChange, {"rename": {"username": "alice", "display_name": "Plans for the garden"}}),
     answers={200: _SESSION},
-    errors={**_ERRORS, **BODY_ERRORS, 400: "config_id not found: X"},
+    errors={
+        **_ERRORS,
+        **BODY_ERRORS,
+        400: refusal("config_id not found: X", "config_not_found", *_USERNAME_CODES, "invalid_config_id"),
+    },
 )
 async def change_session(session_id: str) -> Response:
     body = await json_object()
@@ -134,7 +142,10 @@ async def delete_session(session_id: str) -> Response:
         Param("limit", "Held to 1..100.", {"type": "integer", "default": 50}),
     ],
     answers={200: Answer("Messages", ChatMessagePage, envelope="ApiResponseChatMessages")},
-    errors={**_ERRORS, 400: "before must be a message id"},
+    errors={
+        **_ERRORS,
+        400: refusal("before must be a message id", "invalid_before", "invalid_limit", *_USERNAME_CODES),
+    },
 )
 async def list_messages(session_id: str) -> Response:
     before, limit = _integer("before"), _integer("limit")

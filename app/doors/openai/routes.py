@@ -11,7 +11,7 @@ from app.completions.catalog import ModelCatalog
 from app.completions.claims import claim_by_header
 from app.completions.content import MAX_FILE_BYTES
 from app.completions.errors import ERRORS, InvalidRequest
-from app.completions.examples import UPSTREAM_ERRORS, completion_answer
+from app.completions.examples import INVALID_CODES, TOO_LARGE, UNREADABLE, UPSTREAM_ERRORS, completion_answer
 from app.completions.requests import MAX_NAME_CHARS, parse_completion
 from app.completions.respond import respond
 from app.completions.schemas import COMPLETION, OpenAIModel
@@ -28,7 +28,7 @@ from app.doors.openai.schemas import (
     OpenAIModelList,
 )
 from app.edge.bodies import json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
 from app.edge.responses import json_response
 from app.edge.schemas import example_of
 from app.edge.services import service
@@ -43,7 +43,7 @@ SESSION_KEY = Param(
 )
 MODEL = Param("model", "The name.", {"type": "string", "minLength": 1}, where="path")
 FORM_TYPE = "multipart/form-data"
-_MODEL_ERRORS = {404: "The model `gpt-5` does not exist or you do not have access to it."}
+_MODEL_ERRORS = {404: refusal("The model `gpt-5` does not exist or you do not have access to it.", "model_not_found")}
 _REQUEST = {"messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -72,14 +72,21 @@ _REQUEST = {"messages": [{"role": "user", "content": "hi"}]}
         )
     },
     errors={
-        400: "messages must be a list with at least one message",
-        **_MODEL_ERRORS,
+        400: refusal(
+            "messages must be a list with at least one message", *INVALID_CODES, "missing_session_key", "invalid_form"
+        ),
+        404: refusal(
+            "The model `gpt-5` does not exist or you do not have access to it.",
+            "model_not_found",
+            "role_not_found",
+            "run_not_found",
+        ),
         **UPSTREAM_ERRORS,
-        408: "The request did not arrive in time",
-        409: "The session is answering another message",
-        413: "report.pdf is larger than 10485760 bytes",
-        415: "Content-Type must be application/json or multipart/form-data",
-        422: "report.pdf cannot be read: it is encrypted",
+        408: refusal("The request did not arrive in time", "request_timeout"),
+        409: refusal("The session is answering another message", "session_busy"),
+        413: refusal("report.pdf is larger than 10485760 bytes", *TOO_LARGE),
+        415: refusal("Content-Type must be application/json or multipart/form-data", "unsupported_media_type"),
+        422: refusal("report.pdf cannot be read: it is encrypted", *UNREADABLE),
     },
 )
 async def create_completion() -> Response:
@@ -120,7 +127,12 @@ async def retrieve_model(model: str) -> Response:
     description="Passed on to the model's provider, and its answer back, as they are.",
     body=Body(EMBEDDINGS_REQUEST, {"text": {"model": "text-embedding-3-small", "input": "Hello"}}),
     answers={200: Answer("The embeddings", EMBEDDINGS, {"object": "list", "data": [], "model": "m", "usage": {}})},
-    errors={**_MODEL_ERRORS, **UPSTREAM_ERRORS, 422: "The model server rejected the request"},
+    errors={
+        400: refusal("Missing key: input", "missing_key", "invalid_request"),
+        **_MODEL_ERRORS,
+        **UPSTREAM_ERRORS,
+        422: refusal("The model server rejected the request", "upstream_error"),
+    },
 )
 async def create_embeddings() -> Response:
     body = await json_object(service(CompletionLimits).body_bytes)

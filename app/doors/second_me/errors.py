@@ -22,10 +22,6 @@ def _message(error: AppError) -> str:
     return error.message if param is None or param in error.message else f"{error.message} ({param})"
 
 
-def _example(status: int, message: str) -> Mapping[str, Any]:
-    return kernel2_error(AppError(message, status=status), "")
-
-
 ERRORS = ErrorShape(
     "Kernel2Error",
     {
@@ -35,8 +31,9 @@ ERRORS = ErrorShape(
         "properties": {
             "success": {"type": "boolean", "const": False},
             "message": {"type": "string"},
-            "code": {"type": "integer", "minimum": 400, "maximum": 599},
+            "code": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
         },
     },
-    _example,
+    kernel2_error,
+    code_of=lambda _: None,
 )

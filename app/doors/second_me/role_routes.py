@@ -9,7 +9,7 @@ from app.auth.scopes import Scope
 from app.doors.second_me.errors import ERRORS
 from app.doors.second_me.role_schemas import RoleAnswer, RoleDeleted, RoleItem, RolesAnswer
 from app.edge.bodies import convert, json_object
-from app.edge.operation import Answer, Body, Param, operation
+from app.edge.operation import UNAVAILABLE, Answer, Body, Param, operation, refusal
 from app.edge.responses import json_response
 from app.edge.schemas import example_of, shape_of
 from app.edge.services import service
@@ -23,9 +23,12 @@ second_me_operation = partial(operation, scope=Scope.CHAT, tag="Second Me", erro
 
 _UUID = Param("uuid", "The role's uuid.", {"type": "string", "minLength": 1}, where="path")
 _NEW_ROLE = {name: example_of(RoleItem)[name] for name in ("name", "system_prompt", "enable_l0_retrieval")}
-_INVALID = {400: "config_id not found: sales", 409: "A role of this name exists already"}
-_NOT_FOUND = {404: "Role not found"}
-_UNAVAILABLE = {503: "The database is not available at the moment; nothing was changed"}
+_INVALID = {
+    400: refusal("config_id not found: sales", "config_not_found", "invalid_request"),
+    403: refusal("The API key is bound to another username", "username_not_allowed", "role_not_yours"),
+    409: refusal("A role of this name exists already", "role_exists", "too_many_roles"),
+}
+_NOT_FOUND = {404: refusal("Role not found", "role_not_found")}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -36,7 +39,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
     description="With a key that is bound to a username the role is that user's; else it is everyone's, or `owner`'s.",
     body=Body(CreateRoleRequest, {"librarian": _NEW_ROLE}),
     answers={200: Answer("The role", RoleAnswer)},
-    errors={**_INVALID, **_UNAVAILABLE},
+    errors={**_INVALID, **UNAVAILABLE},
 )
 async def create_role() -> Response:
     new = convert(await json_object(), CreateRoleRequest)
@@ -51,7 +54,7 @@ async def create_role() -> Response:
     "shared ones, every other key sees all.",
     params=[Param("is_active", "Only those that are active, or are not.", {"type": "boolean"})],
     answers={200: Answer("The roles", RolesAnswer)},
-    errors={400: "is_active must be true or false", **_UNAVAILABLE},
+    errors={400: refusal("is_active must be true or false", "invalid_request"), **UNAVAILABLE},
 )
 async def list_roles() -> Response:
     flag = request.args.get("is_active")
@@ -69,7 +72,7 @@ async def list_roles() -> Response:
     description="One role.",
     params=[_UUID],
     answers={200: Answer("The role", RoleAnswer)},
-    errors={**_NOT_FOUND, **_UNAVAILABLE},
+    errors={**_NOT_FOUND, **UNAVAILABLE},
 )
 async def get_role(uuid: str) -> Response:
     return _answer(await service(RoleService).get(caller(), uuid))
@@ -83,7 +86,7 @@ async def get_role(uuid: str) -> Response:
     params=[_UUID],
     body=Body(UpdateRoleRequest, {"off": {"is_active": False}}),
     answers={200: Answer("The role as it is now", RoleAnswer)},
-    errors={**_INVALID, **_NOT_FOUND, **_UNAVAILABLE},
+    errors={**_INVALID, **_NOT_FOUND, **UNAVAILABLE},
 )
 async def update_role(uuid: str) -> Response:
     changes = convert(await json_object(), UpdateRoleRequest)
@@ -97,7 +100,7 @@ async def update_role(uuid: str) -> Response:
     description="A key that is bound to a username deletes that user's roles only.",
     params=[_UUID],
     answers={200: Answer("It is gone", RoleDeleted)},
-    errors={**_NOT_FOUND, **_UNAVAILABLE},
+    errors={**_NOT_FOUND, **UNAVAILABLE},
 )
 async def delete_role(uuid: str) -> Response:
     await service(RoleService).delete(caller(), uuid)

@@ -6,7 +6,7 @@ from quart import Blueprint, Response
 
 from app.completions.catalog import ModelCatalog
 from app.completions.claims import claim_by_header
-from app.completions.examples import UPSTREAM_ERRORS, completion_answer
+from app.completions.examples import INVALID_CODES, TOO_LARGE, UNREADABLE, UPSTREAM_ERRORS, completion_answer
 from app.completions.respond import respond
 from app.completions.values import CompletionLimits
 from app.doors.second_me.dialect import KERNEL2
@@ -14,7 +14,7 @@ from app.doors.second_me.requests import parse_chat
 from app.doors.second_me.role_routes import second_me_operation
 from app.doors.second_me.schemas import CHAT_COMPLETION, CHAT_REQUEST, Kernel2Chunk
 from app.edge.bodies import json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Body
+from app.edge.operation import IDEMPOTENCY_KEY, Body, refusal
 from app.edge.services import service
 
 blueprint = Blueprint("kernel2", __name__)
@@ -51,10 +51,10 @@ _QUESTION = "Where is the ladder?"
         )
     },
     errors={
-        400: "messages must be a list with at least one message (messages)",
-        404: "Role not found",
-        413: "The file in messages[0].content[0].file.file_data is larger than 10485760 bytes",
-        422: "report.pdf cannot be read: it is encrypted",
+        400: refusal("messages must be a list with at least one message (messages)", *INVALID_CODES),
+        404: refusal("Role not found", "role_not_found"),
+        413: refusal("The file in messages[0].content[0].file.file_data is larger than 10485760 bytes", *TOO_LARGE),
+        422: refusal("report.pdf cannot be read: it is encrypted", *UNREADABLE),
         **UPSTREAM_ERRORS,
     },
 )

@@ -1,14 +1,15 @@
 """Shapes of Second Me's chat, for the published document: OpenAI's, with Second Me's own fields."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.chat.schemas import MessageRef
 from app.completions.requests import MAX_MESSAGES
-from app.completions.schemas import COMPLETION, MESSAGE
+from app.completions.schemas import COMPLETION, MESSAGE, PARAMETERS, ChatCompletionChunkChoice
 from app.text import LINE_PATTERN, NAME_PATTERN
 
 _FLAG = {"type": ["boolean", "null"], "description": "Puts passages of the knowledge base before the model."}
@@ -20,7 +21,9 @@ _ROLE_ID = {
 }
 _COLLECTION = {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": NAME_PATTERN}
 METADATA: Mapping[str, Any] = {
-    "type": ["object", "null"],
+    "title": "Kernel2Metadata",
+    "type": "object",
+    "description": "A role, and the knowledge base.",
     "properties": {
         "enable_l0_retrieval": _FLAG,
         "role_id": _ROLE_ID,
@@ -33,22 +36,22 @@ METADATA: Mapping[str, Any] = {
     },
 }
 CHAT_REQUEST: Mapping[str, Any] = {
+    "title": "Kernel2ChatRequest",
     "type": "object",
-    "description": "OpenAI's request; fields that are not told here reach the model server as they are. The fields "
-    "from `message` on are those of earlier clients.",
-    "anyOf": [
-        {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
-        {
-            "required": ["message"],
-            "properties": {"message": {"type": "string", "pattern": r"\S"}, "messages": {"type": "null"}},
-        },
-    ],
+    "description": "OpenAI's request; fields that are not told here reach the model server as they are. `messages` is "
+    "required, or `message` of earlier clients, whose other fields are `history`, `system_prompt`, `role_id` and "
+    "`enable_l0_retrieval`.",
     "properties": {
         "messages": {"type": ["array", "null"], "minItems": 1, "maxItems": MAX_MESSAGES, "items": MESSAGE},
-        "metadata": METADATA,
-        "stream": {"type": ["boolean", "null"], "default": True},
+        "metadata": {"description": "A role, and the knowledge base.", "anyOf": [METADATA, {"type": "null"}]},
+        "stream": {
+            "type": ["boolean", "null"],
+            "default": True,
+            "description": "Answers with chunks. Clients that are generated want false: they read one answer.",
+        },
+        **PARAMETERS,
         "model": {"type": ["string", "null"], "description": "As on /v1; a name that is not known is the default."},
-        "temperature": {"type": ["number", "null"], "default": 0.1},
+        "temperature": {**PARAMETERS["temperature"], "default": 0.1},
         "max_tokens": {
             "type": ["integer", "null"],
             "default": 2000,
@@ -59,9 +62,14 @@ CHAT_REQUEST: Mapping[str, Any] = {
             "type": ["array", "null"],
             "description": "What was said before `message`.",
             "items": {
+                "title": "Kernel2HistoryMessage",
                 "type": "object",
+                "description": "A message of the history.",
                 "required": ["role", "content"],
-                "properties": {"role": {"type": "string", "minLength": 1}, "content": {"type": "string"}},
+                "properties": {
+                    "role": {"type": "string", "minLength": 1},
+                    "content": {"type": "string", "description": "The text."},
+                },
             },
         },
         "system_prompt": {"type": ["string", "null"], "description": "A system message, unless there is one."},
@@ -72,6 +80,7 @@ CHAT_REQUEST: Mapping[str, Any] = {
 }
 CHAT_COMPLETION: Mapping[str, Any] = {
     **COMPLETION,
+    "title": "Kernel2Completion",
     "required": [*COMPLETION["required"], "system_fingerprint"],
     "properties": {**COMPLETION["properties"], "system_fingerprint": {"type": "string"}},
 }
@@ -86,10 +95,10 @@ class Kernel2Chunk(msgspec.Struct):
     created: int
     model: str
     system_fingerprint: str
-    choices: list[dict[str, Any]]
-    usage: dict[str, Any] | None = None
-    refs: list[MessageRef] | None = None
-    success: bool | None = None
-    message: str | None = None
-    code: int | None = None
-    error: dict[str, Any] | None = None
+    choices: list[ChatCompletionChunkChoice]
+    usage: dict[str, Any] | UnsetType | None = UNSET
+    refs: list[MessageRef] | UnsetType = UNSET
+    success: Annotated[bool | UnsetType, Meta(description="False in the last chunk of a reply that failed.")] = UNSET
+    message: Annotated[str | UnsetType, Meta(description="Why it failed, for people.")] = UNSET
+    code: Annotated[int | UnsetType, Meta(description="The HTTP status that the failure would have had.")] = UNSET
+    error: Annotated[dict[str, Any] | UnsetType, Meta(description="The failure, as in OpenAI's errors.")] = UNSET
