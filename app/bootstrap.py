@@ -33,7 +33,7 @@ from app.lifespan import lifespan
 from app.limits import Bounds, StreamLimit
 from app.ops import documentation, health
 from app.ops.publishing import Publisher
-from app.ops.readiness import ReadyChecks, database_check
+from app.ops.readiness import PacedCheck, ReadyChecks, both, database_check
 from app.options import auth_policy, policies, provider_specs
 from app.parts import open_chat, open_files, open_knowledge
 from app.profiles import routes as profile_routes
@@ -71,7 +71,12 @@ def create_app(settings: Settings | None = None) -> Quart:
         core.secrets,
         files.service,
         idempotency,
-        factories=[webhook_factory(allow_private=settings.webhook_allow_private)],
+        factories=[
+            webhook_factory(
+                allow_private=settings.webhook_allow_private,
+                count=lambda outcome: metrics.deliveries.labels(outcome).inc(),
+            )
+        ],
         builtin={WEBCHAT: WebchatAdapter(chat.service)},
     )
     streams = StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams))
@@ -97,7 +102,12 @@ def create_app(settings: Settings | None = None) -> Quart:
         knowledge.service,
         knowledge.collections,
         knowledge.documents,
-        ReadyChecks({"database": database_check(core.database), "storage": files.storage.check}),
+        ReadyChecks(
+            {
+                "database": database_check(core.database),
+                "storage": both(files.storage.check, PacedCheck(files.storage.check_writing)),
+            }
+        ),
     ]
     app = open_app(settings, metrics, core.keys, services)
 

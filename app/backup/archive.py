@@ -74,6 +74,9 @@ class ArchiveWriter:
 
 def unpack(source: Path, folder: Path) -> Manifest:
     """Unpack a backup into a folder, and check every file against the manifest. Raises BackupError."""
+    size, free = source.stat().st_size, shutil.disk_usage(folder).free
+    if size > free:
+        raise BackupError(f"{source} has {size} bytes, and the disk of {folder.parent} has room for {free}")
     members: dict[str, Member] = {}
     manifest: Manifest | None = None
     try:
@@ -81,6 +84,8 @@ def unpack(source: Path, folder: Path) -> Manifest:
             for info in tar:
                 if not info.isfile() or not _is_content(info.name) or info.name in members or manifest is not None:
                     raise BackupError(f"{source} is not a backup of Palaver: it holds {info.name!r}")
+                if info.issparse():  # a few bytes that stand for any number; without them all fits the file's size
+                    raise BackupError(f"{source} is not a backup of Palaver: {info.name!r} is sparse")
                 if info.name == MANIFEST:
                     manifest = _read_manifest(tar, info)
                 else:

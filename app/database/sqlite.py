@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.database.database_file import DatabaseFile
 from app.database.errors import DRIVER_ERRORS, DatabaseUnavailable, is_fault
 from app.database.tables import ENGINE_OPTIONS
 
@@ -39,9 +40,10 @@ class SQLite:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._reader = _ThreadConnection(_engine(url, writes=False))
+        file = DatabaseFile(url)
+        self._reader = _ThreadConnection(_engine(url, writes=False), file)
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="reader")
-        self._writer = _Writer(_ThreadConnection(_engine(url, writes=True)))
+        self._writer = _Writer(_ThreadConnection(_engine(url, writes=True), file))
         self._upkeep = create_async_engine(url, poolclass=NullPool)
         self._checkpoint: asyncio.Task[None] | None = None
 
@@ -164,6 +166,7 @@ class _Writer:
     def _outcomes(self, batch: Sequence[_Request]) -> list[_Outcome]:
         try:
             connection = self._connection.get()
+            self._connection.file.check()
             driver = _driver(connection)
             driver.execute("BEGIN IMMEDIATE")
             if len(batch) == 1:
@@ -182,7 +185,8 @@ class _Writer:
 class _ThreadConnection:
     """A connection of its own for each thread that asks."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, file: DatabaseFile) -> None:
+        self.file = file
         self._engine = engine
         self._local = threading.local()
         self._connections: list[Connection] = []
@@ -191,8 +195,10 @@ class _ThreadConnection:
         """Return this thread's connection."""
         connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            self.file.check()  # SQLite would make a new one in the place of one that is gone
             connection = self._local.connection = self._engine.connect()
             self._connections.append(connection)
+            self.file.note()
         return connection
 
     def drop(self) -> None:

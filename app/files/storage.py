@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 BLOCK_BYTES = 1024**2
+CHECK_BYTES = 4096
 
 log = structlog.get_logger(__name__)
 
@@ -69,11 +70,17 @@ class AttachmentStorage:
             await obstore.delete_async(self._store, key)
 
     async def check(self) -> None:
-        """Raise StorageUnavailable when objects cannot be read, or a folder cannot be written."""
+        """Raise StorageUnavailable when objects cannot be read, or a folder's permissions admit no writing."""
         if self._folder is not None and not await asyncio.to_thread(os.access, self._folder, os.R_OK | os.W_OK):
             raise StorageUnavailable
         with faults_as_unavailable(), suppress(FileNotFoundError):
             await obstore.head_async(self._store, "00/00/readiness")
+
+    async def check_writing(self) -> None:
+        """Raise StorageUnavailable when a folder takes no new file, because its disk is full for example."""
+        if self._folder is not None:
+            with faults_as_unavailable():
+                await asyncio.to_thread(_write_and_remove, self._folder / f".ready-{os.getpid()}")
 
     async def sweep(self) -> int:
         """Remove the files of killed uploads from the local folder, and return their number.
@@ -126,6 +133,13 @@ def _sweep_folder(folder: Path) -> int:
             with suppress(OSError):  # not empty
                 Path(parent).rmdir()
     return removed
+
+
+def _write_and_remove(path: Path) -> None:
+    try:
+        path.write_bytes(bytes(CHECK_BYTES))
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _remove_staged(folder: Path, key: str) -> None:

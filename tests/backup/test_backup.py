@@ -4,6 +4,7 @@ import asyncio
 import errno
 import io
 import os
+import shutil
 import sqlite3
 import stat
 import tarfile
@@ -256,6 +257,55 @@ async def test_links_and_devices_are_refused(filled: Path, tmp_path: Path) -> No
         with pytest.raises(BackupError, match="not a backup"):
             restore(fresh, tmp_path / "links.tar")
     assert tree_of(fresh) == {}
+
+
+@pytest.mark.parametrize("headers", [{"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}, {}])
+async def test_members_with_holes_are_refused_before_they_are_written(
+    filled: Path, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    back_up(filled, tmp_path / "backup.tar")
+    members = members_of(tmp_path / "backup.tar")
+    size = 4 * 1024**3
+    archive = tmp_path / "sparse.tar"
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT if headers else tarfile.GNU_FORMAT) as tar:
+        info = tarfile.TarInfo("palaver.db")
+        if headers:
+            data = b"1\n%d\n1\n".ljust(512, b"\0") % (size - 1) + b"x"
+            info.pax_headers = {**headers, "GNU.sparse.name": "palaver.db", "GNU.sparse.realsize": str(size)}
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        else:
+            tar.fileobj.write(_old_gnu_sparse(size))
+            tar.offset += 1024
+        manifest = tarfile.TarInfo("manifest.json")
+        manifest.size = len(members["manifest.json"])
+        tar.addfile(manifest, io.BytesIO(members["manifest.json"]))
+    with pytest.raises(BackupError, match=r"'palaver\.db' is sparse"):
+        (tmp_path / "new").mkdir()
+        restore(tmp_path / "new", archive)
+    assert list((tmp_path / "new").glob("restoring-*")) == []
+
+
+def _old_gnu_sparse(size: int) -> bytes:
+    """A member of one byte, at the end of a hole."""
+    info = tarfile.TarInfo("palaver.db")
+    info.size = 1
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[386:398], header[398:410] = b"%011o\0" % (size - 1), b"%011o\0" % 1
+    header[483:495] = b"%011o\0" % size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    return bytes(header[:512]) + b"x".ljust(512, b"\0")
+
+
+async def test_a_backup_larger_than_the_disks_room_is_refused(filled: Path, tmp_path: Path) -> None:
+    back_up(filled, tmp_path / "backup.tar")
+    with (tmp_path / "backup.tar").open("r+b") as file:
+        file.truncate(shutil.disk_usage(tmp_path).free + 1024**3)
+    with pytest.raises(BackupError, match=r"and the disk of .* has room for"):
+        (tmp_path / "new").mkdir()
+        restore(tmp_path / "new", tmp_path / "backup.tar")
 
 
 async def test_a_backup_of_a_newer_version_is_refused(filled: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.bots.adapters.base import DeliveryTimeoutError, Sent, Target
+from app.bots.adapters.base import DeliveryError, DeliveryTimeoutError, Sent, Target
 from app.bots.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
 from app.chat.parts import Text
 from tests.bots.conftest import PNG, Im
@@ -178,6 +178,20 @@ async def test_a_receiver_that_does_not_answer_is_a_gateway_timeout(receiver: We
         await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
     assert (raised.value.status, raised.value.message) == (504, "The webhook receiver did not answer in time")
     assert len(receiver.received) == 2
+    await adapter.close()
+
+
+async def test_deliveries_are_counted_by_how_they_ended(receiver: WebhookReceiver) -> None:
+    receiver.answers = [says({}, 500), says({}), says({}, 400)]
+    outcomes: list[str] = []
+    policy = RetryPolicy(tries=2, wait_initial=0.01, wait_jitter=0.0)
+    adapter = webhook_factory(allow_private=True, policy=policy, count=outcomes.append).build(
+        "support-hook", WebhookConfig(receiver.url, new_secret())
+    )
+    await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
+    with pytest.raises(DeliveryError):
+        await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m2")
+    assert outcomes == ["delivered", "failed"]
     await adapter.close()
 
 

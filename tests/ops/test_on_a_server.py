@@ -1,8 +1,12 @@
 """What operators are told by a real server that does real work."""
 
+import asyncio
 import io
 import shutil
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,6 +38,60 @@ async def test_ready_asks_the_real_database_and_storage(client: Client, data_dir
     ready = await client.get("/ready")
     assert ready.status_code == 503
     assert ready.json() == {"status": "not_ready", "checks": {"database": "ok", "storage": "failed"}}
+
+
+async def until_ready(client: Client, status: int) -> dict[str, str]:
+    """Ask until /ready answers so, which it may do a moment later: it writes once a second at most."""
+    async with asyncio.timeout(20):
+        while (answer := await client.get("/ready")).status_code != status:
+            await asyncio.sleep(0.2)
+    checks: dict[str, str] = answer.json()["checks"]
+    return checks
+
+
+@pytest.mark.databases("sqlite")
+async def test_not_ready_while_another_process_holds_the_write_lock(client: Client, data_dir: Path) -> None:
+    await until_ready(client, 200)
+    with closing(sqlite3.connect(data_dir / "palaver.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert await until_ready(client, 503) == {"database": "failed", "storage": "ok"}
+        other.execute("ROLLBACK")
+    await until_ready(client, 200)
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_database_that_is_deleted_or_replaced_is_missed_and_nothing_is_lost_into_it(
+    client: Client, data_dir: Path, lines: io.StringIO, replaced: bool
+) -> None:
+    await client.chat("Hi", session_id="s1")
+    await until_ready(client, 200)
+    database, aside = data_dir / "palaver.db", data_dir / "aside.db"
+    database.rename(aside)
+    if replaced:
+        shutil.copy(aside, database)
+
+    assert await until_ready(client, 503) == {"database": "failed", "storage": "ok"}
+    for _ in range(2):
+        refused = await client.post("/api/v1/chat", {"username": "alice", "message": "Hi", "session_id": "s1"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+    assert database.exists() == replaced
+    errors = [line for line in parsed(lines) if line["event"] == "database_file_gone"]
+    assert [(line["level"], line["file"]) for line in errors] == [("error", str(database))]
+
+    aside.replace(database)
+    await until_ready(client, 200)
+    await client.chat("Hi", session_id="s1")
+
+
+async def test_probes_share_one_write(client: Client, data_dir: Path) -> None:
+    """The storage's write is once a second at most, however often /ready is asked."""
+    await until_ready(client, 200)
+    before = (data_dir / "attachments").stat().st_mtime_ns
+    start = time.monotonic()
+    assert {answer.status_code for answer in await asyncio.gather(*(client.get("/ready") for _ in range(20)))} == {200}
+    if time.monotonic() - start < 0.5:
+        assert (data_dir / "attachments").stat().st_mtime_ns == before
 
 
 async def test_a_run_shows_in_the_numbers(client: Client, model: ModelServer) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,13 +69,25 @@ class RetryPolicy:
 
 
 def webhook_factory(
-    *, allow_private: bool, policy: RetryPolicy | None = None, resolver: AbstractResolver | None = None
+    *,
+    allow_private: bool,
+    policy: RetryPolicy | None = None,
+    resolver: AbstractResolver | None = None,
+    count: Callable[[str], None] = lambda _outcome: None,
 ) -> AdapterFactory[WebhookConfig]:
-    """Describe the kind `webhook`; with `allow_private` its bots may call loopback and private addresses."""
+    """Describe the kind `webhook`; with `allow_private` its bots may call loopback and private addresses.
+
+    `count` is told how each delivery ended: `delivered` or `failed`.
+    """
 
     def build(platform_id: str, config: WebhookConfig) -> WebhookAdapter:
         return WebhookAdapter(
-            platform_id, config, allow_private=allow_private, policy=policy or RetryPolicy(), resolver=resolver
+            platform_id,
+            config,
+            allow_private=allow_private,
+            policy=policy or RetryPolicy(),
+            resolver=resolver,
+            count=count,
         )
 
     return AdapterFactory(
@@ -102,6 +114,7 @@ class WebhookAdapter:
         allow_private: bool,
         policy: RetryPolicy,
         resolver: AbstractResolver | None = None,
+        count: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         self._platform_id = platform_id
         self._url = _check_url(config.url, allow_private=allow_private)
@@ -109,6 +122,7 @@ class WebhookAdapter:
         self._allow_private = allow_private
         self._policy = policy
         self._resolver = resolver
+        self._count = count
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -116,6 +130,15 @@ class WebhookAdapter:
         return Capabilities()
 
     async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
+        try:
+            sent = await self._deliver(target, parts, message_key)
+        except DeliveryError:
+            self._count("failed")
+            raise
+        self._count("delivered")
+        return sent
+
+    async def _deliver(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
         # One id and one body for all tries: the receiver tells a repetition by the id.
         webhook_id = f"msg_{message_key}"
         body = msgspec.json.encode(_payload(self._platform_id, target, parts))

@@ -1,6 +1,5 @@
 """The reply of a run: a model's deltas as events, and what is stored at the end."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -115,8 +114,13 @@ class RunResult:
     refs: Sequence[Ref] = ()
 
 
-def completed(run: Run, events: Sequence[Event], reply: Reply, started_at: datetime, first_token: float) -> RunResult:
-    """The end of a complete reply; `first_token` is in seconds from the start."""
+def completed(
+    run: Run, events: Sequence[Event], reply: Reply, started_at: datetime, *, first_token: float, seconds: float
+) -> RunResult:
+    """The end of a complete reply; it took `seconds`, and `first_token` until its first token.
+
+    The clock of the day may have been set back meanwhile.
+    """
     text, reasoning = reply_text(events)
     usage = reply.usage
     stats = Stats(
@@ -124,7 +128,7 @@ def completed(run: Run, events: Sequence[Event], reply: Reply, started_at: datet
         input_cached=usage.cached_tokens,
         output=usage.completion_tokens,
         start_time=started_at.timestamp(),
-        end_time=time.time(),
+        end_time=started_at.timestamp() + seconds,
         first_token=first_token,
     )
     now = utc_now()

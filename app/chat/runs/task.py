@@ -62,6 +62,7 @@ class RunTask:
         self._tools = tools
         self._reply = Reply()
         self._first_token: float | None = None
+        self._start = 0.0
         self._stop: tuple[RunStatus, Failed] | None = None
         self._cancellable: asyncio.Task[None] | None = None
 
@@ -116,13 +117,20 @@ class RunTask:
             self._plan = None  # which may hold a long conversation
         self.log.append(*(ToolCall(call.id, call.name, call.arguments, time.time()) for call in self._reply.tool_calls))
         assert self.run.started_at is not None
-        return completed(self.run, self.log.events, self._reply, self.run.started_at, self._first_token or 0.0)
+        return completed(
+            self.run,
+            self.log.events,
+            self._reply,
+            self.run.started_at,
+            first_token=self._first_token or 0.0,
+            seconds=time.monotonic() - self._start,
+        )
 
     async def _make_reply(self) -> None:
         """Ask the models in their order, until one begins to answer. Raises UpstreamError, AppError."""
         await self.ticket.turn.wait()
         self.run = msgspec.structs.replace(self.run, started_at=utc_now())
-        start = time.monotonic()
+        self._start = time.monotonic()
         assert self._plan is not None
         plan = self._plan
         if plan.needs_context:
@@ -132,7 +140,7 @@ class RunTask:
         for target in plan.targets:
             self.run = msgspec.structs.replace(self.run, provider_id=target.provider.id, model=target.model)
             try:
-                await self._ask(plan, target, start)
+                await self._ask(plan, target)
             except UpstreamError as error:
                 # Once a model has begun, no other is asked: its words and another's must not be glued.
                 is_last = target is plan.targets[-1]
@@ -142,7 +150,7 @@ class RunTask:
             else:
                 return
 
-    async def _ask(self, plan: ReplyPlan, target: Target, start: float) -> None:
+    async def _ask(self, plan: ReplyPlan, target: Target) -> None:
         request = await self._tools.prompts.build(plan, target.model)
         to_events = self._reply.chunks if request.keep_raw else self._reply.merge
         self._reply.begin()
@@ -153,7 +161,7 @@ class RunTask:
                 if events := to_events(deltas):
                     self.log.append(*events)
                 if self._first_token is None and self._reply.begun:
-                    self._first_token = time.monotonic() - start
+                    self._first_token = time.monotonic() - self._start
                     self._tools.metrics.first_token.observe(self._first_token)
                     # A short reply may be here whole: its beginning need not wait for its end.
                     await asyncio.sleep(0)

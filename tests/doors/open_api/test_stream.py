@@ -64,6 +64,15 @@ async def test_usage_is_the_models_own_defect_23(client: Client, model: ModelSer
     assert (await client.history("s1"))[1]["token_usage"] == stats["token_usage"]
 
 
+async def test_a_reply_does_not_end_before_its_start_when_the_clock_is_set_back(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yesterday = time.time() - 86_400
+    monkeypatch.setattr(time, "time", lambda: yesterday)
+    stats = next(e.data["data"] for e in await client.chat("Hi") if e.type == "agent_stats")
+    assert stats["start_time"] <= stats["start_time"] + stats["time_to_first_token"] <= stats["end_time"]
+
+
 async def test_a_reply_that_is_not_streaming_has_one_plain_event(client: Client, model: ModelServer) -> None:
     model.script(reply(["Hel", "lo"], reasoning=["thinking"]))
     events = await client.chat("Hi", enable_streaming=False)
