@@ -142,21 +142,20 @@ def _open_session(
     connection: Connection, session_id: str, command: SendMessage, requested: Profile | None, now: datetime
 ) -> store.ContinuedSession | None:
     """Continue the user's session; None when the message begins it. Raises Forbidden, BadRequest."""
-    session = None
-    if command.session_id is not None:
-        session = store.continue_session(connection, session_id, command.username, now)
-    store.check_quotes(connection, session_id, [part.message_id for part in command.parts if isinstance(part, Reply)])
+    username, parts = command.username, command.parts
     # A request of a door where each names its model says nothing of the session's next one.
     lasting = requested if command.turn is None else None
     config_id = None if lasting is None or lasting.id == DEFAULT_ID else lasting.id
-    if session is None:
-        platform_id = command.platform_id
-        if store.add_session(connection, session_id, command.username, command.parts, config_id, now, platform_id):
-            return None
-        # Another request has added it meanwhile.
-        session = store.continue_session(connection, session_id, command.username, now)
-    if lasting is not None:
+    session = None if command.session_id is None else store.continue_session(connection, session_id, username, now)
+    if session is None and not store.add_session(
+        connection, session_id, username, parts, config_id, now, command.platform_id
+    ):
+        # It is someone else's, or another request has added it meanwhile.
+        store.find_session(connection, session_id, username)
+        session = store.continue_session(connection, session_id, username, now)
+    if session is not None and lasting is not None:
         store.change_session(connection, session_id, {"config_id": config_id})
+    store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
     return session
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_, or_, select, update
+from sqlalchemy.dialects import postgresql
 
 from app.chat.models import MessageRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
 from app.chat.parts import Media, Part, Text, from_stored, plain_text, to_stored
@@ -28,7 +29,7 @@ from app.chat.values import (
     Session,
 )
 from app.database.prepared import Prepared
-from app.database.tables import MAX_INTEGER, insert_if_absent, value_of
+from app.database.tables import MAX_INTEGER, value_of
 from app.errors import BadRequest, Forbidden, NotFound
 
 LEASE = timedelta(seconds=15)
@@ -56,6 +57,8 @@ _CONTINUE_SESSION = Prepared(
     .values(updated_at=bindparam("moment"))
     .returning(SessionRow.config_id)
 )
+# Both databases have the clause, and SQLite's compiler takes PostgreSQL's word for it.
+_ADD_SESSION = Prepared(postgresql.insert(SessionRow).on_conflict_do_nothing(), Session.__struct_fields__)
 
 
 class ContinuedSession(NamedTuple):
@@ -83,13 +86,9 @@ def get_session(connection: Connection, session_id: str, username: str) -> Sessi
 
 
 def continue_session(connection: Connection, session_id: str, username: str, now: datetime) -> ContinuedSession | None:
-    """Find the user's session for a new message, and lock it until the commit. Raises Forbidden."""
-    values = {"session_id": session_id, "username": username, "moment": now}
-    row = _CONTINUE_SESSION.first(connection, values)
-    if row is None:
-        find_session(connection, session_id, username)  # which may be someone else's
-        return None
-    return ContinuedSession(row.config_id)
+    """Find the user's session for a new message, and lock it until the commit."""
+    row = _CONTINUE_SESSION.first(connection, {"session_id": session_id, "username": username, "moment": now})
+    return None if row is None else ContinuedSession(row.config_id)
 
 
 def touch_session(connection: Connection, session_id: str, now: datetime) -> bool:
@@ -106,11 +105,11 @@ def add_session(
     now: datetime,
     platform_id: str = WEBCHAT,
 ) -> bool:
-    """Add a session that begins with a message of these parts; False when another request has just added it."""
+    """Add a session that begins with a message of these parts; False when there is one of that id."""
     if platform_id == WEBCHAT and session_id.startswith(KEYS_PREFIX):
         raise BadRequest(f"session ids that begin with {KEYS_PREFIX} are kept for /v1", code="invalid_session_id")
     session = Session(session_id, platform_id, creator, _title(parts), 0, config_id, now, now)
-    return insert_if_absent(connection, SessionRow, asdict(session))
+    return _ADD_SESSION.change(connection, asdict(session)) == 1
 
 
 def change_session(connection: Connection, session_id: str, changes: Mapping[str, Any]) -> None:
