@@ -43,7 +43,7 @@ PACKAGES = {
 RUNNING = (f"{ROOT}/app/cli.py", f"{ROOT}/app/server/run.py")
 """The command line and the server's start, around all that runs."""
 
-WAITING = ("_worker (", "_connection_worker_thread (", "_Writer._run (")
+WAITING = ("_worker (", "_connection_worker_thread (")
 """Threads that wait for work, which py-spy takes for some that work."""
 
 

@@ -9,11 +9,10 @@ gives each a snapshot.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url
@@ -22,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.database.database_file import DatabaseFile
 from app.database.errors import DRIVER_ERRORS, DatabaseUnavailable, is_fault
+from app.database.prepared import DRIVER
 from app.database.tables import ENGINE_OPTIONS
 
 BUSY_TIMEOUT_SECONDS = 15
@@ -68,7 +68,7 @@ class SQLite:
         return result
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._writer.close)
+        await self._writer.close()
         await asyncio.to_thread(self._readers.shutdown)
         self._reader.close_all()
         if self._checkpoint is not None:
@@ -77,9 +77,13 @@ class SQLite:
 
     def _read(self, act: Callable[[Connection], T]) -> T:
         connection = self._reader.get()
+        driver = _driver(connection)
         try:
-            with _snapshot(_driver(connection)):
+            driver.execute("BEGIN")
+            try:
                 return act(connection)
+            finally:
+                driver.execute("ROLLBACK")
         except sqlite3.Error:  # of BEGIN or ROLLBACK
             self._reader.drop()
             raise
@@ -124,44 +128,38 @@ class _Writer:
     def __init__(self, connection: "_ThreadConnection") -> None:
         self.commits = 0
         self._connection = connection
-        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._waiting: list[_Request] = []
+        self._task: asyncio.Task[None] | None = None
 
     def submit(self, act: _Act) -> asyncio.Future[Any]:
         """Queue a function; the future of its result. Cancelled, it is done whole or not at all."""
         request = _Request(act, asyncio.get_running_loop().create_future())
-        self._requests.put(request)
+        self._waiting.append(request)
+        if self._task is None:
+            # It begins in the next turn of the loop: what is submitted in this one shares a commit.
+            self._task = asyncio.create_task(self._commit_waiting())
         return request.future
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for what is queued, and end the thread."""
-        self._requests.put(None)
-        self._thread.join()
+        if self._task is not None:
+            await self._task
+        await asyncio.to_thread(self._thread.shutdown)
         self._connection.close_all()
 
-    def _run(self) -> None:
-        while (request := self._requests.get()) is not None:
-            batch = [request]
-            with suppress(Empty):
-                while (following := self._requests.get_nowait()) is not None:
-                    batch.append(following)
-                self._requests.put(None)  # the end comes after this batch
-            batch = [each for each in batch if not each.future.cancelled()]
-            if batch:
-                self._commit(batch)
-            del request, batch  # they are not kept while the next one is waited for
-
-    def _commit(self, batch: Sequence[_Request]) -> None:
-        outcomes = self._outcomes(batch)
-
-        def deliver() -> None:
-            self.commits += 1
-            for request, (result, error) in zip(batch, outcomes, strict=True):
-                request.resolve(result, error)
-
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-            batch[0].future.get_loop().call_soon_threadsafe(deliver)
+    async def _commit_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch = [request for request in self._waiting if not request.future.cancelled()]
+                self._waiting = []
+                outcomes = await loop.run_in_executor(self._thread, self._outcomes, batch)
+                self.commits += 1
+                for request, (result, error) in zip(batch, outcomes, strict=True):
+                    request.resolve(result, error)
+        finally:
+            self._task = None
 
     def _outcomes(self, batch: Sequence[_Request]) -> list[_Outcome]:
         try:
@@ -197,6 +195,7 @@ class _ThreadConnection:
         if connection is None:
             self.file.check()  # SQLite would make a new one in the place of one that is gone
             connection = self._local.connection = self._engine.connect()
+            connection.execution_options(**{DRIVER: connection.connection.driver_connection})
             self._connections.append(connection)
             self.file.note()
         return connection
@@ -237,19 +236,9 @@ def _attempt_apart(connection: Connection, act: _Act) -> _Outcome:
     return result, error
 
 
-@contextmanager
-def _snapshot(driver: sqlite3.Connection) -> Iterator[None]:
-    driver.execute("BEGIN")
-    try:
-        yield
-    finally:
-        driver.execute("ROLLBACK")
-
-
 def _driver(connection: Connection) -> sqlite3.Connection:
     """Return the driver's connection, for BEGIN and COMMIT: SQLAlchemy's own cost as much as a statement."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
+    driver: sqlite3.Connection = connection.get_execution_options()[DRIVER]
     return driver
 
 

@@ -3,12 +3,10 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Insert, Integer, MetaData, Row
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData, Row
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -49,18 +47,6 @@ class UtcDateTime(TypeDecorator[datetime]):
 def value_of(kind: type[T], row: Row[*tuple[object, ...]]) -> T:
     """Make a value of `kind`, a struct whose fields are named for the row's columns."""
     return msgspec.convert(row._mapping, kind, from_attributes=True)
-
-
-def insert_if_absent(connection: Connection, table: type[Base], values: Mapping[str, Any]) -> bool:
-    """Insert a row, unless one with the same key exists or is being inserted; whether it was inserted."""
-    return connection.execute(_insert_if_absent(connection.dialect.name, table), values).rowcount == 1
-
-
-@cache
-def _insert_if_absent(dialect: str, table: type[Base]) -> Insert:
-    if dialect == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 ENGINE_OPTIONS: Final[Mapping[str, Any]] = {
