@@ -41,9 +41,10 @@ def install_guard(app: Quart, policy: AuthPolicy, keys: KeyService) -> None:
 
     @app.before_request
     async def guard() -> None:
-        if request.url_rule is None or request.method == "OPTIONS":
+        rule = request.url_rule
+        if rule is None or request.method == "OPTIONS":
             return  # an unknown path, a wrong method, or a question about one: no view runs
-        scope = scope_of(request.url_rule.endpoint)
+        scope = scope_of(rule.endpoint)
         if scope is None:
             raise Forbidden("This route declares no scope", code="no_scope")
         if scope != PUBLIC:

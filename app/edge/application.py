@@ -87,6 +87,10 @@ class BoundedBody:
     async def wait_for_room(self) -> None:
         await self._has_room.wait()
 
+    @property
+    def is_complete(self) -> bool:
+        return self._complete.is_set()
+
     async def wait_complete(self) -> None:
         await self._complete.wait()
 
@@ -113,7 +117,7 @@ class BoundedConnection(ASGIHTTPConnection):
             if event["type"] == "http.response.start":
                 # The disconnect of the sender is received after its body: waiting for room would hide it from now on.
                 body.discard()
-            elif event["type"] == "http.response.body" and not event["more_body"]:
+            elif event["type"] == "http.response.body" and not event["more_body"] and not body.is_complete:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LINGER_SECONDS):
                         await body.wait_complete()
