@@ -96,13 +96,6 @@ class TooManyRequests(AppError):
         super().__init__(message, code=code, headers={"Retry-After": str(retry_after)})
 
 
-class BadGateway(AppError):
-    """A failure of another system that Palaver called."""
-
-    status = 502
-    code = "bad_gateway"
-
-
 class Unavailable(AppError):
     """A request that Palaver cannot serve now; `retry_after` is in seconds."""
 

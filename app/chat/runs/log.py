@@ -58,10 +58,6 @@ class RunLog:
     def closed(self) -> bool:
         return self._closed
 
-    @property
-    def last_number(self) -> int:
-        return self._numbers[-1] if self._numbers else 0
-
     def append(self, *events: Event) -> None:
         """Add events, and wake the readers."""
         if self._closed:
@@ -115,7 +111,7 @@ class RunLog:
         reader = self._new_reader(loop)
         try:
             while True:
-                start, position = position, self._end_of_piece(position)
+                start, position = position, max(position, min(len(self._events), position + MAX_PIECE_EVENTS))
                 if piece := self._encoded(kind, encode, start, position):
                     yield piece
                     silent_since = loop.time()
@@ -128,9 +124,6 @@ class RunLog:
                             yield heartbeat
         finally:
             self._forget(reader)
-
-    def _end_of_piece(self, position: int) -> int:
-        return max(position, min(len(self._events), position + MAX_PIECE_EVENTS))
 
     def _encoded(self, kind: str, encode: Encode, start: int, end: int) -> bytes:
         """Encode the events from `start` to `end`; readers that keep up ask for the same ones."""
