@@ -16,7 +16,7 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 
 
 class FormFile:
-    """The file of the field `name` in a multipart body.
+    """The file of the field `name` in a multipart body, under that name if the sender gives none.
 
     `open` reads up to the file and returns its name, `chunks` yields its bytes and reads the body to its end. At most
     `limit` bytes of file are read. Both raise BadRequest for a form that is malformed or ends too early,
@@ -33,8 +33,8 @@ class FormFile:
     async def open(self) -> str:
         """The file's name as the sender wrote it. Raises BadRequest `Missing key: <field>` when there is no file."""
         while (part := await self._reader.next_part()) is not None:
-            if part.name == self._name and part.filename is not None:
-                return part.filename
+            if part.name == self._name:
+                return part.filename or self._name
         raise self._missing()
 
     async def chunks(self) -> AsyncIterator[bytes]:

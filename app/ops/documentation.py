@@ -9,7 +9,7 @@ from app.edge.responses import json_response
 from app.edge.services import service
 from app.errors import NotFound
 from app.ops.health import ops_operation
-from app.ops.publishing import OWN_ASSETS, SWAGGER_UI, Publisher
+from app.ops.publishing import OWN_ASSETS, SWAGGER_UI, File, Publisher
 from app.ops.schemas import Info
 
 YEAR_SECONDS: Final = 31_536_000
@@ -22,15 +22,20 @@ _ASSET_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css;
 
 blueprint = Blueprint("documentation", __name__)
 
-_DOCUMENT: Final = {
-    200: Answer(
-        "OpenAPI 3.1",
-        {"type": "object", "required": ["openapi", "info", "paths"]},
-        {"openapi": "3.1.0", "info": {"title": "Palaver Open API", "version": "0.1.0"}, "paths": {}},
-        headers={"ETag": "Its version, for `If-None-Match`."},
-    ),
-    304: Answer("It has not changed", headers={"ETag": "Its version."}),
-}
+
+def _document_answers(version: str) -> dict[int, Answer]:
+    return {
+        200: Answer(
+            f"OpenAPI {version}",
+            {"type": "object", "required": ["openapi", "info", "paths"]},
+            {"openapi": version, "info": {"title": "Palaver Open API", "version": "0.1.0"}, "paths": {}},
+            headers={"ETag": "Its version, for `If-None-Match`."},
+        ),
+        304: Answer("It has not changed", headers={"ETag": "Its version."}),
+    }
+
+
+_DOCUMENT: Final = _document_answers("3.1.0")
 _FILE: Final = Param("file", "The file's name.", {"type": "string", "enum": [*SWAGGER_UI, *OWN_ASSETS]}, where="path")
 
 
@@ -53,11 +58,7 @@ async def info() -> Response:
     answers=_DOCUMENT,
 )
 async def openapi_document() -> Response:
-    published = await service(Publisher).published()
-    response = Response(published.document, content_type="application/json", headers={"Cache-Control": "no-cache"})
-    response.set_etag(published.etag)
-    await response.make_conditional(request)
-    return response
+    return await _document((await service(Publisher).published()).document)
 
 
 @blueprint.get("/api/v1/openapi.json")
@@ -69,6 +70,17 @@ async def openapi_document() -> Response:
 )
 async def openapi_document_below_api() -> Response:
     return await openapi_document()
+
+
+@blueprint.get("/openapi-3.0.json")
+@ops_operation(
+    "getOpenApi30Document",
+    "This document in OpenAPI 3.0.3",
+    description="For tools that know no 3.1, such as swagger-codegen. What 3.0 cannot say is left out.",
+    answers=_document_answers("3.0.3"),
+)
+async def openapi_3_0_document() -> Response:
+    return await _document((await service(Publisher).published()).document_3_0)
 
 
 @blueprint.get("/docs")
@@ -104,11 +116,25 @@ async def docs_asset(file: str) -> Response:
     content = (await service(Publisher).published()).assets.get(file)
     if content is None:
         raise NotFound("No such path")
-    return Response(
-        content,
-        content_type=_ASSET_TYPES[file.rpartition(".")[2]],
-        headers={
-            "Cache-Control": f"public, max-age={YEAR_SECONDS}, immutable",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+    response = _compressed(content, _ASSET_TYPES[file.rpartition(".")[2]])
+    response.headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+async def _document(file: File) -> Response:
+    response = _compressed(file, "application/json")
+    response.headers["Cache-Control"] = "no-cache"
+    await response.make_conditional(request)
+    return response
+
+
+def _compressed(file: File, content_type: str) -> Response:
+    """The file, compressed if the caller takes that; either has an ETag of its own."""
+    is_compressed = request.accept_encodings["gzip"] > 0
+    response = Response(file.compressed if is_compressed else file.content, content_type=content_type)
+    response.headers["Vary"] = "Accept-Encoding"
+    if is_compressed:
+        response.headers["Content-Encoding"] = "gzip"
+    response.set_etag(f"{file.etag}-gzip" if is_compressed else file.etag)
+    return response

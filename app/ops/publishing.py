@@ -1,6 +1,7 @@
 """The published documentation, made of the routes that an application has."""
 
 import asyncio
+import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from functools import partial
 from importlib.resources import files
 from typing import Any, Final
 
+import msgspec
 from quart import Quart
 
 from app import __version__
-from app.edge.openapi import build_document, render
+from app.edge.openapi import build_document
+from app.edge.openapi_3_0 import as_openapi_3_0
 from app.ops.schemas import Info
 
 SWAGGER_UI: Final = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
@@ -19,14 +22,27 @@ OWN_ASSETS: Final = ("docs.js", "docs.css")
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """The documentation as it is served: the document, the answer of `/`, and the page at `/docs`."""
+class File:
+    """A file as it is served: whole, or compressed for those who take it; `etag` is that of the whole."""
 
-    document: bytes
+    content: bytes
+    compressed: bytes
     etag: str
+
+    @classmethod
+    def of(cls, content: bytes) -> "File":
+        return cls(content, gzip.compress(content, mtime=0), hashlib.sha256(content).hexdigest()[:32])
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The documentation as it is served: the document in two versions, the answer of `/`, and the page at `/docs`."""
+
+    document: File
+    document_3_0: File
     info: Info
     page: bytes
-    assets: Mapping[str, bytes]
+    assets: Mapping[str, File]
 
 
 class Publisher:
@@ -49,18 +65,17 @@ class Publisher:
 
 def _publish(app: Quart, extra_schemas: Mapping[str, Any] | None) -> Published:
     document = build_document(app, extra_schemas)
-    text = render(document).encode()
     swagger_ui, static = files("flask_swagger_ui") / "dist", files("app") / "static"
     assets = {name: (swagger_ui / name).read_bytes() for name in SWAGGER_UI}
     assets |= {name: (static / name).read_bytes() for name in OWN_ASSETS}
     # Browsers keep the assets for a year: changed ones need another address.
     version = hashlib.sha256(b"".join(assets.values())).hexdigest()[:16]
     return Published(
-        document=text,
-        etag=hashlib.sha256(text).hexdigest()[:32],
+        document=File.of(msgspec.json.encode(document)),
+        document_3_0=File.of(msgspec.json.encode(as_openapi_3_0(document))),
         info=_info(document),
         page=(static / "docs.html").read_bytes().replace(b"@VERSION@", version.encode()),
-        assets=assets,
+        assets={name: File.of(content) for name, content in assets.items()},
     )
 
 

@@ -20,7 +20,7 @@ ROUTES = {
     "im": ("GET", "/api/v1/im/bots", 200),
     "admin": ("GET", "/api/v1/api-keys", 200),
 }
-OPEN = {"/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/api/v1/openapi.json"}
+OPEN = {"/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/api/v1/openapi.json", "/openapi-3.0.json"}
 
 
 @pytest.mark.parametrize("own_scope", list(ROUTES))

@@ -23,8 +23,9 @@ pytestmark = pytest.mark.databases("sqlite", "postgresql")
 BODY = {"username": "alice", "message": "Hi", "session_id": "s1"}
 
 
-async def send(client: Client, key: str, body: dict[str, Any] | None = None) -> httpx2.Response:
-    return await client.request("POST", "/api/v1/chat", json=body or BODY, headers={"Idempotency-Key": key})
+async def send(client: Client, key: str, body: dict[str, Any] | None = None, **headers: str) -> httpx2.Response:
+    headers = {name.replace("_", "-"): value for name, value in headers.items()} | {"Idempotency-Key": key}
+    return await client.request("POST", "/api/v1/chat", json=body or BODY, headers=headers)
 
 
 async def test_a_repeat_replays_what_came_of_the_first(client: Client, model: ModelServer) -> None:
@@ -50,6 +51,50 @@ async def test_a_repeat_joins_the_run_that_is_going_on(client: Client, model: Mo
     gate.set()
     assert (await first).content == (await second).content
     assert len(model.requests) == 1
+
+
+async def test_a_repeat_goes_on_beyond_the_last_event_that_was_received(client: Client, model: ModelServer) -> None:
+    first = (await send(client, "k1")).content
+    rest = (await send(client, "k1", Last_Event_ID="4")).content
+    assert rest.startswith(b"retry: 2000\n\nid: 5\n")
+    assert first.endswith(rest.removeprefix(b"retry: 2000\n\n"))
+    assert len(model.requests) == 1
+
+
+async def test_a_repeat_goes_on_beyond_an_event_while_the_run_goes_on(client: Client, model: ModelServer) -> None:
+    gate = asyncio.Event()
+    model.script(reply(numbered(4), gate=gate, hold_after=2))
+    first = asyncio.create_task(send(client, "k1"))
+    await model.wait_for_requests(1)
+    second = asyncio.create_task(send(client, "k1", Last_Event_ID="2"))
+    gate.set()
+    whole = (await first).content
+    assert (await second).content == b"retry: 2000\n\n" + whole[whole.index(b"id: 3\n") :]
+
+
+async def test_a_first_request_with_a_last_event_id_is_answered_from_the_start(client: Client) -> None:
+    """Of a reply that the client read of a former server, or whose claim has expired."""
+    assert b"\nid: 1\n" in (await send(client, "k1", Last_Event_ID="7")).content
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Last-Event-ID": "4"}, "missing_idempotency_key"),
+        ({"Last-Event-ID": "four", "Idempotency-Key": "k1"}, "invalid_last_event_id"),
+    ],
+)
+async def test_a_last_event_id_that_would_send_again_is_refused(
+    client: Client, model: ModelServer, headers: dict[str, str], code: str
+) -> None:
+    response = await client.request("POST", "/api/v1/chat", json=BODY, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (400, code)
+    assert model.requests == []
+
+
+async def test_a_blank_last_event_id_is_none(client: Client) -> None:
+    response = await client.request("POST", "/api/v1/chat", json=BODY, headers={"Last-Event-ID": ""})
+    assert response.status_code == 200
 
 
 async def test_fifty_parallel_copies_make_one_run(client: Client, model: ModelServer) -> None:

@@ -47,7 +47,6 @@ async def test_bytes_come_back_as_they_were_sent(served: Served) -> None:
 async def test_missing_field_is_400(served: Served) -> None:
     for kwargs in (
         {"files": {"other": ("a.txt", b"x")}},
-        {"files": {"other": ("a.txt", b"x")}, "data": {"file": "not a file"}},
         {"data": {"file": "x"}},
         {"content": b""},
     ):
@@ -55,6 +54,13 @@ async def test_missing_field_is_400(served: Served) -> None:
         assert (answer.status_code, answer.json()["message"]) == (400, "Missing key: file")
         assert answer.json()["code"] == "missing_key"
     assert served.stored() == []
+
+
+async def test_a_part_without_a_filename_is_taken_under_the_fields_name(served: Served) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello\r\n--b--\r\n'
+    answer = await served.client.post("/api/v1/file", content=body, headers={"Content-Type": FORM})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"]["filename"] == "file"
 
 
 async def test_empty_form_is_400(served: Served) -> None:

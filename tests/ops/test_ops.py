@@ -1,10 +1,12 @@
 """Health, readiness, numbers, and the documentation as it is served."""
 
 import asyncio
+import gzip
 import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from quart import Quart
 from sqlalchemy import text
@@ -134,6 +136,31 @@ async def test_the_root_says_what_this_is_and_names_every_path(app: Quart) -> No
     assert (info["name"], info["version"]) == ("Palaver", __version__)
     assert info["endpoints"]["/health"] == "GET - Is the process alive?"
     assert set(info["endpoints"]) == set(build_document(app)["paths"])
+
+
+async def test_the_document_is_served_compact_and_compressed(app: Quart) -> None:
+    whole = await get(app, "/openapi.json")
+    client = app.test_client()
+    compressed = await client.get("/openapi.json", headers={"Accept-Encoding": "gzip, br"})
+
+    content = await whole.get_data()
+    assert msgspec.json.format(content, indent=-1) == content
+    assert "Content-Encoding" not in whole.headers
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(await compressed.get_data(as_text=False)) == content
+    assert whole.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
+    assert whole.headers["ETag"] != compressed.headers["ETag"]
+
+    conditions = {"Accept-Encoding": "gzip", "If-None-Match": compressed.headers["ETag"]}
+    again = await client.get("/openapi.json", headers=conditions)
+    assert again.status_code == 304
+
+
+async def test_the_document_is_served_in_openapi_3_0_too(app: Quart) -> None:
+    document = await (await get(app, "/openapi-3.0.json")).get_json()
+    whole = await (await get(app, "/openapi.json")).get_json()
+    assert document["openapi"] == "3.0.3"
+    assert document["paths"].keys() == whole["paths"].keys()
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/api/v1/openapi.json"])

@@ -79,7 +79,7 @@ class Client:
             if response.status_code != 200:
                 await response.aread()
                 raise AssertionError(f"{response.status_code}: {response.text}")
-            assert response.headers["content-type"] == "text/event-stream"
+            assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
             yield self._events(response)
 
     async def _events(self, response: httpx2.Response) -> AsyncIterator[SseEvent]:

@@ -36,6 +36,13 @@ _RUN_ERRORS = {404: refusal("Run not found", "run_not_found")}
 _EVENTS = Answer(
     "SSE stream of ChatEvent objects", {"type": "string"}, CHAT_EVENTS_EXAMPLE, media_type="text/event-stream"
 )
+_LAST_EVENT_ID = Param(
+    "Last-Event-ID",
+    "In a repeat with the same Idempotency-Key: the last event that was received. The answer goes on beyond it. "
+    "Without an Idempotency-Key it is refused, since the message would be sent again.",
+    {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    where="header",
+)
 
 
 @blueprint.post("/api/v1/chat")
@@ -48,11 +55,13 @@ _EVENTS = Answer(
         "session are answered one after another, in the order they came, unless `on_busy` says otherwise. Left out, "
         "session_id is made."
     ),
-    params=[IDEMPOTENCY_KEY],
+    params=[IDEMPOTENCY_KEY, _LAST_EVENT_ID],
     body=Body(ChatSendRequest, SEND_EXAMPLES),
     answers={200: _EVENTS},
     errors={
-        400: refusal("Missing key: username", "missing_key", *SEND_CODES),
+        400: refusal(
+            "Missing key: username", "missing_key", *SEND_CODES, "missing_idempotency_key", "invalid_last_event_id"
+        ),
         403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),
         # The run: of a repeat whose session was deleted meanwhile.
         404: refusal("Role not found", "role_not_found", "run_not_found"),
@@ -87,7 +96,10 @@ async def send() -> Response:
     slot = streams.take(principal.key_id)
     key = request.headers.get("Idempotency-Key")
     claim = None if key is None else claim_of(principal.key_id, "chat", key, body)
+    after = _last_event_id(has_key=key is not None) if "Last-Event-ID" in request.headers else 0
     accepted = await chat.send(principal, parse_send(body, limits), claim)
+    if after and accepted.repeated:
+        return _stream(accepted.run, await chat.run_log(accepted.run, after), after, slot)
     return _stream(accepted.run, accepted.log, 0, slot)
 
 
@@ -158,6 +170,21 @@ def _stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
     return sse.stream_response(guarded_stream(frames, service(KeyService), caller(), slot, prefix=RETRY))
+
+
+def _last_event_id(*, has_key: bool) -> int:
+    """The event beyond which a repeated request goes on. Raises BadRequest."""
+    text = request.headers["Last-Event-ID"].strip()
+    if not text:
+        return 0
+    if not has_key:
+        raise BadRequest(
+            "Last-Event-ID would send the message again: send the Idempotency-Key of the first request with it",
+            code="missing_idempotency_key",
+        )
+    if re.fullmatch(r"[0-9]{1,18}", text) is None:
+        raise BadRequest("Last-Event-ID must be an event id", code="invalid_last_event_id")
+    return int(text)
 
 
 def _after(query: str | None, header: str | None) -> int:

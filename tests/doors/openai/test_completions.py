@@ -227,7 +227,7 @@ async def test_the_wire_of_a_stream(client: Client, model: ModelServer) -> None:
     model.script(reply(["a"]))
     body = {"messages": HI, "stream": True}
     response = await client.http.post("/v1/chat/completions", json=body, headers={"Accept-Encoding": "gzip"})
-    assert response.headers["content-type"] == "text/event-stream"
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert "content-encoding" not in response.headers
     assert response.headers["cache-control"] == "no-cache, no-transform"
     assert response.headers["x-request-id"]

@@ -26,7 +26,7 @@ async def stream(client: Client, **body: Any) -> list[dict[str, Any]]:
     """The JSON of the answer's frames, the last of which was `[DONE]` or, of a reply that failed, is an error."""
     response = await client.http.post(CHAT, json={"messages": HI, **body})
     assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == "text/event-stream"
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     *frames, rest = response.text.split("\n\n")
     assert rest == ""
     if frames[-1] == "data: [DONE]":
