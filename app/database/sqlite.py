@@ -7,6 +7,7 @@ gives each a snapshot.
 """
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -15,11 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.database.database_file import DatabaseFile
 from app.database.errors import DRIVER_ERRORS, DatabaseUnavailable, is_fault
 from app.database.prepared import DRIVER
 from app.database.tables import ENGINE_OPTIONS
@@ -29,6 +30,8 @@ READER_THREADS = 4
 CHECKPOINT_COMMITS = 100
 MAX_WAL_PAGES = 8000
 """A commit that finds SQLite's log longer (32 MB) writes it into the database itself, and waits for the disk."""
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 _Act = Callable[[Connection], Any]
@@ -40,7 +43,7 @@ class SQLite:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        file = DatabaseFile(url)
+        file = _DatabaseFile(url)
         self._reader = _ThreadConnection(_engine(url, writes=False), file)
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="reader")
         self._writer = _Writer(_ThreadConnection(_engine(url, writes=True), file))
@@ -183,7 +186,7 @@ class _Writer:
 class _ThreadConnection:
     """A connection of its own for each thread that asks."""
 
-    def __init__(self, engine: Engine, file: DatabaseFile) -> None:
+    def __init__(self, engine: Engine, file: "_DatabaseFile") -> None:
         self.file = file
         self._engine = engine
         self._local = threading.local()
@@ -214,6 +217,43 @@ class _ThreadConnection:
         for connection in self._connections:
             connection.close()
         self._connections.clear()
+
+
+class _DatabaseFile:
+    """The file at `url`, which must stay the one that was opened; none for a database in memory.
+
+    Whoever deletes or replaces it under a running server leaves the server with a file that has no name any more: all
+    that is written to it is gone when the server stops.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._path = make_url(url).database or ""
+        self._identity: tuple[int, int] | None = None
+        self._missed = False
+
+    def note(self) -> None:
+        """Take the file that is there for the database, if it is the first that was opened."""
+        if self._identity is None and self._path not in ("", ":memory:"):
+            self._identity = self._current()
+
+    def check(self) -> None:
+        """Check that the file is still there. Raises sqlite3.OperationalError."""
+        if self._identity is None:
+            return
+        if self._current() == self._identity:
+            self._missed = False
+            return
+        if not self._missed:
+            self._missed = True
+            log.error("database_file_gone", file=self._path)
+        raise sqlite3.OperationalError("the database's file was deleted or replaced while it was in use")
+
+    def _current(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)  # noqa: PTH116  # before each commit, at a third of Path.stat's cost
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def _attempt(connection: Connection, act: _Act) -> _Outcome:
