@@ -4,7 +4,7 @@ import msgspec
 
 from app.auth.guards import AuthPolicy
 from app.chat.parts import PartLimits
-from app.completions.values import DEFAULT_SESSION, CompletionLimits, SessionPolicy
+from app.completions.values import DEFAULT_SESSION, CompletionLimits, NamePolicy, SessionPolicy
 from app.edge.bodies import BodyLimit
 from app.environment import read_environment
 from app.files.extraction.models import DocumentLimits
@@ -80,6 +80,10 @@ def knowledge_limits(settings: Settings) -> DocumentLimits:
 
 def part_limits(settings: Settings) -> PartLimits:
     return PartLimits(chars=settings.max_message_chars, parts=settings.max_parts)
+
+
+def name_policy(settings: Settings) -> NamePolicy:
+    return NamePolicy(settings.model_aliases, settings.openai_unknown_model == "default")
 
 
 def auth_policy(settings: Settings) -> AuthPolicy:

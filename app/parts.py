@@ -29,7 +29,7 @@ from app.knowledge.service import KnowledgeService
 from app.knowledge.store import IndexStore
 from app.knowledge.vectors import Embedder
 from app.limits import Bounds, RunLimit
-from app.options import document_limits, image_limits, knowledge_limits, part_limits
+from app.options import document_limits, image_limits, knowledge_limits, name_policy, part_limits
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
@@ -149,7 +149,7 @@ def open_chat(
         knowledge,
         owner,
     )
-    catalog = ModelCatalog(profiles, providers, roles)
+    catalog = ModelCatalog(profiles, providers, roles, name_policy(settings))
     completions = CompletionService(
         service,
         catalog,
@@ -161,5 +161,7 @@ def open_chat(
         slots,
         roles,
     )
-    upkeep = RunUpkeep(core.database, engine, owner, sole_owner=core.is_embedded)
+    upkeep = RunUpkeep(
+        core.database, engine, owner, sole_owner=core.is_embedded, max_seconds=settings.max_reply_seconds
+    )
     return Chat(service, completions, catalog, engine, upkeep)

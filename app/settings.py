@@ -136,6 +136,11 @@ class Settings(BaseSettings):
     )
     openai_model: str = Field("gpt-4.1-mini", description="The default model of that provider.")
     providers: list[ProviderSettings] = Field([], description="More model servers: `[[providers]]` tables in the TOML.")
+    model_aliases: dict[str, str] = Field(
+        {},
+        description="More names for models on `/v1`: `[model_aliases]` in the TOML. Each stands for a profile, a "
+        "model, or `<provider>/<model>`.",
+    )
     default_provider: str | None = Field(None, description="The provider to use by default; unset means the first.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -147,6 +152,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(100 * 1024**2, ge=1, description="The largest uploaded file.")
     max_message_chars: int = Field(200_000, ge=1, description="The longest message, all its text together.")
     max_parts: int = Field(50, ge=1, description="The most parts in a message.")
+    max_reply_seconds: float = Field(
+        3600.0, gt=0, description="The longest that a reply may take, from its turn in the session to its end."
+    )
     max_reply_bytes: int = Field(8 * 1024**2, ge=1024, description="The longest reply taken from a model server.")
     max_document_bytes: int = Field(25 * 1024**2, ge=1, description="The largest document that is read for a model.")
     max_document_chars: int = Field(200_000, ge=1, description="The most text of one document; the rest is cut off.")
@@ -194,6 +202,11 @@ class Settings(BaseSettings):
         max_length=200,
         description="The session of requests to `/v1` that name none, with every key; empty makes them stateless. "
         "Unset, it is `api:default` for keys that are bound to a user and with `no_auth`, and none for other keys.",
+    )
+    openai_unknown_model: Literal["ask", "default"] = Field(
+        "ask",
+        description="What `/v1` does with an unknown name: `ask` the first provider without configured `models`, or "
+        "answer with the `default` model.",
     )
     require_session_key: bool = Field(False, description="Refuse requests to `/v1` without the header x-session-key.")
     openai_max_body_bytes: int = Field(

@@ -27,12 +27,13 @@ class ModelTurn:
     """A message in OpenAI's form, for the model as it is.
 
     `messages` follow the session's history; `system` replaces the profile's system prompt. `params` take precedence
-    over the profile's.
+    over the profile's; `defaults` names those of them that are the door's own.
     """
 
     messages: Sequence[Mapping[str, Any]]
     system: Sequence[Mapping[str, Any]] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    defaults: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,17 +35,19 @@ def refs_event(passages: Sequence[FoundPassage]) -> Refs:
 
 
 def add_passages(messages: Sequence[Mapping[str, Any]], passages: Sequence[FoundPassage]) -> list[Mapping[str, Any]]:
-    """Put the passages before the text of the last message, which is the user's.
+    """Put the passages before the text of the user's last message, behind which there may be results of tools.
 
     In the user's own turn a document has no more weight than its reader.
     """
-    *before, question = messages
-    content = question["content"]
+    roles = [message.get("role") for message in messages]
+    place = len(roles) - 1 - roles[::-1].index("user") if "user" in roles else len(roles) - 1
+    content = messages[place].get("content")
     quotation = _quotation(passages)
-    content = (
-        f"{quotation}\n\n{content}" if isinstance(content, str) else [{"type": "text", "text": quotation}, *content]
-    )
-    return [*before, {**question, "content": content}]
+    if isinstance(content, list):
+        content = [{"type": "text", "text": quotation}, *content]
+    else:
+        content = f"{quotation}\n\n{content}" if content else quotation
+    return [*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :]]
 
 
 def question_of(messages: Sequence[Mapping[str, Any]]) -> str:

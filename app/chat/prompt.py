@@ -72,6 +72,7 @@ class PromptBuilder:
             profile.max_retries,
             stream=run.streaming,
             keep_raw=True,
+            defaults=turn.defaults,
         )
 
     async def _turns(self, plan: ReplyPlan) -> list[Turn]:

@@ -1,4 +1,8 @@
-"""The meaning of model names: a profile, a provider's model, or `<provider>/<model>`."""
+"""The meaning of model names: an alias, a profile, a provider's model, or `<provider>/<model>`.
+
+What a model server lists is a help in finding out which of several servers has a model, and never a reason to refuse a
+name: servers take more names than they list. Only the `models` of a provider's configuration are all there are.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 from app.auth.models import Principal
 from app.completions.errors import ModelNotFound
 from app.completions.schemas import OpenAIModel
+from app.completions.values import NamePolicy
 from app.profiles.models import Profile
 from app.profiles.service import ProfileService
 from app.providers.client import Provider
@@ -37,10 +42,13 @@ class ModelChoice:
 class ModelCatalog:
     """The current names: profiles can be edited, and model servers change their models."""
 
-    def __init__(self, profiles: ProfileService, providers: ProviderRegistry, roles: RoleService) -> None:
+    def __init__(
+        self, profiles: ProfileService, providers: ProviderRegistry, roles: RoleService, names: NamePolicy
+    ) -> None:
         self._profiles = profiles
         self._providers = providers
         self._roles = roles
+        self._names = names
 
     async def known_name(self, name: str | None) -> str | None:
         """The name, or None for an unknown one: the default, in some doors."""
@@ -52,9 +60,11 @@ class ModelCatalog:
             return ModelChoice()
         if (choice := await self._find(name)) is not None:
             return choice
-        providers = self._in_order()
-        for provider, models in zip(providers, await self._model_lists(providers), strict=True):
-            if models is None:  # a server without a list may have the model
+        if self._names.unknown_is_default:
+            return ModelChoice()
+        name = self._names.aliases.get(name, name)
+        for provider in self._in_order():
+            if not provider.models:
                 return ModelChoice(provider=provider, model=name)
         raise ModelNotFound(name)
 
@@ -63,8 +73,8 @@ class ModelCatalog:
         return ModelChoice(profile=self._profiles.find(profile_id))
 
     async def entries(self, principal: Principal) -> list[OpenAIModel]:
-        """Every known name once: profiles, the caller's roles, then models by provider, the default one's first."""
-        names: dict[str, str] = {}
+        """Every known name once: aliases, profiles, the caller's roles, then models, the default provider's first."""
+        names: dict[str, str] = dict.fromkeys(self._names.aliases, "palaver")
         for entry in self._profiles.entries():
             if entry.profile is not None:
                 names.setdefault(entry.profile.id, "palaver")
@@ -84,8 +94,13 @@ class ModelCatalog:
                 return entry
         if name.startswith(ROLE_PREFIX):
             raise ModelNotFound(name)
-        choice = await self.choose(name)
-        return OpenAIModel(name, "palaver" if choice.provider is None else choice.provider.id)
+        if (choice := await self._find(name)) is not None:
+            return OpenAIModel(name, "palaver" if choice.provider is None else choice.provider.id)
+        providers = self._in_order()
+        for provider, models in zip(providers, await self._model_lists(providers), strict=True):
+            if models is None:  # a server without a list may have the model
+                return OpenAIModel(name, provider.id)
+        raise ModelNotFound(name)
 
     def provider_of(self, choice: ModelChoice) -> Provider:
         """The provider of a choice, for calls other than chat."""
@@ -95,20 +110,20 @@ class ModelCatalog:
         return self._providers.get(provider_id) if provider_id in self._providers.ids else self._providers.default
 
     async def _find(self, name: str) -> ModelChoice | None:
+        name = self._names.aliases.get(name, name)
         if (profile := self._profile(name)) is not None:
             return ModelChoice(profile=profile)
         providers = self._in_order()
         for provider in providers:
             if name == provider.default_model or name in provider.models:
                 return ModelChoice(provider=provider, model=name)
-        lists = await self._model_lists(providers)
-        for provider, models in zip(providers, lists, strict=True):
+        for provider, models in zip(providers, await self._model_lists(providers), strict=True):
             if models is not None and name in models:
                 return ModelChoice(provider=provider, model=name)
-        for provider, models in zip(providers, lists, strict=True):
+        for provider in providers:
             prefix = f"{provider.id}/"
             model = name.removeprefix(prefix)
-            if name.startswith(prefix) and model and (models is None or model in models):
+            if name.startswith(prefix) and model and provider.accepts(model):
                 return ModelChoice(provider=provider, model=model)
         return None
 

@@ -20,6 +20,8 @@ Members = dict[str, msgspec.Raw]
 _json = msgspec.json.Encoder()
 _members = msgspec.json.Decoder(Members)
 _NULL = msgspec.Raw(b"null")
+_EMPTY = (_NULL, msgspec.Raw(b'""'))
+_MAX_TIME_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,22 @@ def completion_id(run: Run) -> str:
 
 def _envelope(run: Run, log: RunLog) -> Members:
     """The id and the time of creation, shared by all chunks of a reply."""
-    created = b"%d" % int(run.created_at.timestamp())
-    if (chunk := next(_chunks(log), None)) is not None:
-        value = bytes(_members.decode(chunk.data).get("created", _NULL))
-        created = value if value.isdigit() else created
-    return {"id": msgspec.Raw(_json.encode(completion_id(run))), "created": msgspec.Raw(created)}
+    created = _created(log) or int(run.created_at.timestamp())
+    return {"id": msgspec.Raw(_json.encode(completion_id(run))), "created": msgspec.Raw(b"%d" % created)}
+
+
+def _created(log: RunLog) -> int:
+    """The model server's time of creation, 0 if it gives none. Some leave it out of their first chunks.
+
+    No chunk behind the first text is looked at: all readers must come to the same.
+    """
+    for chunk in _chunks(log):
+        value = bytes(_members.decode(chunk.data).get("created", _NULL)).strip(b'"').partition(b".")[0]
+        if value.isdigit() and len(value) < _MAX_TIME_DIGITS and (created := int(value)):
+            return created
+        if chunk.text or chunk.reasoning:
+            break
+    return 0
 
 
 def _chunks(log: RunLog) -> Iterator[Chunk]:
@@ -142,8 +155,8 @@ def _refs(log: RunLog) -> dict[str, Any]:
 
 
 def _missing(members: Members, defaults: Members) -> Members:
-    """The defaults for members left out by the model server, or null."""
-    return {name: value for name, value in defaults.items() if members.get(name, _NULL) == _NULL}
+    """The defaults for members left out by the model server, or empty."""
+    return {name: value for name, value in defaults.items() if members.get(name, _NULL) in _EMPTY}
 
 
 def _raw(members: Mapping[str, Any]) -> Members:

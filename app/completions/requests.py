@@ -33,6 +33,8 @@ def parse_completion(
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         raise InvalidRequest("stream must be a boolean", "stream")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise InvalidRequest("stream_options must be an object", "stream_options")
     try:
         on_busy = parse_on_busy(body.get("on_busy"))
         knowledge = parse_knowledge(body.get("knowledge"))

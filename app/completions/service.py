@@ -154,13 +154,12 @@ def _turn(request: CompletionRequest, profile: Profile | None, messages: Sequenc
     """The turn; without a session, the requested profile adds instructions and parameters of its own."""
     if request.session is not None:
         return ModelTurn(messages, request.system, request.params)
-    if profile is None:
-        return ModelTurn(messages, params=with_defaults(request.params, request.defaults))
-    has_instructions = any(message["role"] in INSTRUCTIONS for message in request.messages)
-    return ModelTurn(
-        messages,
-        [{"role": "system", "content": profile.system_prompt}]
-        if profile.system_prompt and not has_instructions
-        else (),
-        with_defaults(request.params, with_defaults(msgspec.to_builtins(profile.parameters), request.defaults)),
-    )
+    chosen = dict(request.params)
+    system: Sequence[MessageParam] = ()
+    if profile is not None:
+        chosen = with_defaults(chosen, msgspec.to_builtins(profile.parameters))
+        has_instructions = any(message["role"] in INSTRUCTIONS for message in request.messages)
+        if profile.system_prompt and not has_instructions:
+            system = [{"role": "system", "content": profile.system_prompt}]
+    params = with_defaults(chosen, request.defaults)
+    return ModelTurn(messages, system, params, defaults=frozenset(params.keys() - chosen.keys()))

@@ -33,6 +33,14 @@ class SessionPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class NamePolicy:
+    """What other names for models mean: `aliases` by their names, and whether all others mean the default model."""
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    unknown_is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionLimits:
     """The largest request body, files included."""
 

@@ -10,16 +10,21 @@ import httpx2
 import msgspec
 from openai import APIError, APIStatusError, AsyncOpenAI, AsyncStream, Omit, RequestOptions, omit
 
-from app.providers.chunks import chunks_of
-from app.providers.decoder import MAX_EVENT_BYTES, ReplyDecoder
-from app.providers.errors import TRANSPORT_ERRORS, connection_error, redact, status_error, stream_error
-from app.providers.listing import CachedModelList
+from app.providers.answer import AnswerReader
+from app.providers.errors import TRANSPORT_ERRORS, connection_error, redact, secrets_of, status_error, stream_error
+from app.providers.listing import CachedModelList, parse_model_list
 from app.providers.models import Delta, ModelRequest, ProviderSpec, UpstreamError
 from app.providers.network import Network
 from app.providers.transport import HttpClient
+from app.providers.unsupported import STREAM_OPTIONS, UnsupportedParams, refused_params
 
 MAX_REPLY_BYTES = 8 * 1024**2
+MAX_ANSWER_BYTES = 64 * 1024**2
+"""Of an answer to a call other than chat: embeddings."""
+MAX_LISTING_BYTES = 4 * 1024**2
 LISTING_TIMEOUT_SECONDS = 5.0
+FINISH_SECONDS = 2.0
+"""How long the usage is waited for behind a finish reason."""
 DRAIN_SECONDS = 0.05
 
 _COMPLETIONS = "chat/completions"
@@ -50,8 +55,8 @@ class Provider:
         self.models = spec.models
         self._spec = spec
         self._max_reply_bytes = max_reply_bytes
-        self._include_usage = True
-        self._secrets = [secret for secret in (spec.api_key, *spec.extra_headers.values()) if secret]
+        self._unsupported = UnsupportedParams()
+        self._secrets = secrets_of(spec)
         self._headers: dict[str, str | Omit] = {
             # A server without keys gets no Authorization at all; the client insists on having some key.
             "Authorization": f"Bearer {spec.api_key}" if spec.api_key else omit,
@@ -85,38 +90,34 @@ class Provider:
 
         Closing the generator closes the connection, which tells the model server to stop.
         """
-        decoder = ReplyDecoder(self._max_reply_bytes, keep_raw=request.keep_raw)
         response = await self._open(request)
-        needs_chunks = request.keep_raw and request.stream
+        answer = self._reader(request, response)
         # The request may hold a long conversation: release it before the reply, which may take minutes.
         del request
         response.request = _NO_REQUEST
         try:
             async with _body(response) as body:
                 try:
-                    if _content_type(response) == "application/json":
-                        completion = await self._read_completion(body)
-                        if needs_chunks and (chunks := chunks_of(completion)):
-                            yield decoder.feed(chunks)
-                            yield decoder.end()
-                        else:
-                            yield decoder.take_whole(completion)
-                    else:
-                        async for data in body:
-                            if deltas := decoder.feed(data):
-                                yield deltas
-                            if decoder.done:
-                                break
-                        if deltas := decoder.end():
+                    async for data in body:
+                        if deltas := answer.feed(data):
+                            yield deltas
+                        if answer.done or answer.finished:
+                            break
+                    deadline = asyncio.get_running_loop().time() + FINISH_SECONDS
+                    while not answer.done and (data := await _read_before(deadline, body)):
+                        if deltas := answer.feed(data):
                             yield deltas
                 except TRANSPORT_ERRORS as error:
-                    raise self._redact(stream_error(error)) from None
-                if decoder.failure is None:
+                    if not answer.is_complete:
+                        raise self._redact(stream_error(error)) from None
+                if deltas := answer.end():
+                    yield deltas
+                if answer.failure is None:
                     await _drain(body)
         finally:
             await response.aclose()
-        if decoder.failure is not None:
-            raise self._redact(decoder.failure)
+        if answer.failure is not None:
+            raise self._redact(answer.failure)
 
     async def model_ids(self) -> Sequence[str] | None:
         """The model server's own list of models, at most a few minutes old; None if it has none."""
@@ -124,20 +125,25 @@ class Provider:
 
     async def call(self, path: str, body: Mapping[str, Any]) -> bytes:
         """The JSON answer to a POST of JSON at `path` below the model server's address. Raises UpstreamError."""
+        options: RequestOptions = {"headers": self._headers, "timeout": self._spec.timeout_seconds}
         try:
             response = await self._client.post(
                 self._url(path),
                 cast_to=httpx2.Response,
                 body=body,
-                options={"headers": self._headers, "timeout": self._spec.timeout_seconds},
+                options=options,
+                stream=True,
+                stream_cls=AsyncStream[object],
             )
+            async with asyncio.timeout(self._spec.timeout_seconds):
+                answer = await _read_whole(cast(httpx2.Response, response), MAX_ANSWER_BYTES)
         except APIStatusError as error:
             raise self._redact(status_error(error)) from None
         except (APIError, ValueError, *TRANSPORT_ERRORS) as error:
             raise self._redact(connection_error(error)) from None
-        if _content_type(response) != "application/json":
+        if not answer.lstrip().startswith((b"{", b"[")):
             raise UpstreamError("The model server answered with something that is not JSON")
-        return response.content
+        return answer
 
     async def close(self) -> None:
         await self._client.close()
@@ -146,47 +152,56 @@ class Provider:
         url = f"{self._client.base_url}{path.lstrip('/')}"
         return f"{url}?{self._query}" if self._query else url
 
-    async def _list_models(self) -> Sequence[str]:
-        client = self._client.with_options(max_retries=0, timeout=LISTING_TIMEOUT_SECONDS)
-        response = await client.get(self._url("/models"), cast_to=httpx2.Response, options={"headers": self._headers})
-        return [model.id for model in msgspec.json.decode(response.content, type=_ModelList).data]
+    async def _list_models(self) -> Sequence[str] | None:
+        options: RequestOptions = {"headers": self._headers, "timeout": LISTING_TIMEOUT_SECONDS, "max_retries": 0}
+        async with asyncio.timeout(LISTING_TIMEOUT_SECONDS):
+            response = await self._client.get(
+                self._url("/models"),
+                cast_to=httpx2.Response,
+                options=options,
+                stream=True,
+                stream_cls=AsyncStream[object],
+            )
+            return parse_model_list(await _read_whole(cast(httpx2.Response, response), MAX_LISTING_BYTES))
 
     async def _open(self, request: ModelRequest) -> httpx2.Response:
-        """The response, with a good status and content type. Raises UpstreamError."""
+        """The response, with a good status. Raises UpstreamError."""
         try:
-            response = await self._send(request)
+            return await self._send(request)
         except APIStatusError as error:
             raise self._redact(status_error(error)) from None
         except (APIError, ValueError, *TRANSPORT_ERRORS) as error:  # ValueError: a header that cannot be sent
             raise self._redact(connection_error(error)) from None
-        content_type = _content_type(response)
-        expected = ("text/event-stream", "application/json") if request.stream else ("application/json",)
-        if content_type not in expected:
-            await response.aclose()
-            detail = f"status {response.status_code}, content type {content_type or 'missing'}"
-            raise UpstreamError("The model server answered with something that is not a reply", detail=detail)
-        return response
 
     async def _send(self, request: ModelRequest) -> httpx2.Response:
-        if not request.stream:
-            return await self._post(request, include_usage=False)
-        if self._include_usage:
+        """Send the request, without what Palaver adds to it on its own if the model does not support that."""
+        omitted = self._unsupported.of(request.model)
+        try:
+            return await self._post(request, omitted)
+        except APIStatusError as error:
+            candidates = request.defaults | {STREAM_OPTIONS} if request.stream else request.defaults
+            names = refused_params(error, candidates - omitted)
+            if not names:
+                raise
+        while True:
+            omitted |= names
             try:
-                return await self._post(request, include_usage=True)
+                response = await self._post(request, omitted)
             except APIStatusError as error:
-                if error.status_code not in (400, 422) or "stream_options" not in error.response.text:
+                names = refused_params(error, candidates - omitted)
+                if not names:
                     raise
-        response = await self._post(request, include_usage=False)
-        # The second try succeeded, so the server does not accept `stream_options`.
-        self._include_usage = False
-        return response
+            else:
+                self._unsupported.add(request.model, omitted)
+                return response
 
-    async def _post(self, request: ModelRequest, *, include_usage: bool) -> httpx2.Response:
+    async def _post(self, request: ModelRequest, omitted: frozenset[str]) -> httpx2.Response:
         body = {**request.params, "messages": request.messages}
-        if include_usage:
-            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        elif request.stream:
-            body.pop("stream_options", None)
+        if omitted:
+            for name in omitted & (request.defaults | {STREAM_OPTIONS}):
+                body.pop(name, None)
+        if request.stream and STREAM_OPTIONS not in omitted:
+            body[STREAM_OPTIONS] = {**(body.get(STREAM_OPTIONS) or {}), "include_usage": True}
         response: object = await self._client.post(
             self._completions_url,
             # The bare response: the client's own processing of arguments and events costs 0.1 ms a message.
@@ -210,25 +225,18 @@ class Provider:
             "idempotency_key": "",  # the client would generate one, and send it to no server
         }
 
-    async def _read_completion(self, body: AsyncIterator[bytes]) -> bytes:
-        completion = bytearray()
-        async for data in body:
-            completion += data
-            if len(completion) > self._max_reply_bytes + MAX_EVENT_BYTES:
-                message = f"The model server's reply is longer than {self._max_reply_bytes} bytes"
-                raise UpstreamError(message, detail=f"{len(completion)} bytes of JSON were read")
-        return bytes(completion)
+    def _reader(self, request: ModelRequest, response: httpx2.Response) -> AnswerReader:
+        count = request.params.get("n")
+        return AnswerReader(
+            _content_type(response),
+            self._max_reply_bytes,
+            stream=request.stream,
+            keep_raw=request.keep_raw,
+            choices=count if isinstance(count, int) and count > 1 else 1,
+        )
 
     def _redact(self, error: UpstreamError) -> UpstreamError:
         return redact(error, self._secrets)
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_Model]
 
 
 def _body(response: httpx2.Response) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -236,6 +244,33 @@ def _body(response: httpx2.Response) -> AbstractAsyncContextManager[AsyncIterato
     encoded = "content-encoding" in response.headers
     body = response.aiter_bytes() if encoded else aiter(cast(httpx2.AsyncByteStream, response.stream))
     return aclosing(body) if isinstance(body, AsyncGenerator) else nullcontext(body)
+
+
+async def _read_before(deadline: float, body: AsyncIterator[bytes]) -> bytes:
+    """The next bytes behind a finish reason, nearly always with the usage.
+
+    Nothing if they have not come by the deadline, on the loop's clock: what has a finish reason is finished, however
+    the connection ends.
+    """
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await anext(body, b"")
+    except (TimeoutError, *TRANSPORT_ERRORS):
+        return b""
+
+
+async def _read_whole(response: httpx2.Response, limit: int) -> bytes:
+    """The response's body. Raises UpstreamError for a larger one, and TRANSPORT_ERRORS."""
+    data = bytearray()
+    try:
+        async with _body(response) as body:
+            async for piece in body:
+                data += piece
+                if len(data) > limit:
+                    raise UpstreamError(f"The model server's answer is larger than {limit} bytes")
+    finally:
+        await response.aclose()
+    return bytes(data)
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:

@@ -33,6 +33,7 @@ class ProviderSpec:
 class ModelRequest:
     """One call. `messages` and `params` are in OpenAI's shape and reach the model server as they are.
 
+    `defaults` names the params that nobody asked for: they are taken back if the model does not support them.
     `timeout_seconds` and `max_retries` override the provider's. With `keep_raw` each delta holds the event that it was
     made from. Without `stream` the model server sends the reply in one piece.
     """
@@ -44,6 +45,7 @@ class ModelRequest:
     max_retries: int | None = None
     stream: bool = True
     keep_raw: bool = False
+    defaults: frozenset[str] = frozenset()
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -55,9 +57,12 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, gc=False):
-    """A piece of the call at `index`: id and name come once, the JSON of the arguments in any number of pieces."""
+    """A piece of the call at `index`: id and name come once, the JSON of the arguments in any number of pieces.
 
-    index: int
+    Not all model servers number their calls.
+    """
+
+    index: int | None = None
     id: str | None = None
     name: str | None = None
     arguments: str = ""

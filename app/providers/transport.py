@@ -4,8 +4,9 @@ The transport that the openai package brings makes its own session, whose cookie
 with the next one's request, and has no public way to another jar.
 """
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
@@ -19,6 +20,8 @@ from app.retry_after import parse_retry_after
 
 MAX_RETRY_WAIT_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 60.0
+MAX_ERROR_BYTES: Final = 64 * 1024
+ERROR_SECONDS: Final = 10.0
 MAX_CONNECTIONS: Final = 10_000
 """One stream is one connection; aiohttp's default of a hundred would make the next one wait."""
 
@@ -27,7 +30,8 @@ class HttpClient(DefaultAioHttpClient):
     """The openai package's HTTP client, with a short way for what it is used for.
 
     httpx2 merges and parses the URL, headers, cookies and parameters of each request several times, though there is
-    nothing to merge, and looks for redirections and credentials behind each answer: 7 % of a chat.
+    nothing to merge, and looks for redirections and credentials behind each answer: 7 % of a chat. A redirection is
+    an error: who is sent the conversation and the keys is configured, and not for a model server to say.
     """
 
     def __init__(self, network: Network) -> None:
@@ -37,6 +41,7 @@ class HttpClient(DefaultAioHttpClient):
             trust_env=False,  # the transport knows the environment's proxies
             auth=httpx2.Auth(),  # none: aiohttp sends the name and password of an address
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            follow_redirects=False,
             event_hooks={"response": [_forbid_long_waits]},
         )
         # The openai client sends its own. Merging them into each request costs 1 % of a chat.
@@ -52,14 +57,12 @@ class HttpClient(DefaultAioHttpClient):
         )
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        if options.get("stream"):
-            response = await self._direct.handle_async_request(request)
-            if not response.has_redirect_location:
-                response.request = request
-                await _forbid_long_waits(response)
-                return response
-            await response.aclose()
-        return await super().send(request, **options)
+        if not options.get("stream"):
+            return await super().send(request, **options)
+        response = await self._direct.handle_async_request(request)
+        response.request = request
+        await _forbid_long_waits(response)
+        return response
 
 
 @lru_cache(maxsize=256)
@@ -83,9 +86,9 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._sessions: dict[SocksProxy | None, aiohttp.ClientSession] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send the request. Raises APITimeoutError for a silent server, ConnectTimeout, and aiohttp's errors.
+        """Send the request. Raises APITimeoutError for a silent server, ConnectTimeout, ConnectError, aiohttp's errors.
 
-        The openai client retries after httpx2's timeouts, but not after its own. A silent server may be at work on the
+        The openai client retries after httpx2's errors, but not after its own. A silent server may be at work on the
         request, and the caller has waited long enough.
         """
         timeout = request.extensions.get("timeout", {})
@@ -106,7 +109,14 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             raise APITimeoutError(request=request) from error
         except aiohttp.ConnectionTimeoutError as error:
             raise httpx2.ConnectTimeout(str(error)) from error
-        return httpx2.Response(response.status, headers=response.raw_headers, stream=ResponseStream(response))
+        except aiohttp.ClientConnectionError as error:  # refused, reset, or closed without an answer
+            raise httpx2.ConnectError(str(error)) from error
+        headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
+        if response.status < 300:
+            return httpx2.Response(response.status, headers=headers, stream=ResponseStream(response))
+        # The beginning of an error is enough. It is not unpacked, which nobody has asked for either.
+        headers = [(name, value) for name, value in headers if name.lower() != b"content-encoding"]
+        return httpx2.Response(response.status, headers=headers, stream=ErrorStream(response))
 
     async def aclose(self) -> None:
         for session in self._sessions.values():
@@ -146,3 +156,22 @@ class ResponseStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._response.release()
+
+
+class ErrorStream(ResponseStream):
+    """The beginning of a body that may have no end."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        deadline = asyncio.get_running_loop().time() + ERROR_SECONDS
+        pieces = super().__aiter__()
+        size = 0
+        while size < MAX_ERROR_BYTES:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    data = await anext(pieces, b"")
+            except (TimeoutError, aiohttp.ClientError):
+                return
+            if not data:
+                return
+            yield data[: MAX_ERROR_BYTES - size]
+            size += len(data)

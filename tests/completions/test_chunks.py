@@ -4,6 +4,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,35 @@ def test_frames_are_the_model_servers_chunks_under_one_id(
 def expected(chunk: dict[str, Any], sent: list[dict[str, Any]], *, wants_usage: bool) -> dict[str, Any] | None:
     if chunk.get("usage") is not None and not chunk["choices"] and not wants_usage:
         return None
-    created = sent[0].get("created", int(RUN.created_at.timestamp()))
+    created = next((each["created"] for each in sent if "created" in each), int(RUN.created_at.timestamp()))
     shown = {"object": "chat.completion.chunk", "model": "m", **chunk, "id": completion_id(RUN), "created": created}
     return shown if wants_usage else {name: value for name, value in shown.items() if name != "usage"}
+
+
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        ([0, 5], 5),
+        ([None, 5], 5),
+        ([0, 0, 5], 5),
+        ([5.7], 5),
+        (["5", 6], 5),
+        ([[], 6], 6),
+        ([-1, 6], 6),
+        ([0], None),
+        ([{}], None),
+    ],
+)
+def test_created_is_the_first_time_that_is_one(created: list[Any], expected: int | None) -> None:
+    chunks = [
+        Chunk(json.dumps({"choices": [], "created": each, "object": "", "model": ""}).encode()) for each in created
+    ]
+    log = RunLog()
+    log.append(*chunks, Completed("", ""))
+    frames = ChunkEncoder(RUN, log, OPENAI, wants_usage=False)([1] * len(chunks), chunks).decode().split("\n\n")
+    for frame in frames[:-1]:
+        value = json.loads(frame.removeprefix("data: "))
+        assert value["created"] == expected or (
+            expected is None and value["created"] == int(RUN.created_at.timestamp())
+        )
+        assert (value["object"], value["model"]) == ("chat.completion.chunk", "m")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import json
 import traceback
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.providers import client
 from app.providers.models import Delta, ModelRequest, ToolCallDelta, UpstreamError, Usage
 from tests.providers.conftest import MakeProvider, asking, collect
 from tests.support import answers
@@ -151,13 +153,17 @@ class TestReply:
         assert paths[:4] == [*[below.format("chat/completions")] * 3, below.format("embeddings")]
         assert paths[4:] == [below.format("models")]
 
-    async def test_a_redirection_is_followed(self, model: ModelServer, make_provider: MakeProvider) -> None:
-        moved = answers.status(307, headers={"location": "/v2/chat/completions"})
-        model.script(moved, moved, answers.reply(["from there"]))
-        reply = await collect(make_provider(), asking())
-        assert (reply.text, reply.error) == ("from there", None)
-        assert model.requests[-1].path == "/v2/chat/completions"
-        assert model.requests[-1].body == model.requests[0].body
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    async def test_a_redirection_is_an_error(
+        self, model: ModelServer, make_provider: MakeProvider, status: int
+    ) -> None:
+        """It could lead the conversation and the secrets of `extra_headers` anywhere."""
+        async with ModelServer() as other:
+            model.script(answers.status(status, headers={"location": f"{other.base_url}/chat/completions"}))
+            reply = await collect(make_provider(extra_headers={"api-key": "k"}), asking())
+            assert reply.failure.message == "The model server answered with a redirection"
+            assert reply.failure.gateway_status == 502
+            assert other.requests == []
 
     @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
     @pytest.mark.parametrize("scheme", ["http://", ""])
@@ -406,3 +412,226 @@ class TestStreamOptions:
         assert (await collect(provider, asking())).failure.status == 400
         await collect(provider, asking())
         assert ["stream_options" in request.body for request in model.requests] == [True, False, True]
+
+
+HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}\n\n'
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+WHOLE = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]}'
+DONE = b"data: [DONE]\n\n"
+LABELS = [
+    "text/event-stream",
+    "application/json",
+    "text/plain; charset=utf-8",
+    "application/octet-stream",
+    "text/html",
+    "",
+]
+
+
+class TestFirstBytes:
+    """What an answer is, its first bytes show, whatever it is labelled."""
+
+    @pytest.mark.parametrize("label", LABELS)
+    @pytest.mark.parametrize("asked_for_stream", [True, False])
+    @pytest.mark.parametrize("keep_raw", [True, False])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            HELLO + STOP + DONE,
+            b"\xef\xbb\xbf" + HELLO + STOP,
+            b"\r\n\r\n: keep-alive\r\n\r\n" + HELLO + STOP,
+            b"id: 1\nevent: message\n" + HELLO + STOP,
+            b"retry:5\n\n" + HELLO + STOP,
+            WHOLE,
+            b"\xef\xbb\xbf \n\n" + WHOLE + b"\n",
+            b'{"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n' + STOP.removeprefix(b"data: "),
+        ],
+    )
+    async def test_a_reply_is_a_reply(
+        self,
+        model: ModelServer,
+        make_provider: MakeProvider,
+        label: str,
+        body: bytes,
+        asked_for_stream: bool,
+        keep_raw: bool,
+    ) -> None:
+        model.script(answers.raw(body, label))
+        reply = await collect(make_provider(), asking(stream=asked_for_stream, keep_raw=keep_raw))
+        assert (reply.text, reply.error) == ("Hello", None)
+        if keep_raw:
+            values = [json.loads(delta.raw or b"") for delta in reply.deltas]
+            members = {name for value in values for choice in value["choices"] for name in choice}
+            assert ("delta" in members, "message" in members) == (asked_for_stream, not asked_for_stream)
+
+    @pytest.mark.parametrize("label", LABELS)
+    @pytest.mark.parametrize("body", [b"<!doctype html><title>x</title>", b"\n <html>data: {}\n\n", b"<?xml ?><a/>"])
+    async def test_a_page_is_none(
+        self, model: ModelServer, make_provider: MakeProvider, label: str, body: bytes
+    ) -> None:
+        model.script(answers.raw(body, label))
+        reply = await collect(make_provider(), asking())
+        assert reply.failure.message == "The model server answered with something that is not a reply"
+
+    async def test_a_stream_becomes_the_completion_that_was_asked_for(
+        self, model: ModelServer, make_provider: MakeProvider
+    ) -> None:
+        model.script(replace(answers.tool_calls(("c1", "f", '{"a":1}'), text=["Hel", "lo"]), reasoning=("hm", "m")))
+        streamed = await collect(make_provider(), asking(keep_raw=True))
+        body = b"".join(b"data: %b\n\n" % (delta.raw or b"") for delta in streamed.deltas)
+        model.script(answers.raw(body))
+        reply = await collect(make_provider(), asking(stream=False, keep_raw=True))
+        (delta,) = reply.deltas
+        completion = json.loads(delta.raw or b"")
+        assert completion["object"] == "chat.completion"
+        assert completion["usage"]["completion_tokens"] == 2
+        assert completion["choices"] == [
+            {
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": "Hello",
+                    "reasoning_content": "hmm",
+                    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}],
+                },
+                "finish_reason": "tool_calls",
+            }
+        ]
+
+
+class TestEnd:
+    @pytest.mark.parametrize("fault", ["cut", "close", "hang"])
+    async def test_what_has_a_finish_reason_is_finished(
+        self, model: ModelServer, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch, fault: str
+    ) -> None:
+        monkeypatch.setattr(client, "FINISH_SECONDS", 0.2)
+        model.script(answers.after_finish(fault))
+        async with asyncio.timeout(10):
+            reply = await collect(make_provider(timeout_seconds=60), asking())
+        assert (reply.text, reply.error) == ("Hello", None)
+
+    async def test_usage_behind_the_finish_reason_is_waited_for(
+        self, model: ModelServer, make_provider: MakeProvider
+    ) -> None:
+        model.script(answers.after_finish("pause"))
+        reply = await collect(make_provider(), asking())
+        assert reply.deltas[-1].usage == Usage(10, 0, 1)
+
+    async def test_a_completion_is_complete_though_its_connection_breaks(
+        self, model: ModelServer, make_provider: MakeProvider
+    ) -> None:
+        model.script(replace(answers.raw(WHOLE, "application/json"), then="cut"))
+        assert (await collect(make_provider(), asking())).text == "Hello"
+
+
+class TestBounds:
+    @pytest.mark.parametrize("status", [400, 500])
+    async def test_of_an_endless_error_the_beginning_is_read(
+        self, model: ModelServer, make_provider: MakeProvider, status: int
+    ) -> None:
+        model.script(Answer(status=status, raw=b"x" * 50_000_000, content_type="text/plain"))
+        reply = await collect(make_provider(), asking())
+        assert reply.failure.status == status
+        assert "65536 bytes" in reply.failure.detail
+
+    async def test_other_answers_are_bounded(
+        self, model: ModelServer, make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
+        model.script(answers.raw(b'{"data":"' + b"x" * 1000 + b'"}', "application/json"))
+        with pytest.raises(UpstreamError, match="larger than 1000 bytes"):
+            await make_provider().call("/embeddings", {})
+
+
+class TestLog:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            *(
+                Answer(status=status, raw=b'{"error":{"message":"no WORD","code":"WORD"}}')
+                for status in (400, 422, 500)
+            ),
+            Answer(status=400, raw=b"you said WORD"),
+            Answer(status=307, raw=b"WORD", headers={"location": "/WORD"}),
+            answers.raw(b"data: you said WORD\n\n"),
+            answers.raw(b'data: {"error":{"message":"WORD","type":"WORD"}}\n\n'),
+            answers.raw(b"event: error\ndata: WORD\n\n"),
+            answers.raw(b'{"WORD":', "application/json"),
+            answers.raw(b"<html>WORD", "text/html"),
+            answers.raw(b"WORD", "text/WORD"),
+        ],
+    )
+    async def test_a_failures_detail_does_not_hold_the_servers_words(
+        self, model: ModelServer, make_provider: MakeProvider, answer: Answer
+    ) -> None:
+        model.script(answer)
+        failure = (await collect(make_provider(), asking())).failure
+        assert failure.detail
+        assert "WORD" not in failure.detail
+
+    async def test_words_that_are_no_ones_are_logged(self, model: ModelServer, make_provider: MakeProvider) -> None:
+        error = {"error": {"message": "x" * 20, "type": "invalid_request_error", "code": "context_length_exceeded"}}
+        body = json.dumps(error).encode()
+        model.script(Answer(status=400, raw=body))
+        failure = (await collect(make_provider(), asking())).failure
+        assert failure.detail == (
+            f"status 400, {len(body)} bytes, a reason of 20 characters, invalid_request_error, context_length_exceeded"
+        )
+
+
+class TestDefaults:
+    REFUSALS = (
+        {"error": {"message": "Unsupported parameter", "param": "max_tokens", "code": "unsupported_parameter"}},
+        {"error": {"message": "'max_tokens' is not supported with this model."}},
+        {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}]},
+        {"object": "error", "message": "Unknown name maxTokens"},
+        {"message": "max tokens: only the default is supported"},
+    )
+
+    @pytest.mark.parametrize("refusal", REFUSALS)
+    @pytest.mark.parametrize("status", [400, 422])
+    async def test_a_refused_default_is_taken_back_for_that_model(
+        self, model: ModelServer, make_provider: MakeProvider, refusal: dict[str, Any], status: int
+    ) -> None:
+        provider = make_provider()
+        model.script(Answer(status=status, raw=json.dumps(refusal).encode()))
+        params = {"max_tokens": 5, "temperature": 0.1, "top_p": 1}
+        request = asking(params=params, defaults=frozenset({"max_tokens", "temperature"}))
+        assert (await collect(provider, request)).error is None
+        await collect(provider, request)
+        await collect(provider, replace(request, model="another"))
+        assert ["max_tokens" in each.body for each in model.requests] == [True, False, False, True]
+        assert all(each.body["temperature"] == 0.1 and each.body["top_p"] == 1 for each in model.requests)
+
+    async def test_several_are_taken_back_one_after_another(
+        self, model: ModelServer, make_provider: MakeProvider
+    ) -> None:
+        model.script(
+            *(answers.status(400, message=f"no {name}") for name in ("temperature", "stream_options", "max_tokens"))
+        )
+        params = {"max_tokens": 5, "temperature": 0.1}
+        request = asking(params=params, defaults=frozenset(params))
+        assert (await collect(make_provider(), request)).error is None
+        assert model.requests[-1].body.keys() == {"model", "messages", "stream"}
+
+    async def test_what_was_asked_for_stays(self, model: ModelServer, make_provider: MakeProvider) -> None:
+        model.script(answers.status(400, message="no temperature"))
+        reply = await collect(make_provider(), asking(params={"temperature": 2}, defaults=frozenset({"max_tokens"})))
+        assert (reply.failure.status, len(model.requests)) == (400, 1)
+
+
+async def test_a_connection_that_is_closed_without_an_answer_is_tried_again(
+    model: ModelServer, make_provider: MakeProvider
+) -> None:
+    model.script(answers.closed(), answers.closed(), answers.reply(["ok"]))
+    reply = await collect(make_provider(max_retries=2), asking())
+    assert (reply.text, len(model.requests)) == ("ok", 3)
+
+
+async def test_a_refused_connection_is_tried_again(
+    make_provider: MakeProvider, caplog: pytest.LogCaptureFixture, closed_port: int
+) -> None:
+    caplog.set_level("INFO", "openai")
+    reply = await collect(make_provider(base_url=f"http://127.0.0.1:{closed_port}/v1", max_retries=2), asking())
+    assert reply.failure.message == "The model server could not be reached"
+    assert sum("Retrying" in record.message for record in caplog.records) == 2

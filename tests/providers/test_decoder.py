@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.providers.decoder import MAX_EVENT_BYTES, ReplyDecoder
+from app.providers.decoder import MAX_MEMBERS_BYTES, ReplyDecoder
 from app.providers.models import Delta, ToolCallDelta, Usage
 
 LIMIT = 10_000
@@ -120,7 +120,7 @@ def test_everything_that_a_chunk_says_is_in_its_delta() -> None:
         Delta(reasoning="hm"),
         Delta(reasoning="so"),
         Delta("a", tool_calls=(ToolCallDelta(1, "c1", "f", "{}"),)),
-        Delta(tool_calls=(ToolCallDelta(0, None, None, "x"),)),
+        Delta(tool_calls=(ToolCallDelta(None, None, None, "x"),)),
         Delta(finish_reason="tool_calls"),
         Delta(usage=Usage(7, 5, 2)),
     ]
@@ -176,7 +176,7 @@ NO_COMPLETION = "The model server sent something that is not a chat completion"
         (stream(end=b"data: \xff\xfe\n\n"), NO_COMPLETION),
         (stream(end=b"data: %b\n\n" % (b'{"x":' * 100_000)), NO_COMPLETION),
         (stream([1]), NO_COMPLETION),
-        (stream({"choices": [{"delta": {"content": 5}}]}), NO_COMPLETION),
+        (stream("hello"), NO_COMPLETION),
         (stream({"error": {"message": "secret", "code": 429}}), "The model server failed while it was replying"),
         (stream({"error": "secret"}), "The model server failed while it was replying"),
         (stream(), "The model server sent an empty reply"),
@@ -217,7 +217,7 @@ def test_a_reply_is_bounded_in_the_bytes_it_says() -> None:
 @pytest.mark.parametrize("start", [b"data: ", b": ", b""])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_event_is_bounded(start: bytes, at_once: bool) -> None:
-    data = start + b"x" * (MAX_EVENT_BYTES + 1) + b"\n\n"
+    data = start + b"x" * (LIMIT + MAX_MEMBERS_BYTES + 1) + b"\n\n"
     pieces = [data] if at_once else split(data, range(0, len(data), 100_000))
     assert decode(pieces)[1] == "The model server sent an event that is too large"
 

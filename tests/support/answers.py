@@ -24,6 +24,7 @@ class Answer:
     gate: asyncio.Event | None = None
     after: int | None = None
     then: str = "go on"
+    at_finish: str = "go on"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "text/event-stream"
@@ -90,6 +91,16 @@ def clean_end_after(count: int) -> Answer:
 def held_open(tokens: Sequence[str] = ("Hello",)) -> Answer:
     """All of a reply, [DONE] included, but the body does not end."""
     return replace(reply(tokens), then="hold open")
+
+
+def after_finish(fault: str, tokens: Sequence[str] = ("Hello",)) -> Answer:
+    """A fault behind the finish reason: `cut`, `close` (without the body's end), `hang`, or a `pause`."""
+    return replace(reply(tokens), at_finish=fault)
+
+
+def closed() -> Answer:
+    """Takes the request and closes the connection without an answer."""
+    return Answer(then="close before the status")
 
 
 def error_event(count: int = 1, *, one_write: bool = False) -> Answer:

@@ -48,6 +48,7 @@ class ModelServer:
         self.disconnects = 0
         self.connections = 0
         self.default: Callable[[Mapping[str, Any]], Answer] = answer_to
+        self.model_list: bytes = json.dumps(models(MODEL)).encode()
         self._port = port
         self._script: deque[Answer] = deque()
         self._changed = asyncio.Condition()
@@ -114,7 +115,7 @@ class ModelServer:
         self.requests.append(request)
         await self._notify()
         if request.method == "GET":
-            await _send_whole(writer, 200, json.dumps(models(MODEL)).encode(), "application/json", {})
+            await _send_whole(writer, 200, self.model_list, "application/json", {})
             return b""
         answer = self._script.popleft() if self._script else self.default(request.body)
         answering = asyncio.create_task(_play(answer, request.body, writer))
@@ -149,8 +150,15 @@ async def _read_request(reader: asyncio.StreamReader, first: bytes) -> Received:
 async def _play(answer: Answer, body: Mapping[str, Any], writer: asyncio.StreamWriter) -> None:
     if answer.then == "hang before the status":
         await asyncio.Event().wait()
+    if answer.then == "close before the status":
+        writer.close()
+        return
     model = str(body.get("model") or MODEL)
-    if answer.raw is not None:
+    if answer.raw is not None and answer.then == "cut":
+        cut = _ChunkedBody(writer, answer)
+        await cut.send(answer.raw)
+        await cut.cut()
+    elif answer.raw is not None:
         await _send_whole(writer, answer.status, answer.raw, answer.content_type, answer.headers)
     elif not body.get("stream") or answer.content_type == "application/json":
         whole = json.dumps(_whole(answer, model)).encode()
@@ -185,6 +193,11 @@ class _ChunkedBody:
         self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
 
+    async def close(self) -> None:
+        """Close the connection without the body's end."""
+        await self.flush()
+        self._writer.close()
+
     async def cut(self) -> None:
         await self.flush()
         # Without time to linger, closing is a reset; what was sent before is still read first.
@@ -212,6 +225,17 @@ async def _play_stream(answer: Answer, model: str, include_usage: bool, body: _C
         for piece in tool_call_pieces(index, call):
             await body.send(event(chunk(model, {"tool_calls": [piece]})))
     await body.send(event(chunk(model, {}, answer.finish_reason)))
+    match answer.at_finish:
+        case "cut":
+            await body.cut()
+            return
+        case "close":
+            await body.close()
+            return
+        case "hang":
+            await asyncio.Event().wait()
+        case "pause":
+            await asyncio.sleep(0.2)
     if include_usage:
         await body.send(event({**chunk(model, {}), "choices": [], "usage": usage(*_usage_of(answer))}))
     await body.send(b"data: [DONE]\n\n")

@@ -21,6 +21,7 @@ from app.chat.runs.events import (
 from app.chat.values import MessageStatus, Run, RunStatus
 from app.clock import iso, utc_now
 from app.providers.models import Delta, UpstreamError, Usage
+from app.providers.tool_calls import ToolCalls
 
 
 class Reply:
@@ -31,13 +32,13 @@ class Reply:
     def __init__(self) -> None:
         self.begun = False
         self.usage = Usage(0, 0, 0)
-        self._calls: dict[int, list[str]] = {}
+        self._calls = ToolCalls()
         self._pending: list[Event] = []
 
     @property
     def tool_calls(self) -> list[ToolCallPart]:
         """The calls so far."""
-        return [ToolCallPart(*call) for call in self._calls.values()]
+        return [ToolCallPart(call.id, call.name, call.arguments) for call in self._calls.calls]
 
     def begin(self) -> None:
         """Start over with another model server, as long as none has begun to answer."""
@@ -89,10 +90,7 @@ class Reply:
 
     def _gather(self, delta: Delta) -> None:
         for call in delta.tool_calls:
-            fields = self._calls.setdefault(call.index, ["", "", ""])
-            fields[0] = call.id or fields[0]
-            fields[1] += call.name or ""
-            fields[2] += call.arguments
+            self._calls.add(call)
         if delta.usage is not None:
             self.usage = delta.usage
 

@@ -31,6 +31,8 @@ from app.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+_CRASHED = Failed("internal_error", "The reply could not be made because of an internal error")
+
 
 @dataclass(frozen=True, slots=True)
 class RunTools:
@@ -66,6 +68,11 @@ class RunTask:
         self._stop: tuple[RunStatus, Failed] | None = None
         self._cancellable: asyncio.Task[None] | None = None
 
+    @property
+    def seconds(self) -> float:
+        """The time since the run's turn came."""
+        return time.monotonic() - self._start if self._start else 0.0
+
     def unstored(self) -> EventBatch:
         """Return the events that are not in the database yet."""
         return self.log.since(self.stored)
@@ -80,7 +87,11 @@ class RunTask:
     async def make(self) -> None:
         """Make the reply, store how it ended, and only then tell its followers."""
         bind_contextvars(run_id=self.run.id)
-        await self._end(await self._result())
+        try:
+            await self._end(await self._result())
+        except Exception as error:  # a reply that cannot be stored must not leave its followers waiting
+            log.error("run_end_crashed", exc_info=error)
+            await self._end_crashed()
 
     def close(self) -> None:
         """End the log, and give the slot back."""
@@ -110,8 +121,7 @@ class RunTask:
             return self._cut_short(RunStatus.FAILED, Failed(error.code, error.message, error.status))
         except Exception as error:
             log.error("run_crashed", exc_info=error)
-            cause = Failed("internal_error", "The reply could not be made because of an internal error")
-            return self._cut_short(RunStatus.FAILED, cause)
+            return self._cut_short(RunStatus.FAILED, _CRASHED)
         finally:
             self._cancellable = None
             self._plan = None  # which may hold a long conversation
@@ -174,14 +184,8 @@ class RunTask:
         if self.checkpoint is not None:  # which may hold events that are unstored by now
             await asyncio.shield(self.checkpoint)
         unstored = self.unstored()
-        batch = EventBatch(unstored.first, [*unstored.events, *result.events])
-        run = self.run
-
-        async def store_end() -> bool:
-            return await self._tools.database.write(lambda connection: store.end_run(connection, run, result, batch))
-
         events = result.events
-        if not await _until_stored(store_end) and not await self._was_stored(result):
+        if not await self._store(result, EventBatch(unstored.first, [*unstored.events, *events])):
             cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
             events = [Failed("session_deleted", cause), Ended()]
         self.log.append(*events)
@@ -191,6 +195,37 @@ class RunTask:
         metrics.tokens.labels("completion").inc(usage.completion_tokens)
         code = {} if result.error_code is None else {"error_code": result.error_code}
         log.info("run_ended", status=result.status.value, chars=len(result.text), **code)
+
+    async def _end_crashed(self) -> None:
+        """End a run whose end could not be stored: with its text if that is possible, otherwise without."""
+        if isinstance(self.log.events[-1], Ended):
+            return
+        result = self._cut_short(RunStatus.FAILED, _CRASHED)
+        unstored = self.unstored()
+        bare = cut_short(self.run, (), RunStatus.FAILED, _CRASHED)
+        attempts = (
+            (result, EventBatch(unstored.first, [*unstored.events, *result.events])),
+            (bare, EventBatch(unstored.first + len(unstored.events), bare.events)),
+        )
+        for attempt, batch in attempts:
+            try:
+                await self._store(attempt, batch)
+            except Exception as error:
+                log.error("run_end_crashed", exc_info=error)
+            else:
+                result = attempt
+                break
+        self.log.append(*result.events)
+        self._tools.metrics.runs.labels(result.status.value).inc()
+
+    async def _store(self, result: RunResult, batch: EventBatch) -> bool:
+        """Store the end; False when the run is no longer open."""
+        run = self.run
+
+        async def store_end() -> bool:
+            return await self._tools.database.write(lambda connection: store.end_run(connection, run, result, batch))
+
+        return await _until_stored(store_end) or await self._was_stored(result)
 
     async def _was_stored(self, result: RunResult) -> bool:
         """Whether an earlier try stored the end after all, though the database denied it."""

@@ -29,14 +29,18 @@ log = structlog.get_logger(__name__)
 class RunUpkeep:
     """Keeps the database up to date with the runs of an engine, and ends those of processes that are gone.
 
-    `owner` names this process. `sole_owner` says that no other process can hold runs in the same database.
+    `owner` names this process. `sole_owner` says that no other process can hold runs in the same database. A run that
+    goes on for longer than `max_seconds` is ended.
     """
 
-    def __init__(self, database: Database, engine: RunEngine, owner: str, *, sole_owner: bool) -> None:
+    def __init__(
+        self, database: Database, engine: RunEngine, owner: str, *, sole_owner: bool, max_seconds: float
+    ) -> None:
         self._database = database
         self._engine = engine
         self._owner = owner
         self._sole_owner = sole_owner
+        self._max_seconds = max_seconds
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -75,6 +79,7 @@ class RunUpkeep:
         while True:
             await self._engine.busy.wait()
             await asyncio.sleep(CHECKPOINT_SECONDS)
+            self._end_overdue()
             renewal_due = time.monotonic() - lease_renewed > LEASE_RENEWAL_SECONDS
             tasks = [task for task in self._engine.runs if task.stored < len(task.log.events) and not task.ending]
             if not tasks and not renewal_due:
@@ -87,6 +92,14 @@ class RunUpkeep:
                 if not failing:  # logged once, not twice a second for as long as it lasts
                     log.error("checkpoint_failed", exc_info=error.__cause__)
                 failing = True
+            except Exception as error:  # the next ones must not go without
+                log.error("checkpoint_crashed", exc_info=error)
+
+    def _end_overdue(self) -> None:
+        for task in self._engine.runs:
+            if task.seconds > self._max_seconds and not task.ending:
+                message = f"The reply took longer than {self._max_seconds:g} seconds"
+                task.stop(RunStatus.FAILED, Failed("upstream_error", message, 504))
 
     async def _checkpoint(self, tasks: Sequence[RunTask]) -> None:
         progress = [store.Progress(task.run.id, task.run.started_at, task.unstored()) for task in tasks]

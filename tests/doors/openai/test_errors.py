@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 from tests.conftest import StartServer
 from tests.doors.openai.conftest import openai_client
 from tests.support import answers
-from tests.support.answers import Answer, reply
+from tests.support.answers import SECRET, Answer, reply
 from tests.support.client import Client
 from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
@@ -84,6 +84,69 @@ async def test_the_model_servers_own_refusal_is_passed_on(
     assert "8 tokens" not in str(events)  # the Open API's callers did not write that request
 
 
+WHY = "the tide is out"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ([{"error": {"code": 400, "message": WHY, "status": "INVALID_ARGUMENT"}}], "application/json"),
+        ({"detail": WHY}, "application/json"),
+        ({"detail": [{"loc": ["body", "x"], "msg": WHY, "type": "missing"}]}, "application/json"),
+        ({"object": "error", "message": {"detail": [{"loc": ["body", "user"], "msg": WHY}]}}, "application/json"),
+        ({"object": "error", "message": WHY, "type": "BadRequestError", "code": 400}, "application/json"),
+        ({"error": WHY}, "application/json"),
+        ({"error": {"message": {"text": WHY}}}, "application/json"),
+        ({"error": {"message": json.dumps({"error": {"message": WHY}})}}, "application/json"),
+        ({"error": {"message": "Provider returned error", "metadata": {"raw": WHY}}}, "application/json"),
+        ({"error": "Bad Request", "statusCode": 400, "message": [WHY]}, "application/json"),
+        ({"error": "invalid_request", "error_description": WHY}, "application/json"),
+        ({"errors": {"temperature": [WHY]}}, "application/json"),
+        ({"errors": [{"message": WHY}]}, "text/plain"),
+        ({"error": True, "msg": WHY}, "application/json"),
+        ({"base_resp": {"status_code": 1, "status_msg": WHY}}, "application/json"),
+        (WHY, "application/json"),
+        (WHY.encode(), "text/plain"),
+        (b"\xef\xbb\xbf" + json.dumps({"detail": WHY}).encode(), "application/json"),
+    ],
+)
+async def test_a_refusal_of_any_shape_is_told_in_the_servers_own_words(
+    client: Client, model: ModelServer, body: Any, kind: str
+) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    model.script(Answer(status=400, content_type=kind, raw=raw))
+    response = await client.post("/v1/chat/completions", {"messages": HI})
+    assert response.status_code == 400
+    assert WHY in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"<html>no</html>", b"\0\1", b"[]", b"{}", b"5"])
+async def test_a_refusal_without_words_has_palavers(client: Client, model: ModelServer, raw: bytes) -> None:
+    model.script(Answer(status=400, content_type="text/plain", raw=raw))
+    response = await client.post("/v1/chat/completions", {"messages": HI})
+    assert response.json()["error"]["message"] == "The model server rejected the request"
+
+
+@pytest.mark.parametrize("midway", [False, True])
+async def test_no_member_of_an_error_holds_the_key(start_server: StartServer, model: ModelServer, midway: bool) -> None:
+    error: Any = {"error": {"message": f"bad key {SECRET}", "type": SECRET, "param": f"x {SECRET}", "code": SECRET}}
+    if midway:
+        error["error"]["status"] = 400
+        model.script(answers.raw(b"data: %b\n\n" % json.dumps(error).encode()))
+    else:
+        model.script(Answer(status=400, content_type="application/json", raw=json.dumps(error).encode()))
+    provider = {"id": "p", "base_url": model.base_url, "api_key": SECRET, "max_retries": 0}
+    async with start_server(providers=[provider]) as server, Client(server, await server.new_key()) as client:
+        response = await client.post("/v1/chat/completions", {"messages": HI, "stream": True})
+    assert SECRET not in response.text
+    assert response.json()["error"] == {
+        "message": "bad key [secret]",
+        "type": "[secret]",
+        "param": "x [secret]",
+        "code": "[secret]",
+    }
+
+
 @pytest.mark.parametrize(
     "answer",
     [answers.cut_after(2), answers.clean_end_after(2), answers.error_event(2), answers.broken_json(2)],
@@ -155,7 +218,11 @@ async def test_a_fallback_answers_with_its_own_beginning(start_server: StartServ
         ({"messages": HI, "on_busy": "fly"}, 400, "on_busy"),
         ({"messages": HI, "session_id": "s", "n": 2}, 400, "n"),
         ({"messages": [*HI, {"role": "assistant", "content": "x"}], "session_id": "s"}, 400, "messages"),
-        ({"messages": HI, "session_id": "s", "messages_": 1, "model": "nope"}, 404, "model"),
+        ({"messages": HI, "session_id": "s", "model": "role:"}, 404, "model"),
+        ({"messages": HI, "stream": True, "stream_options": "x"}, 400, "stream_options"),
+        ({"messages": HI, "stream": True, "stream_options": [1]}, 400, "stream_options"),
+        ({"messages": HI, "stream_options": 5}, 400, "stream_options"),
+        ({"messages": HI, "stream": True, "stream_options": False}, 400, "stream_options"),
         ([], 400, None),
     ],
 )

@@ -105,3 +105,17 @@ async def test_an_unknown_role_is_a_model_that_is_not_there(openai: AsyncOpenAI,
     assert caught.value.code in ("model_not_found", "role_not_found")
     with pytest.raises(NotFoundError):
         await openai.models.retrieve(name)
+
+
+@pytest.mark.parametrize("result", [{}, {"content": None}, {"content": "ok"}, {"content": []}])
+async def test_passages_stand_in_the_users_turn_before_the_results_of_tools(
+    client: Client, model: ModelServer, result: dict[str, Any]
+) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [*ASKED, {"role": "tool", "tool_call_id": "c1", **result}]
+    body = {"messages": messages, "knowledge": True, "session_id": "s1", "tools": [{"type": "function", **call}]}
+    response = await client.post("/v1/chat/completions", body)
+    assert response.status_code == 200, response.text
+    user, tool = model.requests[-1].body["messages"][-2:]
+    assert "thirty-one days" in user["content"]
+    assert tool == messages[-1]

@@ -240,3 +240,26 @@ async def test_a_failure_midway_is_told_in_the_envelope_and_no_done_defects_3_an
         assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "error"}]
         assert {last[name] == chunks[0][name] for name in ("id", "created", "system_fingerprint")} == {True}
         assert answers.SECRET not in json.dumps(last)
+
+
+async def test_defaults_that_a_model_does_not_support_are_taken_back(client: Client, model: ModelServer) -> None:
+    def refusal(param: str, code: str) -> answers.Answer:
+        error = {"message": f"Unsupported: '{param}'", "type": "invalid_request_error", "param": param, "code": code}
+        return answers.Answer(status=400, raw=json.dumps({"error": error}).encode())
+
+    model.script(refusal("max_tokens", "unsupported_parameter"), refusal("temperature", "unsupported_value"))
+    await stream(client)
+    await stream(client)
+    assert [set(request.body) & {"max_tokens", "temperature"} for request in model.requests] == [
+        {"max_tokens", "temperature"},
+        {"temperature"},
+        set(),
+        set(),
+    ]
+
+
+async def test_what_the_caller_asked_for_is_not_taken_back(client: Client, model: ModelServer) -> None:
+    model.script(answers.status(400, message="no temperature"))
+    response = await client.http.post(CHAT, json={"messages": HI, "temperature": 0.1})
+    assert response.status_code == 400
+    assert len(model.requests) == 1
