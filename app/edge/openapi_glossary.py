@@ -36,6 +36,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "enable_l0_retrieval": "Puts passages of the knowledge base before the model.",
     "enable_streaming": "Sends the reply as it comes; false sends it whole, as one event.",
     "enabled": "Whether it is at work.",
+    "encoding": "The encoding of a text, by its content; left out when it is not sure.",
     "endpoints": "Every path, with its methods and what they do.",
     "error": "Why it failed, for people.",
     "error_code": "Why it failed, for programs.",

@@ -56,7 +56,8 @@ def _caching_headers(attachment: Attachment) -> dict[str, str]:
 
 def _content_headers(attachment: Attachment) -> Mapping[str, str]:
     disposition = "inline" if attachment.media_type in INLINE_TYPES else "attachment"
-    charset = f"; charset={attachment.charset}" if attachment.charset else ""
+    # Another encoding was guessed by the first bytes.
+    charset = "; charset=utf-8" if attachment.charset == "utf-8" else ""
     return {
         "Content-Type": f"{attachment.media_type}{charset}",
         "Content-Disposition": content_disposition(disposition, attachment.filename),

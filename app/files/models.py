@@ -25,7 +25,8 @@ class Kind(StrEnum):
 class AttachmentRow(Base):
     """One attachment, written only once its bytes are safe in the storage under `storage_key`.
 
-    `size` is in bytes, `sha256` in hexadecimal. `charset` is `utf-8` when the whole text was found to be that.
+    `size` is in bytes, `sha256` in hexadecimal. `charset` is the encoding of a text: `utf-8` when all of it is
+    that, another one when it is sure.
     `owner_username` is the user that the uploading key was bound to; None when it was bound to none.
     """
 

@@ -20,21 +20,25 @@ EXAMPLE_ID = "0b7f6a52-6d3f-4f1f-9d53-0a4f5a1c2e11"
 AttachmentId = Annotated[str, example(EXAMPLE_ID)]
 
 
-class UploadData(msgspec.Struct):
-    """What was stored; `type` and `media_type` come from the content, `size` is in bytes."""
+class UploadData(msgspec.Struct, kw_only=True):
+    """What was stored; `type` and `media_type` come from the content, `size` is in bytes.
+
+    `encoding` is that of a text, by its content; left out when it is not sure, and for other files.
+    """
 
     attachment_id: AttachmentId
     filename: Annotated[str, example("cat.png")]
     type: Annotated[Literal["image", "record", "video", "file"], example("image")]
     media_type: Annotated[str, example("image/png")]
     size: Annotated[int, example(48213)]
+    encoding: str | msgspec.UnsetType = msgspec.UNSET
 
     @classmethod
     def of(cls, attachment: Attachment) -> Self:
-        return shape_of(cls, attachment, attachment_id=attachment.id)
+        return shape_of(cls, attachment, attachment_id=attachment.id, encoding=attachment.charset or msgspec.UNSET)
 
 
-class AttachmentData(UploadData):
+class AttachmentData(UploadData, kw_only=True):
     """An attachment; `sha256` is hexadecimal and is also its ETag."""
 
     sha256: Annotated[str, example("9f" * 32)]

@@ -13,10 +13,11 @@ from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import value_of
 from app.errors import AppError, NotFound
+from app.files.extraction.encodings import NoText, declared_encoding, find_encoding
 from app.files.intake import Digest, take_in
 from app.files.models import Attachment, AttachmentRow
 from app.files.names import clean_filename
-from app.files.sniffing import Sniffer
+from app.files.sniffing import FileType, Sniffer
 from app.files.storage import AttachmentStorage
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
 
@@ -126,7 +127,7 @@ class FileService:
             filename=filename,
             type=file_type.kind,
             media_type=file_type.media_type,
-            charset="utf-8" if file_type.is_text and digest.is_utf8() else None,
+            charset=await asyncio.to_thread(_encoding_of, file_type, digest),
             size=digest.size,
             sha256=digest.hexdigest(),
             storage_key=key,
@@ -157,6 +158,20 @@ class FileService:
             except AppError as error:
                 log.warning("attachment_row_not_removed", attachment_id=attachment.id, exc_info=error.__cause__)
             raise
+
+
+def _encoding_of(file_type: FileType, digest: Digest) -> str | None:
+    """The encoding of a text, if it is sure; of a long one that is not UTF-8, by its first bytes."""
+    if not file_type.may_be_text:
+        return None
+    if digest.is_utf8():
+        return "utf-8" if file_type.is_text else None
+    head = bytes(digest.head)
+    try:
+        encoding = find_encoding(head, declared_encoding(head), is_cut=digest.size > len(head))
+    except NoText:
+        return None
+    return encoding.name if encoding.is_sure and encoding.name != "utf-8" else None
 
 
 def find_attachments(

@@ -62,6 +62,11 @@ class FileType:
     def is_text(self) -> bool:
         return self.media_type.startswith("text/")
 
+    @property
+    def may_be_text(self) -> bool:
+        """Whether it is a text, or may be one in an encoding that libmagic does not know."""
+        return self.is_text or self.media_type == UNKNOWN
+
 
 class Sniffer:
     """libmagic with its own database, from the Python package. Safe in any thread; takes about a millisecond."""

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-READER_VERSION: Final = 1
+READER_VERSION: Final = 2
 """To be increased when the same file would give another text: stored texts are then extracted again."""
 
 

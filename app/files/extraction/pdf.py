@@ -5,19 +5,23 @@ from io import BytesIO
 from typing import Final
 
 from pypdf import PageObject, PasswordType, PdfReader
-from pypdf.errors import FileNotDecryptedError, LimitReachedError
+from pypdf.errors import FileNotDecryptedError, LimitReachedError, PyPdfError
 from pypdf.generic import DictionaryObject
 
 from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Unreadable
 from app.files.extraction.output import TextOutput
+from app.files.extraction.pdf_encodings import add_encodings
+from app.files.extraction.pdf_forms import Form
 
 MAX_GAP: Final = 40
 _GAPS: Final = re.compile(f" {{{MAX_GAP},}}")
+_ODD: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, NotImplementedError, PyPdfError)
 # Private characters: of symbol fonts, which are used for bullets.
 _SYMBOLS: Final = re.compile("[\ue000-\uf8ff]")
 
 
 def read_pdf(data: bytes, output: TextOutput, limits: DocumentLimits) -> None:
+    add_encodings()
     try:
         _read(PdfReader(BytesIO(data)), output, limits)
     except LimitReachedError:
@@ -37,12 +41,30 @@ def _read(reader: PdfReader, output: TextOutput, limits: DocumentLimits) -> None
     if count == 0:
         raise Unreadable(Reason.BROKEN, f"{BROKEN}: no page was found in it")
     output.pages = count
+    form = Form(reader)
+    unread = 0
     for number, page in enumerate(reader.pages, 1):
         output.place = f"page {number:,} of {count:,}"
         output.blank()
-        output.mark(f"[page {number}]")
-        for line in _text(page).splitlines():
+        try:
+            text = _text(page)
+        except LimitReachedError:
+            raise
+        except _ODD:
+            # One page does not cost the others.
+            text, unread = "", unread + 1
+            output.mark(f"[page {number}: it cannot be read]")
+        else:
+            output.mark(f"[page {number}]" if text.strip() else f"[page {number}: no text]")
+        for line in text.splitlines():
             output.line(_GAPS.sub(" " * MAX_GAP, _SYMBOLS.sub("•", line.rstrip())))
+        for line in form.lines_of(page):
+            output.line(line)
+    output.blank()
+    for line in form.other_lines():
+        output.line(line)
+    if unread and not output.has_text:
+        raise Unreadable(Reason.BROKEN, BROKEN)
 
 
 def _text(page: PageObject) -> str:

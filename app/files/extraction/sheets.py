@@ -11,11 +11,14 @@ from defusedxml import ElementTree
 from openpyxl import load_workbook
 from openpyxl.reader.excel import ExcelReader
 
+from app.files.extraction.attachments import attached
+from app.files.extraction.decoration import sheet_names, without_decoration
 from app.files.extraction.models import BROKEN, Reason, Unreadable
 from app.files.extraction.output import TextOutput, table_row
 
 _FORMULA: Final = re.compile(rb"<(?:\w+:)?f[\s/>]")
-_MARGINS: Final = re.compile(rb"<(?:(\w+):)?headerFooter\b.*?</(?:\w+:)?headerFooter>", re.DOTALL)
+_MARGINS: Final = re.compile(rb"<(?:(\w+):)?headerFooter\b")
+_MARGINS_END: Final = re.compile(rb"</(?:\w+:)?headerFooter>")
 # &L &C &R begin the left, middle and right parts; &"font", &12, &Kff0000 and &B change the writing.
 _MARGIN_CODES: Final = re.compile(r'&"[^"]*"|&\d+|&K[0-9A-Fa-f]{6}|&[LCRBIUESXYHOG]')
 _MARGIN_FIELDS: Final = {
@@ -26,6 +29,7 @@ _MARGIN_FIELDS: Final = {
     "&F": "(file)",
     "&A": "(sheet)",
 }
+_ODD: Final = (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError)
 MAX_ROWS: Final = 1_048_576
 """As many as the format admits."""
 BLOCK_BYTES: Final = 1024**2
@@ -33,8 +37,15 @@ TAIL_BYTES: Final = 64 * 1024
 
 
 def read_xlsx(data: bytes, output: TextOutput) -> None:
-    reader = ExcelReader(BytesIO(data), read_only=True, data_only=True, keep_links=False)
-    reader.read()
+    try:
+        reader = _opened(data)
+    except _ODD:
+        # Colours, fonts, properties and names are of no use here, and odd in many files.
+        names = sheet_names(data)
+        data = without_decoration(data)
+        reader = _opened(data)
+        missing = [name for name in names if name not in reader.wb.sheetnames]
+        output.notes.extend(f"the sheet “{name}” is missing in the file" for name in missing)
     parts = {sheet.name: relationship.target for sheet, relationship in reader.parser.find_sheets()}
     formulas = None
     for sheet in reader.wb.worksheets:
@@ -48,7 +59,26 @@ def read_xlsx(data: bytes, output: TextOutput) -> None:
         for margin in margins:
             output.line(margin)
         output.blank()
-        _read_sheet(sheet, formulas[sheet.title] if formulas is not None and has_formulas else None, output)
+        try:
+            _read_sheet(sheet, formulas[sheet.title] if formulas is not None and has_formulas else None, output)
+        except _ODD:
+            if len(parts) == 1:
+                raise
+            output.mark("[sheet: the rest of it cannot be read]")
+        for line in attached(reader.archive, parts[sheet.title]):
+            output.line(line)
+    for name, part_name in parts.items():
+        if name not in reader.wb.sheetnames or name in {sheet.title for sheet in reader.wb.chartsheets}:
+            output.blank()
+            output.mark(f"## Sheet: {name}")
+            for line in attached(reader.archive, part_name) or ["[chart]"]:
+                output.mark(line)
+
+
+def _opened(data: bytes) -> ExcelReader:
+    reader = ExcelReader(BytesIO(data), read_only=True, data_only=True, keep_links=False)
+    reader.read()
+    return reader
 
 
 def _read_sheet(sheet: Any, formulas: Any, output: TextOutput) -> None:
@@ -117,10 +147,11 @@ def _scan(part: IO[bytes]) -> tuple[bool, list[str]]:
 
 
 def _margins(tail: bytes) -> list[str]:
-    match = _MARGINS.search(tail)
-    if match is None:
+    opening = _MARGINS.search(tail)
+    closing = _MARGINS_END.search(tail, opening.end()) if opening is not None else None
+    if opening is None or closing is None:
         return []
-    xml, prefix = match[0], match[1]
+    xml, prefix = tail[opening.start() : closing.end()], opening[1]
     if prefix is not None:
         xml = xml.replace(b"<" + prefix + b":", b"<").replace(b"</" + prefix + b":", b"</")
     texts: dict[str, None] = {}

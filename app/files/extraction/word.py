@@ -5,15 +5,17 @@ The library's own paragraphs and tables leave out inserted text, content control
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final
 
 from docx import Document
 from docx.document import Document as DocumentObject
 from docx.opc.constants import RELATIONSHIP_TYPE
-from lxml import etree
 
+from app.files.extraction.charts import diagram_text, read_chart
 from app.files.extraction.output import TextOutput
+from app.files.extraction.xml import parsed
 
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
@@ -25,6 +27,11 @@ _SKIPPED: Final = frozenset(
     [f"{_W}{name}" for name in ("pPr", "rPr", "sdtPr", "del", "moveFrom", "instrText", "delText", "tblPr", "tcPr")]
     + [f"{_MC}Fallback"]
 )
+_C: Final = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
+_DGM: Final = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
+_R: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+# Boxes of forms, in the fonts of symbols; other symbols are bullets and the like.
+_SYMBOLS: Final = {"F0A8": "☐", "F06F": "☐", "F0FE": "☒", "F0FD": "☒", "F0FC": "✓"}
 _CHARACTERS: Final = {f"{_W}tab": "\t", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-", f"{_W}ptab": "\t"}
 _NOTE_MARKS: Final = {f"{_W}footnoteReference": "", f"{_W}endnoteReference": "end"}
 _PAGE_BREAK: Final = "\f"
@@ -33,7 +40,7 @@ _HEADING: Final = re.compile(r"heading (\d)$", re.IGNORECASE)
 
 def read_docx(data: bytes, output: TextOutput) -> None:
     document = Document(BytesIO(data))
-    reader = _DocxReader(output, _heading_levels(document))
+    reader = _DocxReader(output, _heading_levels(document), document.part)
     for kind in ("header", "footer"):
         for text in _margins(document, kind):
             output.line(f"[{kind}] {text}")
@@ -47,14 +54,21 @@ def read_docx(data: bytes, output: TextOutput) -> None:
                 text = _all_text(note)
                 if text:
                     output.line(f"[^{prefix}{note.get(f'{_W}id')}]: {text}")
+    for root in _related(document, RELATIONSHIP_TYPE.COMMENTS):
+        output.blank()
+        for comment in root:
+            text = _all_text(comment)
+            if text:
+                output.line(f"[comment] {text}")
     pictures = sum(1 for _ in body.iter(f"{_PIC}pic"))
     if pictures:
         output.notes.append(f"{pictures:,} pictures of the document are not shown")
 
 
 class _DocxReader:
-    def __init__(self, output: TextOutput, levels: dict[str, int]) -> None:
+    def __init__(self, output: TextOutput, levels: dict[str, int], part: Any) -> None:
         self._output = output
+        self._part = part
         self._levels = levels
 
     def blocks(self, parent: Any) -> None:
@@ -66,6 +80,8 @@ class _DocxReader:
                 self._output.blank()
                 self._output.table(_rows(child))
                 self._output.blank()
+            elif child.tag == f"{_W}altChunk":
+                self._included(child.get(f"{_R}id"))
             elif child.tag not in _SKIPPED and isinstance(child.tag, str):
                 self.blocks(child)
 
@@ -87,6 +103,40 @@ class _DocxReader:
         for box in paragraph.iter(f"{_W}txbxContent"):
             if not any(ancestor.tag == f"{_MC}Fallback" for ancestor in box.iterancestors()):
                 self.blocks(box)
+
+        self._graphics(paragraph)
+
+    def _graphics(self, paragraph: Any) -> None:
+        """Charts and SmartArt, whose data are in other parts."""
+        for chart in paragraph.iter(f"{_C}chart"):
+            data = self._blob(chart.get(f"{_R}id"))
+            if data is None:
+                self._output.mark("[chart: it cannot be read]")
+            else:
+                read_chart(data, self._output)
+        for diagram in paragraph.iter(f"{_DGM}relIds"):
+            data = self._blob(diagram.get(f"{_R}dm"))
+            self._output.mark("[diagram]")
+            for line in [] if data is None else diagram_text(data):
+                self._output.line(f"- {line}")
+        for embedded in paragraph.iter("{urn:schemas-microsoft-com:office:office}OLEObject"):
+            self._output.mark(f"[object: {embedded.get('ProgID', 'unknown')}]")
+
+    def _included(self, id: str | None) -> None:
+        """A file that the document includes: web applications put pages into documents so."""
+        data = self._blob(id)
+        if data is None or b"<" not in data[:1024]:
+            self._output.mark("[included file: it cannot be read]")
+            return
+        from app.files.extraction.markup import read_html  # its libraries are needed for few documents
+
+        self._output.blank()
+        read_html(data, self._output)
+        self._output.blank()
+
+    def _blob(self, id: str | None) -> bytes | None:
+        part = self._part.related_parts.get(id)
+        return None if part is None else bytes(part.blob)
 
     def _prefix(self, properties: Any) -> str:
         if properties is None:
@@ -113,10 +163,36 @@ def _pieces(element: Any) -> Iterator[str]:
             yield _CHARACTERS[tag]
         elif tag == f"{_W}br":
             yield _PAGE_BREAK if child.get(f"{_W}type") == "page" else "\n"
+        elif tag == f"{_W}sym":
+            yield _SYMBOLS.get(child.get(f"{_W}char", "").upper(), "•")
+        elif tag == f"{_W}ruby":
+            base, reading = ("".join(_pieces_of(child, name)) for name in ("rubyBase", "rt"))
+            yield f"{base}({reading})" if reading else base
+        elif tag == f"{_W}ffData":
+            yield _form_value(child)
         elif tag in _NOTE_MARKS:
             yield f"[^{_NOTE_MARKS[tag]}{child.get(f'{_W}id')}]"
         elif tag not in _SKIPPED and tag != f"{_W}txbxContent" and isinstance(tag, str):
             yield from _pieces(child)
+
+
+def _pieces_of(element: Any, name: str) -> Iterator[str]:
+    for child in element.iterfind(f"{_W}{name}"):
+        yield from _pieces(child)
+
+
+def _form_value(field: Any) -> str:
+    """The state of a box, or the choice from a list; what was typed follows as text."""
+    box, choices = field.find(f"{_W}checkBox"), field.find(f"{_W}ddList")
+    if box is not None:
+        state = box.find(f"{_W}checked")
+        return "☒" if _is_on(box.find(f"{_W}default") if state is None else state) else "☐"
+    if choices is not None:
+        entries = [entry.get(f"{_W}val", "") for entry in choices.iterfind(f"{_W}listEntry")]
+        result = choices.find(f"{_W}result")
+        index = "0" if result is None else result.get(f"{_W}val", "0")
+        return entries[int(index)] if index.isdecimal() and int(index) < len(entries) else ""
+    return ""
 
 
 def _all_text(element: Any) -> str:
@@ -176,13 +252,17 @@ def _margins(document: DocumentObject, kind: str) -> list[str]:
     for section in document.sections:
         for which in (f"first_page_{kind}", kind, f"even_page_{kind}"):
             margin = getattr(section, which)
-            if not margin.is_linked_to_previous:
-                # Its paragraphs alone would lose its tables.
-                texts[_all_text(margin.part.element)] = None
+            # A missing part is one that has no text.
+            with suppress(KeyError):
+                if not margin.is_linked_to_previous:
+                    # Its paragraphs alone would lose its tables.
+                    texts[_all_text(margin.part.element)] = None
     return [text for text in texts if text]
 
 
 def _related(document: DocumentObject, relationship: str) -> Iterator[Any]:
     for related in document.part.rels.values():
         if related.reltype == relationship and not related.is_external:
-            yield etree.fromstring(related.target_part.blob, etree.XMLParser(resolve_entities=False, no_network=True))
+            root = parsed(related.target_part.blob)
+            if root is not None:
+                yield root

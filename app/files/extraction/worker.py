@@ -61,6 +61,10 @@ def read(data: bytes, request: ExtractionRequest) -> ExtractedText:
 
 
 def _read_into(output: TextOutput, data: bytes, kind: Format, request: ExtractionRequest) -> None:
+    if kind in (Format.DOCX, Format.XLSX, Format.PPTX):
+        from app.files.extraction.repair import repaired
+
+        data = repaired(data, kind, request.limits)
     # Each parser is imported when the first such document comes: together they take a second and 60 MB.
     match kind:
         case Format.PDF:
