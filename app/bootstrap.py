@@ -22,6 +22,7 @@ from app.doors.second_me import role_routes
 from app.doors.second_me import routes as kernel2_routes
 from app.doors.second_me.errors import kernel2_error
 from app.edge.application import Application
+from app.edge.bodies import JsonParser, LargeBodies
 from app.edge.cors import install_cors
 from app.edge.errors import install_errors, open_api_error
 from app.edge.request_log import install_request_log
@@ -30,11 +31,11 @@ from app.files import routes as file_routes
 from app.idempotency import Idempotency
 from app.knowledge import collection_routes, document_routes
 from app.lifespan import lifespan
-from app.limits import Bounds, StreamLimit
+from app.limits import Bounds, StreamLimit, WebSocketLimit
 from app.ops import documentation, health
 from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, both, database_check
-from app.options import auth_policy, policies, provider_specs
+from app.options import auth_policy, body_bounds, policies, provider_specs
 from app.parts import open_chat, open_files, open_knowledge
 from app.profiles import routes as profile_routes
 from app.profiles.service import ProfileService
@@ -80,6 +81,10 @@ def create_app(settings: Settings | None = None) -> Quart:
         builtin={WEBCHAT: WebchatAdapter(chat.service)},
     )
     streams = StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams))
+    sockets = WebSocketLimit(
+        "WebSockets", "too_many_websockets", Bounds(settings.max_websockets_per_key, settings.max_websockets)
+    )
+    metrics.open_websockets.set_function(lambda: len(sockets))
     metrics.runs_active.set_function(lambda: len(chat.engine.runs))
     metrics.run_queue_length.set_function(lambda: chat.engine.queue.waiting)
     metrics.open_streams.set_function(lambda: len(streams))
@@ -88,6 +93,9 @@ def create_app(settings: Settings | None = None) -> Quart:
         core.keys,
         *policies(settings),
         streams,
+        sockets,
+        JsonParser(),
+        LargeBodies(body_bounds(settings)),
         files.service,
         profiles,
         roles,
@@ -96,7 +104,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         chat.service,
         chat.catalog,
         chat.completions,
-        websocket.Sockets(),
+        websocket.Sockets(settings.websocket_idle_seconds),
         SessionService(core.database, profiles),
         bots,
         knowledge.service,

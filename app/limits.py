@@ -1,5 +1,7 @@
 """Limits of what goes on at once, for each caller and in all."""
 
+import asyncio
+from collections import deque
 from dataclasses import dataclass
 
 from app.errors import TooManyRequests
@@ -49,6 +51,10 @@ class StreamLimit(ConcurrencyLimit):
     """Streams that are open."""
 
 
+class WebSocketLimit(ConcurrencyLimit):
+    """WebSockets that are open."""
+
+
 class Slot:
     """One slot; released once, and at the latest when it is collected.
 
@@ -66,5 +72,66 @@ class Slot:
         if (limit := self._limit) is not None:
             self._limit = None
             limit._free(self._caller)
+
+    __del__ = release
+
+
+class ByteLimit:
+    """Bytes that callers hold at once. What is too much waits, in its order, for what the others give back."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._taken: dict[str, int] = {}
+        self._total = 0
+        self._waiters: deque[tuple[str, int, asyncio.Future[Share]]] = deque()
+
+    async def take(self, caller: str, size: int) -> "Share":
+        """Wait for `size` bytes. More than the bounds admit at all count as all of them."""
+        size = min(size, self._bounds.each, self._bounds.total)
+        if self._has_room(caller, size) and not any(waiter[0] == caller for waiter in self._waiters):
+            return self._new_share(caller, size)
+        waiter: asyncio.Future[Share] = asyncio.get_running_loop().create_future()
+        self._waiters.append((caller, size, waiter))
+        return await waiter
+
+    def _has_room(self, caller: str, size: int) -> bool:
+        own = self._taken.get(caller, 0)
+        return own + size <= self._bounds.each and self._total + size <= self._bounds.total
+
+    def _new_share(self, caller: str, size: int) -> "Share":
+        self._taken[caller] = self._taken.get(caller, 0) + size
+        self._total += size
+        return Share(self, caller, size)
+
+    def _free(self, caller: str, size: int) -> None:
+        self._total -= size
+        remaining = self._taken.pop(caller) - size
+        if remaining:
+            self._taken[caller] = remaining
+        waiters, self._waiters = self._waiters, deque()
+        for next_caller, next_size, waiter in waiters:
+            if waiter.done():
+                continue
+            if self._has_room(next_caller, next_size):
+                waiter.set_result(self._new_share(next_caller, next_size))
+            else:
+                self._waiters.append((next_caller, next_size, waiter))
+
+
+class Share:
+    """Bytes that a caller holds; released once, and at the latest when it is collected."""
+
+    __slots__ = ("_caller", "_limit", "_size")
+
+    def __init__(self, limit: ByteLimit, caller: str, size: int) -> None:
+        self._limit: ByteLimit | None = limit
+        self._caller = caller
+        self._size = size
+
+    def release(self) -> None:
+        """Give the bytes back; a second time is no error."""
+        if (limit := self._limit) is not None:
+            self._limit = None
+            limit._free(self._caller, self._size)
 
     __del__ = release

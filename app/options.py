@@ -9,6 +9,7 @@ from app.edge.bodies import BodyLimit
 from app.environment import read_environment
 from app.files.extraction.models import DocumentLimits
 from app.files.images import ImageLimits
+from app.limits import Bounds
 from app.ops.health import OpsPolicy
 from app.providers.models import ProviderSpec
 from app.settings import Settings
@@ -100,6 +101,12 @@ def session_policy(settings: Settings) -> SessionPolicy:
     if name is None:
         return SessionPolicy(DEFAULT_SESSION if settings.no_auth else None, settings.require_session_key)
     return SessionPolicy(name.strip(), settings.require_session_key)
+
+
+def body_bounds(settings: Settings) -> Bounds:
+    """Of large bodies, each caller may hold as much as the largest one has, and all together twice that."""
+    largest = max(settings.max_body_bytes, settings.openai_max_body_bytes)
+    return Bounds(each=largest, total=2 * largest)
 
 
 def policies(settings: Settings) -> list[object]:

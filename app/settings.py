@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     server: Literal["hypercorn", "uvicorn"] = Field(
         "hypercorn", description="The ASGI server; `uvicorn` is faster, and comes with `palaver[uvicorn]`."
     )
+    cleartext_http2: bool = Field(
+        False,
+        description="Speak HTTP/2 without TLS to those who ask for it, on Hypercorn. "
+        "A proxy that passes on `Upgrade: h2c` would let them past its rules.",
+    )
     database_url: str | None = Field(
         None,
         description="A SQLAlchemy async URL; unset means SQLite in `<data_dir>/palaver.db`. "
@@ -197,6 +202,11 @@ class Settings(BaseSettings):
     max_runs: int = Field(4_000, ge=1, description="The same for all keys together.")
     max_streams_per_key: int = Field(2_000, ge=1, description="The most open streams for a key.")
     max_streams: int = Field(8_000, ge=1, description="The same for all keys together.")
+    max_websockets_per_key: int = Field(500, ge=1, description="The most open WebSockets for a key.")
+    max_websockets: int = Field(4_000, ge=1, description="The same for all keys together.")
+    websocket_idle_seconds: float = Field(
+        900.0, gt=0, description="A WebSocket without a frame or a reply for so long is closed."
+    )
     openai_default_session: str | None = Field(
         None,
         max_length=200,

@@ -51,6 +51,7 @@ def install_guard(app: Quart, policy: AuthPolicy, keys: KeyService) -> None:
             # The query is parsed only where a key may be in it.
             args = request.args if policy.allow_query_keys else {}
             g.principal = await _admit(policy, keys, request.headers, args, scope)
+            g.caller = g.principal.key_id
 
 
 async def authorize(headers: Headers, args: Mapping[str, str], scope: Scope) -> Principal:

@@ -70,7 +70,7 @@ def _serve(settings: Settings, addresses: "list[Address]") -> None:
         async def on_stop() -> None:
             await _drain(app, settings.drain_seconds)
 
-        options = ServerOptions(max_websocket_bytes=settings.max_body_bytes)
+        options = ServerOptions(max_websocket_bytes=settings.max_body_bytes, cleartext_http2=settings.cleartext_http2)
         run(app, sockets, settings.server, options, on_ready=on_ready, on_stop=on_stop)
 
 

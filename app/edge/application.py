@@ -20,6 +20,7 @@ from werkzeug.routing import MapAdapter
 BUFFERED_BYTES = 256 * 1024
 # How long an early answer waits for a sender that is still sending.
 LINGER_SECONDS = 2.0
+UNKNOWN_PATH = "/\0"
 
 
 class BoundedBody:
@@ -132,7 +133,9 @@ class AnyHostMap(QuartMap):
     def bind_to_request(
         self, request: BaseRequestWebsocket, subdomain: str | None, server_name: str | None
     ) -> MapAdapter:
-        return self.bind("localhost", request.root_path, subdomain, request.scheme, request.method, request.path)
+        # A second slash at the beginning is dropped by werkzeug, and makes another path for proxies with rules.
+        path = UNKNOWN_PATH if request.scope["path"].startswith("//") else request.path
+        return self.bind("localhost", request.root_path, subdomain, request.scheme, request.method, path)
 
 
 class Application(Quart):

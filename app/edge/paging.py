@@ -12,7 +12,7 @@ PAGING = [
     Param("page_size", "Held to 1..100.", {"type": "integer", "default": 20}),
 ]
 PAGING_ERRORS = {400: refusal("page and page_size must be integers", "invalid_page")}
-_INTEGER = re.compile(r"\s*([+-]?)0*(\d+)\s*", re.ASCII)
+_INTEGER = re.compile(r"\s*([+-]?)(\d+)\s*", re.ASCII)
 
 
 def page_of(args: Mapping[str, str]) -> tuple[int, int]:
@@ -28,6 +28,6 @@ def _integer(text: str) -> int:
     match = _INTEGER.fullmatch(text)
     if match is None:
         raise BadRequest("page and page_size must be integers", code="invalid_page")
-    sign, digits = match.groups()
+    sign, digits = match[1], match[2].lstrip("0") or "0"
     number = MAX_INTEGER if len(digits) > 19 else int(digits)
     return -number if sign == "-" else number

@@ -17,7 +17,7 @@ _HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+(\S.*)")
 _UNDERLINE: Final = re.compile(r" {0,3}(=+|-{2,})[ \t]*")
 _PAGE: Final = re.compile(r"\[(page \d{1,7})\]")
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
-_TABLE_RULE: Final = re.compile(r"[ \t]*\|?[ \t:|-]*-[ \t:|-]*")
+_TABLE_RULE: Final = re.compile(r"[ \t:|]*-[ \t:|-]*")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？；])[”’」』）]*\s*|\n+")
 _JOINERS: Final = frozenset("\u200c\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 _LONGEST_SEQUENCE: Final = 32

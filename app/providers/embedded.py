@@ -21,7 +21,7 @@ PROVIDER_ID = MODEL = "embedded"
 QUOTED_CHARS = 200
 CHARS_PER_TOKEN = 4
 
-_WORD = re.compile(r"\s*\S+")
+_WORD_END = re.compile(r"(?<=\S)(?=\s)")
 
 
 def embedded_provider(max_reply_bytes: int) -> Provider:
@@ -123,7 +123,7 @@ def _tokens(text: str) -> int:
 
 def _chunks(text: str) -> Iterator[Mapping[str, Any]]:
     envelope = _envelope("chat.completion.chunk")
-    deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in _WORD.findall(text))]
+    deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in _WORD_END.split(text))]
     for delta in deltas:
         yield {**envelope, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
     yield {**envelope, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}

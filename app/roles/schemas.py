@@ -14,8 +14,8 @@ MAX_COLLECTIONS = 50
 MAX_COLLECTION_CHARS = 100
 
 _NO_NUL = r"^[^\x00]*$"
-_VISIBLE = r"^[^\x00]*[^\s\x00][^\x00]*$"
-_OWNER_PATTERN = r"^([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*)?$"
+_VISIBLE = r"^[^\S\x00]*[^\s\x00][^\x00]*$"
+_OWNER_PATTERN = r"^([^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*)?$"
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS, pattern=_NO_NUL)]

@@ -5,11 +5,11 @@ import socket
 from collections.abc import Sequence
 
 from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
 from hypercorn.utils import LifespanFailureError
 from quart import Quart
 
 from app.server.hypercorn_connection import coalesce_writes
+from app.server.hypercorn_protocols import BoundedConfig, install_protocols
 from app.server.options import (
     BACKLOG,
     KEEP_ALIVE_SECONDS,
@@ -28,6 +28,7 @@ async def serve(
 ) -> None:
     """See app.server.options.Serve."""
     refuse_websocket_compression()
+    install_protocols(cleartext_http2=options.cleartext_http2)
     coalesce_writes()
     try:
         await hypercorn_serve(app, _config(sockets, options), shutdown_trigger=until_stopped)
@@ -38,8 +39,8 @@ async def serve(
         raise group.exceptions[0] from None
 
 
-def _config(sockets: Sequence[socket.socket], options: ServerOptions) -> Config:
-    config = Config()
+def _config(sockets: Sequence[socket.socket], options: ServerOptions) -> BoundedConfig:
+    config = BoundedConfig(options.max_websocket_bytes)
     # Hypercorn makes sockets of its own from the descriptors, which must then have no other owner.
     config.bind = [f"fd://{listener.detach()}" for listener in sockets]
     config.backlog = BACKLOG
@@ -47,7 +48,6 @@ def _config(sockets: Sequence[socket.socket], options: ServerOptions) -> Config:
     config.keep_alive_max_requests = KEEP_ALIVE_REQUESTS
     config.graceful_timeout = options.graceful
     config.h11_max_incomplete_size = MAX_HEADER_BYTES
-    config.websocket_max_message_size = options.max_websocket_bytes
     config.include_server_header = False
     # Palaver logs requests itself, without query strings. The server's own errors go to the common log.
     config.accesslog = None

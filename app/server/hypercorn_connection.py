@@ -6,23 +6,28 @@ Hypercorn 0.18 has no setting for the class; the range of its versions in pyproj
 import asyncio
 from typing import cast
 
+import structlog
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.config import Config
 from hypercorn.typing import AppWrapper, LifespanState
 
 from app.server.coalescing import CoalescingTransport
+from app.server.hypercorn_protocols import BoundedConfig
+
+log = structlog.get_logger(__name__)
 
 
 class Connection(TCPServer):
     """A connection that writes once in a turn of the event loop, and ends when its client closes it."""
 
+    config: BoundedConfig
+
     def __init__(
         self,
         app: AppWrapper,
         loop: asyncio.AbstractEventLoop,
-        config: Config,
+        config: BoundedConfig,
         context: WorkerContext,
         state: LifespanState,
         reader: asyncio.StreamReader,
@@ -33,10 +38,28 @@ class Connection(TCPServer):
         super().__init__(app, loop, config, context, state, reader, coalescing_writer)
         self._original_writer = writer  # closes the connection when it is collected
 
+    async def run(self) -> None:
+        try:
+            if self.config.connections.admit():
+                await super().run()
+            else:
+                self.writer.transport.abort()
+        except Exception as error:  # noqa: BLE001  # clients can bring about errors in the protocols' libraries
+            log.warning("connection_dropped", error=_text_of(error))
+        finally:
+            self.config.connections.leave()
+
     async def _read_data(self) -> None:
         await super()._read_data()
         # Hypercorn would keep a connection that the client has closed, and its descriptor, until its idle time is over.
         await self.idle_task.stop()
+
+
+def _text_of(error: BaseException) -> str:
+    """The errors in a group, without their tracebacks."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_text_of, error.exceptions))
+    return f"{type(error).__name__}: {error}"
 
 
 def coalesce_writes() -> None:

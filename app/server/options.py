@@ -23,9 +23,13 @@ UntilStopped = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Options of one server; `graceful` is the time for open connections when it stops, in seconds."""
+    """Options of one server; `graceful` is the time for open connections when it stops, in seconds.
+
+    `cleartext_http2` admits HTTP/2 without TLS, on Hypercorn.
+    """
 
     max_websocket_bytes: int
+    cleartext_http2: bool = False
     graceful: float = 5.0
 
 

@@ -11,6 +11,7 @@ from typing import cast
 import uvloop
 from quart import Quart
 
+from app.server.descriptors import raise_descriptor_limit, watch_descriptors
 from app.server.options import CannotServe, Serve, ServerName, ServerOptions
 
 # New objects until the collector looks at them, and collections of the young until it looks at older ones too. Nearly
@@ -34,6 +35,7 @@ def run(
     is not installed, and LifespanFailed.
     """
     serve = serve_of(name)
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(serve, app, sockets, options, on_ready, on_stop))
 
@@ -75,4 +77,8 @@ async def _run(
         await stop.wait()
         await on_stop()
 
-    await serve(app, sockets, options, until_stopped)
+    watch = asyncio.create_task(watch_descriptors())
+    try:
+        await serve(app, sockets, options, until_stopped)
+    finally:
+        watch.cancel()

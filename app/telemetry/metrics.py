@@ -46,6 +46,7 @@ class Metrics:
         self.open_streams = Gauge(
             "palaver_open_streams", "Streams and WebSockets that follow a reply now.", registry=registry
         )
+        self.open_websockets = Gauge("palaver_open_websockets", "WebSockets that are open now.", registry=registry)
         self.deliveries = Counter(
             "palaver_webhook_deliveries", "Webhook deliveries, by how they ended.", ("outcome",), registry=registry
         )

@@ -11,7 +11,7 @@ from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES
 from app.chat.store import EVENTS_KEPT, LEASE
 from app.database.sqlite import BUSY_TIMEOUT_SECONDS
 from app.doors.open_api.websocket import STREAMS_PER_SOCKET
-from app.edge.bodies import MAX_JSON_DEPTH
+from app.edge.json_scan import MAX_DEPTH
 from app.edge.sse import HEARTBEAT_SECONDS
 from app.files.extraction.models import DocumentLimits
 from app.files.multipart import IDLE_SECONDS
@@ -34,7 +34,7 @@ def test_the_limits_with_a_variable_are_its_default() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("docs/limits.md", f"nested {MAX_JSON_DEPTH} levels deep"),
+        ("docs/limits.md", f"nested {MAX_DEPTH} levels deep"),
         ("docs/limits.md", f"{IDLE_SECONDS:.0f} seconds of silence"),
         ("docs/limits.md", f"{MAX_NAME_CHARS} characters, no control characters"),
         ("docs/limits.md", f"Replies streaming on one WebSocket | {STREAMS_PER_SOCKET} |"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from app.edge.bodies import MAX_JSON_DEPTH
+from app.edge.json_scan import MAX_DEPTH
 from tests.support.client import Client
 from tests.support.server import Server
 
@@ -39,7 +39,7 @@ async def test_json_that_is_no_request_is_refused(client: Client, body: bytes) -
 
 
 async def test_brackets_in_a_text_are_no_depth(client: Client) -> None:
-    assert (await client.chat("[{" * MAX_JSON_DEPTH * 2))[-1].type == "end"
+    assert (await client.chat("[{" * MAX_DEPTH * 2))[-1].type == "end"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ class ServerProcess:
     What they log is kept in `log_file`, beside the data folder.
     """
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, environment: Mapping[str, str] | None = None, *, max_descriptors: int | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.log_file = data_dir.with_name(f"{data_dir.name}.log")
@@ -50,6 +52,7 @@ class ServerProcess:
             "PALAVER_LOG_LEVEL": "warning",
             **(environment or {}),
         }
+        self._max_descriptors = max_descriptors
         self._process: Process | None = None
 
     @property
@@ -64,7 +67,9 @@ class ServerProcess:
     async def spawn(self) -> None:
         """Start the process, and do not wait for it."""
         with self.log_file.open("ab") as log:
+            limit = () if self._max_descriptors is None else ("prlimit", f"--nofile={self._max_descriptors}")
             self._process = await asyncio.create_subprocess_exec(
+                *limit,
                 *PALAVER,
                 *("serve", "--data-dir", str(self.data_dir), "--port", str(self.port)),
                 cwd=ROOT,

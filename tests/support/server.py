@@ -62,7 +62,9 @@ async def running(settings: Settings, template: Path | None = None) -> AsyncIter
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     stopping = asyncio.Event()
-    options = ServerOptions(max_websocket_bytes=settings.max_body_bytes, graceful=1)
+    options = ServerOptions(
+        max_websocket_bytes=settings.max_body_bytes, cleartext_http2=settings.cleartext_http2, graceful=1
+    )
     serving = asyncio.create_task(serve_of(settings.server)(app, [listener], options, stopping.wait))
     core = open_core(settings)
     try:

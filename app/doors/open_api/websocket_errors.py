@@ -62,6 +62,7 @@ _CODES: Mapping[str, Sequence[str]] = {
         "too_many_requests",
         "too_many_runs",
         "too_many_streams",
+        "too_many_websockets",
         *(f"document_{reason.value}" for reason in Reason),
     ),
 }

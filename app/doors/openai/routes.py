@@ -27,7 +27,7 @@ from app.doors.openai.schemas import (
     CompletionChunk,
     OpenAIModelList,
 )
-from app.edge.bodies import json_object
+from app.edge.bodies import LARGE_BYTES, JsonParser, json_object, reserve_memory
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
 from app.edge.responses import json_response
 from app.edge.schemas import example_of
@@ -153,4 +153,8 @@ async def _body() -> dict[str, Any]:
         return await json_object(limit)
     if (request.content_length or 0) > limit:
         raise PayloadTooLarge(f"The request body is larger than {limit} bytes")
-    return body_from_form(await read_form(content_type, request.body, FormLimits(limit, MAX_FILE_BYTES)))
+    size = limit if request.content_length is None else request.content_length
+    if size > LARGE_BYTES:
+        await reserve_memory(size)
+    form = await read_form(content_type, request.body, FormLimits(limit, MAX_FILE_BYTES))
+    return await service(JsonParser).run(partial(body_from_form, form))

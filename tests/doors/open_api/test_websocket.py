@@ -241,7 +241,7 @@ async def test_a_key_bound_to_a_user_speaks_as_that_user_only(server: Server) ->
 async def test_an_idle_socket_is_kept_open_defect_19(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.doors.open_api.websocket.IDLE_SECONDS", 0.02)
+    monkeypatch.setattr("app.doors.open_api.websocket.PONG_SECONDS", 0.02)
     async with connected(server, {"X-API-Key": client.key or ""}) as socket:
         assert [await socket.receive() for _ in range(3)] == [{"type": "pong"}] * 3
 
@@ -256,4 +256,46 @@ async def test_a_socket_is_told_when_the_server_goes_down(start_server: StartSer
         async with server.app.app_context():
             service(Sockets).go_down()
         await socket.ws.receive()
+        assert socket.ws.close_code == 1001
+
+
+async def test_a_socket_too_many_is_refused_until_another_closes(start_server: StartServer) -> None:
+    async with start_server(max_websockets_per_key=2) as server:
+        headers = {"X-API-Key": await server.new_key()}
+        async with connected(server, headers) as first, connected(server, headers):
+            async with connected(server, headers) as third:
+                error = await third.receive()
+                assert (error["code"], error["data"]) == ("PROCESSING_ERROR", "Too many WebSockets at once")
+                await third.ws.receive()
+                assert third.ws.close_code == 1013
+            async with Client(server, None) as client:
+                assert "palaver_open_websockets 2.0" in (await client.http.get("/metrics")).text
+            await first.ws.close()
+            async with asyncio.timeout(10):
+                while True:
+                    async with connected(server, headers) as next_one:
+                        await next_one.send(t="ping")
+                        if (await next_one.receive())["type"] == "pong":
+                            break
+
+
+async def test_a_socket_without_frames_and_replies_is_closed(
+    start_server: StartServer, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.doors.open_api.websocket.PONG_SECONDS", 0.05)
+    gate = asyncio.Event()
+    model.script(reply(numbered(2), gate=gate, hold_after=1))
+    async with (
+        start_server(websocket_idle_seconds=0.2) as server,
+        connected(server, {"X-API-Key": await server.new_key()}) as socket,
+    ):
+        await socket.send(username="alice", message="Hi")
+        pongs = 0
+        while pongs < 10:  # longer than an idle socket is kept
+            pongs += (await socket.receive())["type"] == "pong"
+        gate.set()
+        await socket.until_end()
+        async with asyncio.timeout(10):
+            while not socket.ws.closed:
+                await socket.ws.receive()
         assert socket.ws.close_code == 1001
