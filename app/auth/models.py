@@ -10,9 +10,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.auth.scopes import Scope
 from app.database.tables import Base, UtcDateTime
-from app.errors import Forbidden
+from app.errors import BadRequest, Forbidden
 
 KeyStatus = Literal["live", "expired", "revoked"]
+KEY_CREATOR_PREFIX = "api:"
+"""The prefix of the creator of an unbound key's sessions on /v1; the key's name follows."""
+ANONYMOUS_ID = "anonymous"
+"""The key of everyone, on a server without keys."""
+RESERVED_PREFIXES = (KEY_CREATOR_PREFIX, "im!")
+"""The prefixes of creators that are no users; `im!` is for people who write to a bot."""
 
 
 class ApiKeyRow(Base):
@@ -75,8 +81,24 @@ class Principal:
     username: str | None = None
     digest: bytes = field(default=b"", compare=False, repr=False)
 
+    @property
+    def is_anonymous(self) -> bool:
+        return self.key_id == ANONYMOUS_ID
+
+    @property
+    def creator(self) -> str:
+        """The creator of the key's sessions on /v1."""
+        return self.username or f"{KEY_CREATOR_PREFIX}{self.name}"
+
+    def check_scope(self, scope: Scope) -> None:
+        """Raises Forbidden when the key lacks the scope."""
+        if scope not in self.scopes:
+            raise Forbidden("Insufficient API key scope", code="insufficient_scope")
+
     def check_user(self, username: str) -> None:
-        """Raises Forbidden when the key is bound to another user."""
+        """Raises Forbidden when the key is bound to another user, BadRequest for a reserved name but its own."""
+        if self.username is not None or username != self.creator:
+            check_not_reserved(username)
         if self.username is not None and self.username != username:
             raise Forbidden("The API key is bound to another username", code="username_not_allowed")
 
@@ -84,3 +106,14 @@ class Principal:
         """Raises Forbidden when the key is bound to a user."""
         if self.username is not None:
             raise Forbidden("The API key is bound to a username", code="username_not_allowed")
+
+
+def is_reserved(username: str) -> bool:
+    return username.startswith(RESERVED_PREFIXES)
+
+
+def check_not_reserved(username: str) -> None:
+    """Raises BadRequest for a username that begins as only Palaver's own do."""
+    if is_reserved(username):
+        prefixes = " and ".join(RESERVED_PREFIXES)
+        raise BadRequest(f"Usernames that begin with {prefixes} are reserved", code="username_reserved")

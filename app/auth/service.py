@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from app.auth import store
 from app.auth.keytext import VISIBLE_CHARS, is_well_formed, new_key_text
-from app.auth.models import ApiKey, Principal
+from app.auth.models import ANONYMOUS_ID, ApiKey, Principal, check_not_reserved
 from app.auth.scopes import SEED_SCOPES, Scope
 from app.clock import utc_now
 from app.crypto import SecretBox
@@ -34,7 +34,7 @@ MAX_EXPIRY_DAYS = 36_500
 TEXT_PATTERN = r"^[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 log = structlog.get_logger(__name__)
 
-ANONYMOUS = Principal(key_id="anonymous", name="anonymous", scopes=SEED_SCOPES)
+ANONYMOUS = Principal(key_id=ANONYMOUS_ID, name="anonymous", scopes=SEED_SCOPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,7 @@ class KeyService:
         name = _check_text("name", name, MAX_NAME_CHARS)
         if username is not None:
             username = _check_text("username", username, MAX_USERNAME_CHARS)
+            check_not_reserved(username)
         if expires_in_days is not None and not 0 < expires_in_days <= MAX_EXPIRY_DAYS:
             raise BadRequest(f"expires_in_days must be above 0 and at most {MAX_EXPIRY_DAYS}", code="invalid_request")
         _check_may_grant(principal, granted, username)
@@ -252,8 +253,11 @@ class KeyService:
 def operator_keys(entries: Sequence[Mapping[str, Any]], secrets: SecretBox) -> list[Principal]:
     """Make the callers of the operator's keys, which are of any form: `key`, `name`, `scopes`, `username`.
 
-    The id is made of the key's hash, so that it is the same after a restart. Raises BadRequest for an unknown scope.
+    The id is made of the key's hash, so that it is the same after a restart. Raises BadRequest for an unknown scope
+    and a reserved username.
     """
+    for entry in entries:
+        check_not_reserved(entry["username"] or "")
     return [
         Principal(
             key_id=f"op_{digest.hex()[:24]}",

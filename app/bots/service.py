@@ -25,6 +25,7 @@ from app.bots.adapters.base import (
     Target,
 )
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
+from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.models import Bot
 from app.bots.running import RunningAdapters
 from app.bots.umo import Umo
@@ -192,11 +193,12 @@ class BotService:
             )
         async with self._adapter(umo.platform_id) as adapter:
             _check_fits(parts, adapter.capabilities, umo.platform_id)
+            target = Target(umo.message_type, umo.session_id, principal.username, principal.key_id)
             attachments: Mapping[str, Attachment] = {}
             if ids := attachment_ids(parts):
-                attachments = await self._files.find_many(ids, principal)
+                username = await adapter.user_of(target) if isinstance(adapter, WebchatAdapter) else None
+                attachments = await self._files.find_usable(ids, principal, username)
                 check_attachments(parts, attachments)
-            target = Target(umo.message_type, umo.session_id, principal.username)
             return await adapter.send(target, [_outgoing(part, attachments) for part in parts], message_key)
 
     async def close(self) -> None:

@@ -9,11 +9,13 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
-from app.auth.models import Principal
+from app.auth.models import Principal, check_not_reserved, is_reserved
+from app.auth.scopes import Scope
 from app.chat import store
 from app.chat.accept import Planner, accept, opening_events
 from app.chat.commands import OnBusy, SendMessage
 from app.chat.fields import check_name
+from app.chat.ownership import check_session
 from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
 from app.chat.prompt import SHOWN_BY_NAME
 from app.chat.runs.engine import RunEngine
@@ -85,13 +87,16 @@ class ChatService:
         Raises BadRequest, Forbidden, NotFound, Conflict, Unprocessable, TooManyRequests, Unavailable. When it raises,
         nothing is left behind. When the caller is cancelled, the message is accepted whole or not at all.
         """
-        principal.check_user(command.username)
+        if command.stateless:
+            principal.check_user(command.username)
+        else:
+            check_session(principal, command.username, command.session_id)
         while True:
             if (first := await self.find_first(principal, claim)) is not None:
                 return first
             self._engine.check_open()
             await self._check_attachments(principal, command)
-            role = await self._find_role(principal, command)
+            role = await self._find_role(command)
             if command.knowledge is not None and command.knowledge.collections:
                 await self._knowledge.collections_for(command.knowledge.collections, command.username)
             try:
@@ -137,9 +142,14 @@ class ChatService:
         return Accepted(plan.run, log)
 
     async def _check_attachments(self, principal: Principal, command: SendMessage) -> None:
-        """Raises BadRequest for unknown attachments, and DocumentRefused for documents that cannot be read."""
+        """Raises BadRequest for attachments that the user does not have, Forbidden for a key that may not use files.
+
+        Raises DocumentRefused for documents that cannot be read.
+        """
         if ids := attachment_ids(command.parts):
-            attachments = await self._files.find_many(set(ids), principal)
+            if command.turn is None:  # else its files came with the request
+                principal.check_scope(Scope.FILE)
+            attachments = await self._files.find_usable(set(ids), principal, command.username)
             check_attachments(command.parts, attachments)
             caller = Caller(principal.key_id, command.username)
             await self._check_documents(attachments.values(), caller)
@@ -153,10 +163,11 @@ class ChatService:
                     if error.reason not in SHOWN_BY_NAME:
                         raise
 
-    async def _find_role(self, principal: Principal, command: SendMessage) -> Role | None:
+    async def _find_role(self, command: SendMessage) -> Role | None:
         if command.role is None:
             return None
-        return await self._roles.get_for_use(command.role, command.username, any_owner=principal.username is None)
+        # A key that acts in its own name acts for no user, and may use the role of any by its uuid.
+        return await self._roles.get_for_use(command.role, command.username, any_owner=is_reserved(command.username))
 
     # Runs
 
@@ -184,7 +195,7 @@ class ChatService:
 
     async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
         """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""
-        principal.check_user(username)
+        check_session(principal, username, session_id)
         await self._database.read(lambda connection: store.get_session(connection, session_id, username))
         return await self._stop(self._engine.open_runs(session_id))
 
@@ -210,7 +221,7 @@ class ChatService:
         """Add a message of the bot's own to a session, which is made for `creator_if_new` if there is none.
 
         With `username`, the session must be that user's. A message is added once for a `dedupe_key`. Raises Forbidden,
-        and BadRequest for a quotation of another session's message.
+        and BadRequest for a quotation of another session's message, or for a new session with a reserved creator.
         """
         check_name("session_id", session_id)
         now = utc_now()
@@ -222,6 +233,7 @@ class ChatService:
                 return SavedMessage(first.id, first.session_id, first.created_at)
             store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
             if not store.touch_session(connection, session_id, now):
+                check_not_reserved(creator_if_new)
                 added = store.add_session(connection, session_id, creator_if_new, parts, None, now)
                 if not added and username is not None:  # another request has added it meanwhile
                     store.find_session(connection, session_id, username)
@@ -231,6 +243,10 @@ class ChatService:
             return SavedMessage(message_id, session_id, now)
 
         return await self._database.write(add)
+
+    async def creator_of(self, session_id: str) -> str | None:
+        """Return the session's creator; None when there is no such session."""
+        return await self._database.read(lambda connection: store.find_creator(connection, session_id))
 
 
 def _rebuilt(connection: Connection, run: Run, after: int) -> list[tuple[int, Event]]:

@@ -1,12 +1,14 @@
 """Sessions and their messages, as their users see them."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
-from app.auth.models import Principal
+from app.auth.models import Principal, is_reserved
 from app.chat import store
+from app.chat.ownership import check_session, session_prefix_of
 from app.chat.values import Message, Session
 from app.clock import utc_now
 from app.database.engine import Database
@@ -25,14 +27,20 @@ class SessionService:
     ) -> tuple[list[Session], int]:
         """Return one page of a user's sessions, the newest first, and how many there are in all."""
         principal.check_user(username)
-        offset = (page - 1) * page_size
-        return await self._database.read(
-            lambda connection: store.list_sessions(connection, username, platform_id, offset=offset, limit=page_size)
+        list_page = partial(
+            store.list_sessions,
+            creator=username,
+            platform_id=platform_id,
+            offset=(page - 1) * page_size,
+            limit=page_size,
+            # Several keys may have one name.
+            id_prefix=session_prefix_of(principal.key_id) if is_reserved(username) else None,
         )
+        return await self._database.read(list_page)
 
     async def get(self, principal: Principal, username: str, session_id: str) -> Session:
         """Raises NotFound `Session not found`, Forbidden."""
-        principal.check_user(username)
+        check_session(principal, username, session_id)
         return await self._database.read(lambda connection: store.get_session(connection, session_id, username))
 
     async def change(self, principal: Principal, username: str, session_id: str, *, changes: dict[str, Any]) -> Session:
@@ -40,7 +48,7 @@ class SessionService:
 
         Raises BadRequest for an unknown profile, NotFound, Forbidden.
         """
-        principal.check_user(username)
+        check_session(principal, username, session_id)
         config_id = changes.get("config_id")
         if config_id is not None:
             self._profiles.get(config_id)
@@ -58,7 +66,7 @@ class SessionService:
 
     async def delete(self, principal: Principal, username: str, session_id: str) -> None:
         """Delete a session with its messages and runs; stop its runs first. Raises NotFound, Forbidden."""
-        principal.check_user(username)
+        check_session(principal, username, session_id)
 
         def delete(connection: Connection) -> None:
             store.get_session(connection, session_id, username)
@@ -73,7 +81,7 @@ class SessionService:
 
         Raises NotFound, Forbidden.
         """
-        principal.check_user(username)
+        check_session(principal, username, session_id)
 
         def read(connection: Connection) -> list[Message]:
             store.get_session(connection, session_id, username)

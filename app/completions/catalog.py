@@ -16,6 +16,7 @@ from app.profiles.models import Profile
 from app.profiles.service import ProfileService
 from app.providers.client import Provider
 from app.providers.service import ProviderRegistry
+from app.roles.models import SHARED
 from app.roles.service import RoleService
 
 ROLE_PREFIX = "role:"
@@ -79,6 +80,8 @@ class ModelCatalog:
             if entry.profile is not None:
                 names.setdefault(entry.profile.id, "palaver")
         for role in await self._roles.list_roles(principal, is_active=True):
+            if role.owner not in (SHARED, principal.creator):
+                continue  # an unbound key sees it, but has no user to use it for
             names.setdefault(f"{ROLE_PREFIX}{role.name}", "palaver")
         providers = self._in_order()
         for provider, models in zip(providers, await self._model_lists(providers), strict=True):

@@ -6,10 +6,11 @@ import msgspec
 
 from app.auth.models import Principal
 from app.chat.commands import INSTRUCTIONS, ModelTurn, SendMessage
+from app.chat.ownership import session_id_of
 from app.chat.parts import Part, PartLimits, Text, ToolResult
 from app.chat.prompt import with_defaults
 from app.chat.service import Accepted, ChatService
-from app.chat.values import API, KEYS_PREFIX
+from app.chat.values import API
 from app.completions.catalog import ModelCatalog, ModelChoice
 from app.completions.content import ContentReader, DiscardFiles, FileSink, KeepAsAttachments, TurnContent
 from app.completions.errors import CompletionFailed, InvalidRequest
@@ -91,8 +92,7 @@ class CompletionService:
     async def _choose(self, principal: Principal, request: CompletionRequest) -> ModelChoice:
         if request.role is None:
             return await self._catalog.choose(request.model)
-        is_unbound = principal.username is None
-        role = await self._roles.get_for_use(request.role, creator_of(principal), any_owner=is_unbound)
+        role = await self._roles.get_for_use(request.role, principal.creator, any_owner=principal.username is None)
         if request.model is None and role.config_id is not None:
             return self._catalog.profile(role.config_id)
         return await self._catalog.choose(request.model)
@@ -119,22 +119,12 @@ class CompletionService:
             raise InvalidRequest(problem, "messages", code="message_too_long")
 
 
-def creator_of(principal: Principal) -> str:
-    """The creator of a key's sessions, as the Open API shows them."""
-    return principal.username or f"api:{principal.name}"
-
-
-def session_id_of(principal: Principal, name: str) -> str:
-    """The id of a key's session; each key has names of its own."""
-    return f"{KEYS_PREFIX}{principal.key_id}:{name}"
-
-
 def _message(
     principal: Principal, request: CompletionRequest, choice: ModelChoice, content: TurnContent
 ) -> SendMessage:
     name = request.session
     return SendMessage(
-        username=creator_of(principal),
+        username=principal.creator,
         parts=() if name is None else tuple(content.parts),
         session_id=None if name is None else session_id_of(principal, name),
         provider_id=choice.provider_id,

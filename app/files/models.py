@@ -78,3 +78,7 @@ class Attachment(msgspec.Struct, frozen=True):
     owner_username: str | None
     key_id: str
     created_at: datetime
+
+    def is_usable(self, key_id: str, username: str | None) -> bool:
+        """Check that it is the user's, or was uploaded for no user with this key."""
+        return self.key_id == key_id if self.owner_username is None else self.owner_username == username

@@ -88,6 +88,13 @@ class FileService:
             return {}
         return await self._database.read(lambda connection: find_attachments(connection, ids, principal))
 
+    async def find_usable(
+        self, ids: Collection[str], principal: Principal, username: str | None
+    ) -> dict[str, Attachment]:
+        """The attachments among `ids`, by id, that the principal may use when it acts for a user (None: for nobody)."""
+        attachments = await self.find_many(ids, principal)
+        return {id: each for id, each in attachments.items() if each.is_usable(principal.key_id, username)}
+
     async def read(self, attachment: Attachment, limit: int) -> bytes:
         """The bytes, the first `limit` of them at most. Raises Unavailable."""
         return await self._storage.read(attachment.storage_key, 0, min(limit, attachment.size))

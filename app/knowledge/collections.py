@@ -7,7 +7,7 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from app.auth.models import Principal
+from app.auth.models import Principal, check_not_reserved
 from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import value_of
@@ -57,6 +57,7 @@ class CollectionService:
         another user's collection, Conflict if the owner has one of that name.
         """
         if owner is not None:
+            check_not_reserved(owner)
             principal.check_user(owner)
         provider, model = self._embedding(self._profiles.get(config_id or DEFAULT_ID))
         now = utc_now()

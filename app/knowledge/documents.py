@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Update, func, insert, literal,
 from sqlalchemy.exc import IntegrityError
 
 from app.auth.models import Principal
+from app.auth.scopes import Scope
 from app.clock import utc_now
 from app.database.engine import Database
 from app.database.tables import value_of
@@ -21,7 +22,15 @@ from app.files.names import clean_filename
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.knowledge.collections import get_changeable, get_collection
-from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageItem, PassageRow
+from app.knowledge.models import (
+    Collection,
+    CollectionRow,
+    Document,
+    DocumentRow,
+    DocumentStatus,
+    PassageItem,
+    PassageRow,
+)
 
 
 class DocumentService:
@@ -69,10 +78,14 @@ class DocumentService:
         """Add an attachment, which outlives the document.
 
         Returns the document, and whether it is new. Raises NotFound for a collection or an attachment that the
-        principal does not see, Forbidden, DocumentRefused.
+        principal does not see or its owner does not have, Forbidden, DocumentRefused.
         """
-        await self._check_collection(principal, collection_id)
-        attachment = await self._files.get(attachment_id, principal)
+        principal.check_scope(Scope.FILE)
+        collection = await self._check_collection(principal, collection_id)
+        attachments = await self._files.find_usable([attachment_id], principal, collection.owner or None)
+        if attachment_id not in attachments:
+            raise NotFound("Attachment not found", code="attachment_not_found")
+        attachment = attachments[attachment_id]
         self._check_attachment(attachment)
         title = title or attachment.filename
         document = _new_document(str(uuid4()), collection_id, title, attachment, owns_attachment=False)
@@ -182,8 +195,8 @@ class DocumentService:
         assert placement is not None
         return await self._finish(placement)
 
-    async def _check_collection(self, principal: Principal, collection_id: str) -> None:
-        await self._database.read(lambda connection: get_changeable(connection, principal, collection_id))
+    async def _check_collection(self, principal: Principal, collection_id: str) -> Collection:
+        return await self._database.read(lambda connection: get_changeable(connection, principal, collection_id))
 
     def _check_attachment(self, attachment: Attachment, *, is_text: bool = False) -> None:
         if attachment.type is not Kind.FILE and not is_text:

@@ -32,6 +32,7 @@ class RoleRow(Base):
     collections: Mapped[list[str]] = mapped_column(JSON)
     create_time: Mapped[datetime] = mapped_column(UtcDateTime)
     update_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    key_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
     `system_prompt` takes the place of all others. `config_id` is the profile that answers, None the one that would
     without the role. With `enable_l0_retrieval` passages of `collections` go before the model; without collections,
-    of all that the user sees.
+    of all that the user sees. `key_id` is the key that made it.
     """
 
     uuid: str
@@ -54,3 +55,4 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     collections: tuple[str, ...] = ()
     create_time: datetime
     update_time: datetime
+    key_id: str | None = None

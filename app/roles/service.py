@@ -6,7 +6,8 @@ from uuid import uuid4
 from msgspec import structs
 from sqlalchemy import Connection
 
-from app.auth.models import Principal
+from app.auth.models import Principal, check_not_reserved
+from app.auth.scopes import Scope
 from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import BadRequest, Conflict, Forbidden
@@ -21,8 +22,8 @@ MAX_ROLES_PER_OWNER = 200
 class RoleService:
     """The roles in the database.
 
-    A key bound to a user sees that user's roles and the shared ones, and changes the former; one that is bound to
-    nobody sees and changes all.
+    A key bound to a user sees that user's roles and the shared ones, and changes the former. One that is bound to
+    nobody sees all, and changes those that it made itself; the others need the scope `admin`.
     """
 
     def __init__(self, database: Database, profiles: ProfileService) -> None:
@@ -35,10 +36,11 @@ class RoleService:
         Raises BadRequest for a blank name or an unknown profile, Forbidden, Conflict.
         """
         owner = principal.username or SHARED if request.owner is None else request.owner
+        check_not_reserved(owner)
         principal.check_user(owner)
         values = {**self._checked_values(request), "owner": owner}
         now = utc_now()
-        role = Role(uuid=str(uuid4()), create_time=now, update_time=now, **values)
+        role = Role(uuid=str(uuid4()), create_time=now, update_time=now, key_id=principal.key_id, **values)
 
         def create(connection: Connection) -> None:
             _check_room(connection, role.owner)
@@ -62,13 +64,14 @@ class RoleService:
         )
 
     async def update(self, principal: Principal, role_id: str, request: UpdateRoleRequest) -> Role:
-        """Raises NotFound, Forbidden for a shared role and a key that is bound, BadRequest, Conflict."""
+        """Raises NotFound, Forbidden for a role that the key may not change, BadRequest, Conflict."""
         values = self._checked_values(request)
 
         def update(connection: Connection) -> Role:
             role = _get_own(connection, principal, role_id)
             new = structs.replace(role, update_time=utc_now(), **values)
             if new.owner != role.owner:
+                check_not_reserved(new.owner)
                 principal.check_user(new.owner)
                 _check_room(connection, new.owner)
             store.save_role(connection, new)
@@ -77,7 +80,7 @@ class RoleService:
         return await self._database.write(update)
 
     async def delete(self, principal: Principal, role_id: str) -> None:
-        """Raises NotFound, Forbidden for a shared role and a key that is bound."""
+        """Raises NotFound, Forbidden for a role that the key may not change."""
         await self._database.write(
             lambda connection: store.delete_role(connection, _get_own(connection, principal, role_id))
         )
@@ -99,8 +102,13 @@ class RoleService:
 def _get_own(connection: Connection, principal: Principal, role_id: str) -> Role:
     """Get a role that the caller may change. Raises NotFound, Forbidden."""
     role = store.get_role(connection, principal, role_id, for_update=True)
-    if principal.username is not None and role.owner != principal.username:
-        raise Forbidden("The role is shared, and the API key is bound to a username", code="role_not_yours")
+    if principal.username is not None:
+        if role.owner != principal.username:
+            raise Forbidden("The role is shared, and the API key is bound to a username", code="role_not_yours")
+        return role
+    # Without keys, everyone on the machine is its operator.
+    if not (role.key_id == principal.key_id or principal.is_anonymous or Scope.ADMIN in principal.scopes):
+        raise Forbidden("A role that another key made is changed with the scope admin", code="insufficient_scope")
     return role
 
 

@@ -6,7 +6,7 @@ exist.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
@@ -33,11 +33,15 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A message's destination on the platform. `username` is the one user the sender may act as (None: any)."""
+    """A message's destination on the platform. `username` is the one user the sender may act as (None: any).
+
+    `key_id` is the sender's key.
+    """
 
     message_type: MessageType
     session_id: str
     username: str | None = None
+    key_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

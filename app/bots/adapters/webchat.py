@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from app.bots.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
 from app.bots.umo import invalid_umo
 from app.chat.fields import MAX_NAME_CHARS
+from app.chat.ownership import check_key
 from app.chat.service import ChatService
+from app.chat.values import KEYS_PREFIX
 from app.errors import Forbidden
 
 PLATFORM_ID = "webchat"
@@ -24,6 +26,8 @@ class WebchatAdapter:
 
     async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
         user, session_id = _split(target)
+        if session_id.startswith(KEYS_PREFIX):
+            check_key(target.key_id, session_id)
         if user is not None and target.username not in (None, user):
             raise Forbidden("The API key is bound to another username", code="username_not_allowed")
         owner = user or target.username
@@ -35,6 +39,11 @@ class WebchatAdapter:
             dedupe_key=message_key,
         )
         return Sent(str(saved.id))
+
+    async def user_of(self, target: Target) -> str:
+        """Return the user whose session the target is, or would be. Raises BadRequest for a target that is none."""
+        user, session_id = _split(target)
+        return user or target.username or await self._chat.creator_of(session_id) or session_id
 
     async def close(self) -> None:
         pass

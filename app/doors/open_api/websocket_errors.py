@@ -7,7 +7,7 @@ from app.errors import AppError
 from app.files.extraction.models import Reason
 
 _CODES: Mapping[str, Sequence[str]] = {
-    "BAD_USER": ("invalid_username", "username_empty", "username_not_allowed"),
+    "BAD_USER": ("invalid_username", "username_empty", "username_not_allowed", "username_reserved"),
     "SESSION_ERROR": (
         "invalid_conversation_id",
         "invalid_session_id",

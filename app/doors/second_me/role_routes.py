@@ -14,7 +14,7 @@ from app.edge.responses import json_response
 from app.edge.schemas import example_of, shape_of
 from app.edge.services import service
 from app.errors import BadRequest
-from app.roles.models import Role
+from app.roles.models import SHARED, Role
 from app.roles.schemas import CreateRoleRequest, UpdateRoleRequest
 from app.roles.service import RoleService
 
@@ -62,7 +62,7 @@ async def list_roles() -> Response:
         raise BadRequest("is_active must be true or false", code="invalid_request")
     is_active = None if flag is None else _BOOLEANS[flag.lower()]
     roles = await service(RoleService).list_roles(caller(), is_active=is_active)
-    return json_response(RolesAnswer(data=[shape_of(RoleItem, role) for role in roles]))
+    return json_response(RolesAnswer(data=[_item(role) for role in roles]))
 
 
 @blueprint.get("/api/kernel2/roles/<uuid>")
@@ -82,7 +82,8 @@ async def get_role(uuid: str) -> Response:
 @second_me_operation(
     "updateRole",
     "Change a role",
-    description="What is left out stays. A key that is bound to a username changes that user's roles only.",
+    description="What is left out stays. A key that is bound to a username changes that user's roles, any other key "
+    "those that it made; with the scope `admin` it changes all.",
     params=[_UUID],
     body=Body(UpdateRoleRequest, {"off": {"is_active": False}}),
     answers={200: Answer("The role as it is now", RoleAnswer)},
@@ -97,7 +98,8 @@ async def update_role(uuid: str) -> Response:
 @second_me_operation(
     "deleteRole",
     "Delete a role",
-    description="A key that is bound to a username deletes that user's roles only.",
+    description="A key that is bound to a username deletes that user's roles, any other key those that it made; with "
+    "the scope `admin` it deletes all.",
     params=[_UUID],
     answers={200: Answer("It is gone", RoleDeleted)},
     errors={**_NOT_FOUND, **UNAVAILABLE},
@@ -108,4 +110,10 @@ async def delete_role(uuid: str) -> Response:
 
 
 def _answer(role: Role) -> Response:
-    return json_response(RoleAnswer(data=shape_of(RoleItem, role)))
+    return json_response(RoleAnswer(data=_item(role)))
+
+
+def _item(role: Role) -> RoleItem:
+    """The role as the caller sees it: the prompts of shared roles are the operator's affair."""
+    hides_prompt = role.owner == SHARED and caller().username is not None
+    return shape_of(RoleItem, role, system_prompt=None if hides_prompt else role.system_prompt)

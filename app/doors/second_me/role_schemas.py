@@ -9,12 +9,15 @@ from app.roles.models import SHARED
 
 
 class RoleItem(msgspec.Struct, kw_only=True):
-    """A role; `owner`, `config_id` and `collections` are Palaver's own."""
+    """A role; `owner`, `config_id` and `collections` are Palaver's own.
+
+    The `system_prompt` of a shared role is null for keys that are bound to a user.
+    """
 
     uuid: Annotated[str, example("4be3c3f8-0b5e-4a2f-9df0-6a4f0b5d2c11")]
     name: Annotated[str, example("Librarian")]
     description: Annotated[str, example("Answers from the house's documents")]
-    system_prompt: Annotated[str, example("You are the librarian of this house.")]
+    system_prompt: Annotated[str | None, example("You are the librarian of this house.")]
     icon: Annotated[str, example("📚")]
     is_active: Annotated[bool, example(True)]
     enable_l0_retrieval: Annotated[bool, example(True)]
