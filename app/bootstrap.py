@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from quart import Quart
 
+from app.auth import audit_routes
 from app.auth import routes as key_routes
 from app.auth.guards import install_guard
 from app.auth.service import KeyService
@@ -138,6 +139,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
     install_guard(app, auth_policy(settings), keys)
     for routes in (
         key_routes,
+        audit_routes,
         chat_routes,
         session_routes,
         websocket,

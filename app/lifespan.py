@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from app.auth.service import LAST_USED_EVERY
+from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
 from app.bots.service import BotService
 from app.chat.runs.upkeep import PURGE_SECONDS
 from app.core import Core, ServerIdentity, data_dir_lock
@@ -33,6 +33,7 @@ async def lifespan(
         stack.callback(identity.release)
         stack.push_async_callback(core.database.close)
         await asyncio.to_thread(migrations.upgrade, core.database_url)
+        await core.keys.open()
         await files.storage.sweep()
         await chat.upkeep.recover(at_start=True)
         stack.push_async_callback(_write_last_used, core)
@@ -41,6 +42,7 @@ async def lifespan(
         await stack.enter_async_context(
             _background(
                 _every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used),
+                _every(STORE_REVOCATIONS_EVERY.total_seconds(), core.keys.store_revocations),
                 _every(PURGE_SECONDS, idempotency.purge),
                 knowledge.indexer.background.run(),
                 knowledge.remover.background.run(),
@@ -73,3 +75,4 @@ async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
 async def _write_last_used(core: Core) -> None:
     with suppress(DatabaseUnavailable):  # the server stops either way
         await core.keys.write_last_used()
+        await core.keys.store_revocations()

@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -36,6 +37,7 @@ from app.environment import PREFIX, UnknownVariable, nearest_name, read_environm
 from app.errors import OperatorError
 from app.written import NO_HEADER_TEXT, cut, decode_utf8, is_header_text
 
+MIN_KEY_CHARS = 20
 DEFAULT_SCOPES = ("chat", "config", "file", "im", "knowledge")
 COMPLETIONS_PATH = "/chat/completions"
 
@@ -86,7 +88,7 @@ class ApiKeySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: SecretStr = Field(min_length=8, description="The key's text, of any form.")
+    key: SecretStr = Field(min_length=8, description="The key's text, of any form; 20 characters or more.")
     name: str = Field("operator", min_length=1, max_length=100, description="What the key is for.")
     scopes: list[str] = Field(list(DEFAULT_SCOPES), description="What the key may do.")
     username: str | None = Field(None, description="The one user that the key may act as; unset means any.")
@@ -122,8 +124,13 @@ class Settings(BaseSettings):
     )
 
     no_auth: bool = Field(False, description="Serve everyone without a key; refused unless `host` is loopback.")
+    allow_short_keys: bool = Field(
+        False, description="Take keys given by the operator that are shorter than 20 characters, and can be guessed."
+    )
     api_keys: Annotated[list[ApiKeySettings], NoDecode] = Field(
-        [], description="Keys given by the operator: `name=key,name=key`, with all scopes but `admin`."
+        [],
+        description="Keys given by the operator: `name=key,name=key`, of 20 characters or more, with all scopes but "
+        "`admin`.",
     )
     allow_query_keys: bool = Field(False, description="Also take keys from `?api_key=` and `?key=`.")
     metrics_public: bool = Field(
@@ -250,6 +257,17 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return [_name_and_key(entry) for entry in value.split(",") if cut(entry)]
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_api_keys(cls, keys: list[ApiKeySettings], info: ValidationInfo) -> list[ApiKeySettings]:
+        for key in keys:
+            if len(key.key.get_secret_value()) < MIN_KEY_CHARS and not info.data.get("allow_short_keys"):
+                raise ValueError(
+                    f"the key named {key.name} has fewer than {MIN_KEY_CHARS} characters, and could be guessed: take a "
+                    "random one, or set PALAVER_ALLOW_SHORT_KEYS=true"
+                )
+        return keys
 
     @field_validator("cors_origins", mode="before")
     @classmethod

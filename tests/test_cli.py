@@ -147,9 +147,9 @@ async def test_the_first_key_is_printed_once(data_dir: Path) -> None:
 
 
 async def test_no_first_key_is_made_where_the_operator_gave_one(data_dir: Path) -> None:
-    async with serving(data_dir, PALAVER_API_KEYS="agent=lang-agent-key") as server:
+    async with serving(data_dir, PALAVER_API_KEYS="agent=lang-agent-key-of-old-times") as server:
         assert server.keys == []
-        assert await server.is_good("lang-agent-key")
+        assert await server.is_good("lang-agent-key-of-old-times")
 
 
 async def test_the_data_folder_is_for_its_owner_only(data_dir: Path) -> None:

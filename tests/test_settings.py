@@ -82,7 +82,7 @@ def test_providers_and_keys_stand_in_the_file() -> None:
         extra_headers = { X-Team = "blue" }
 
         [[api_keys]]
-        key = "fixed-key-of-alice"
+        key = "fixed-key-of-alice-herself"
         name = "alice"
         scopes = ["chat"]
         username = "alice"
@@ -92,15 +92,16 @@ def test_providers_and_keys_stand_in_the_file() -> None:
     (provider,), (key,) = settings.providers, settings.api_keys
     assert (provider.id, provider.models, provider.max_retries) == ("local", ["qwen3"], 2)
     assert provider.extra_headers == {"X-Team": "blue"}
-    assert (key.key.get_secret_value(), key.scopes, key.username) == ("fixed-key-of-alice", ["chat"], "alice")
+    assert (key.key.get_secret_value(), key.scopes, key.username) == ("fixed-key-of-alice-herself", ["chat"], "alice")
 
 
 def test_keys_and_origins_are_lists_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PALAVER_API_KEYS", "agent = lang-agent-key, second-fixed-key, c2Vjb25k=,")
+    keys = ("lang-agent-key-of-old-times", "second-fixed-key-of-old-times", "c2Vjb25kLWtleS1vZi0=")
+    monkeypatch.setenv("PALAVER_API_KEYS", f"agent = {keys[0]}, {keys[1]}, {keys[2]},")
     monkeypatch.setenv("PALAVER_CORS_ORIGINS", "https://a.example, https://b.example")
     settings = load_settings()
     values = [(key.name, key.key.get_secret_value()) for key in settings.api_keys]
-    assert values == [("agent", "lang-agent-key"), ("operator", "second-fixed-key"), ("operator", "c2Vjb25k=")]
+    assert values == [("agent", keys[0]), ("operator", keys[1]), ("operator", keys[2])]
     assert settings.cors_origins == ["https://a.example", "https://b.example"]
 
 
@@ -200,7 +201,7 @@ def test_blanks_quotes_and_line_ends_around_variables_are_cut(
         "PALAVER_LOG_LEVEL": "error",
         "PALAVER_NO_AUTH": "true",
         "PALAVER_DATA_DIR": str(tmp_path / "folder"),
-        "PALAVER_API_KEYS": "agent=lang-agent-key,other=second-key",
+        "PALAVER_API_KEYS": "agent=lang-agent-key-of-old-times,other=second-key-of-old-times",
         "PALAVER_CORS_ORIGINS": "https://a.example,https://b.example",
         "PALAVER_PROVIDERS": '[{"id": "x", "base_url": "http://x/v1", "api_key_env": "X_KEY"}]',
         "OPENAI_API_KEY": "sk-secret",
@@ -213,7 +214,8 @@ def test_blanks_quotes_and_line_ends_around_variables_are_cut(
     settings = load_settings()
     assert (settings.port, settings.log_level, settings.no_auth, settings.max_parts) == (1001, "error", True, 7)
     assert settings.data_dir == tmp_path / "folder"
-    assert [key.key.get_secret_value() for key in settings.api_keys] == ["lang-agent-key", "second-key"]
+    texts = [key.key.get_secret_value() for key in settings.api_keys]
+    assert texts == ["lang-agent-key-of-old-times", "second-key-of-old-times"]
     assert settings.cors_origins == ["https://a.example", "https://b.example"]
     specs = [(spec.id, spec.base_url, spec.api_key) for spec in provider_specs(settings)]
     assert specs == [
@@ -223,7 +225,8 @@ def test_blanks_quotes_and_line_ends_around_variables_are_cut(
 
 
 def test_what_is_around_entries_of_lists_and_texts_of_the_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PALAVER_API_KEYS", " agent='lang-agent-key' ,\r\n \"second-fixed-key\",\r")
+    keys = " agent='lang-agent-key-of-old-times' ,\r\n \"second-fixed-key-of-old-times\",\r"
+    monkeypatch.setenv("PALAVER_API_KEYS", keys)
     monkeypatch.setenv("PALAVER_CORS_ORIGINS", '"https://a.example", https://b.example\r,')
     write_toml(
         Path("data"),
@@ -238,7 +241,7 @@ def test_what_is_around_entries_of_lists_and_texts_of_the_file_is_cut(monkeypatc
     )
     settings = load_settings()
     values = [(key.name, key.key.get_secret_value()) for key in settings.api_keys]
-    assert values == [("agent", "lang-agent-key"), ("operator", "second-fixed-key")]
+    assert values == [("agent", "lang-agent-key-of-old-times"), ("operator", "second-fixed-key-of-old-times")]
     assert settings.cors_origins == ["https://a.example", "https://b.example"]
     (spec,) = provider_specs(settings)
     assert (spec.id, spec.base_url, spec.api_key) == ("local", "http://127.0.0.1:11434/v1", "sk-local")
@@ -364,17 +367,26 @@ def test_a_named_file_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPa
         load_settings()
 
 
+def test_a_short_key_is_taken_only_when_the_operator_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PALAVER_API_KEYS", "good=twenty-characters-20,agent=nineteen-chars-1234")
+    with pytest.raises(WrongSettings, match=r"^PALAVER_API_KEYS: the key named agent has fewer than 20 char") as caught:
+        load_settings()
+    assert "nineteen" not in str(caught.value)
+    monkeypatch.setenv("PALAVER_ALLOW_SHORT_KEYS", "true")
+    assert len(load_settings().api_keys) == 2
+
+
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {
         "OPENAI_API_KEY": "sk-upstream-secret",
         "PALAVER_SECRET_KEY": "ab" * 32,
-        "PALAVER_API_KEYS": "agent=lang-agent-key",
+        "PALAVER_API_KEYS": "agent=lang-agent-key-of-old-times",
     }
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
     for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
-        for secret in ("sk-upstream-secret", "ab" * 32, "lang-agent-key"):
+        for secret in ("sk-upstream-secret", "ab" * 32, "lang-agent-key-of-old-times"):
             assert secret not in text
 
 

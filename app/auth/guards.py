@@ -7,7 +7,7 @@ from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from quart import Quart, g, request
+from quart import Quart, g, has_request_context, request, websocket
 from structlog.contextvars import bind_contextvars
 from werkzeug.datastructures import Headers
 
@@ -66,7 +66,11 @@ async def _admit(
         _check_from_here(headers, policy)
         principal = ANONYMOUS
     elif text := _key_text(headers, args, policy):
-        principal = await keys.verify(text)
+        try:
+            principal = await keys.verify(text)
+        except Unauthorized:
+            await keys.guesses.slow_down((request if has_request_context() else websocket).remote_addr)
+            raise
     else:
         raise Unauthorized("Missing API key", code="missing_api_key")
     bind_contextvars(key_id=principal.key_id)
@@ -111,13 +115,19 @@ def _check_from_here(headers: Headers, policy: AuthPolicy) -> None:
     """
     if "*" in policy.origins:
         return
+    # A page of another site that only wants the answer to be loaded (an image, a script) sends no origin, but this.
+    if headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Origin") not in policy.origins:
+        raise _not_from_here()
     host = headers.get("Host")
     for origin in (headers.get("Origin"), f"http://{host}" if host else None):
         if origin is not None and origin not in policy.origins and not _is_loopback(origin):
-            raise Forbidden(
-                "Without API keys only this machine is served; PALAVER_CORS_ORIGINS admits others",
-                code="origin_not_allowed",
-            )
+            raise _not_from_here()
+
+
+def _not_from_here() -> Forbidden:
+    return Forbidden(
+        "Without API keys only this machine is served; PALAVER_CORS_ORIGINS admits others", code="origin_not_allowed"
+    )
 
 
 def _is_loopback(origin: str) -> bool:

@@ -42,10 +42,23 @@ class ApiKeyRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    parent_id: Mapped[str | None] = mapped_column(String(36), index=True)
+
+
+class KeyClockRow(Base):
+    """The latest time that keys have seen, in one row."""
+
+    __tablename__ = "key_clock"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    latest: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key without its text. The text before the last rotation stays good until `previous_expires_at`."""
+    """A key without its text. The text before the last rotation stays good until `previous_expires_at`.
+
+    `parent_id` is the key that made it.
+    """
 
     id: str
     name: str
@@ -57,6 +70,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
     previous_expires_at: datetime | None = None
+    parent_id: str | None = None
 
     def status(self, now: datetime) -> KeyStatus:
         if self.revoked_at is not None:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import partial
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.schemas import (
@@ -29,9 +29,16 @@ key_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
 
 KEY_ID = Param("key_id", "The key's id.", {"type": "string"}, where="path")
 _NOT_FOUND = {404: refusal("API key not found", "api_key_not_found")}
+_OLD_TEXT = {403: refusal("The API key was rotated: its old text cannot manage keys", "old_key_text")}
 _SCOPE_MISSING = {
-    403: refusal("The API key cannot grant scopes it lacks: im", "scope_not_held", "username_not_allowed")
+    403: refusal(
+        "The API key cannot grant scopes it lacks: im", "scope_not_held", "username_not_allowed", "old_key_text"
+    )
 }
+NOT_STORED = (
+    "The key is revoked on this server. The database cannot store that at the moment: it is tried again, "
+    "until it can or the server stops."
+)
 _BODY_ERRORS = body_errors(MAX_KEY_BODY_BYTES)
 
 
@@ -48,8 +55,9 @@ def _with_text(description: str) -> Answer:
     answers={200: Answer("The keys", ApiKeyList, envelope="ApiResponseApiKeyList")},
 )
 async def list_api_keys() -> Response:
-    keys = await service(KeyService).list_keys(principal=caller())
-    return ok(ApiKeyList([ApiKeyItem.of(key) for key in keys]))
+    keys = service(KeyService)
+    items = [ApiKeyItem.of(key, keys.now()) for key in await keys.list_keys(principal=caller())]
+    return _uncached(ok(ApiKeyList(items)))
 
 
 @blueprint.post("/api/v1/api-keys")
@@ -57,7 +65,8 @@ async def list_api_keys() -> Response:
     "createApiKey",
     "Create an API key",
     description="A new key. Its text is in this answer and nowhere else: Palaver keeps only a hash of it. "
-    "A caller cannot grant scopes that it lacks, and one bound to a username can only make keys bound to it.",
+    "A caller cannot grant scopes that it lacks, and one bound to a username can only make keys bound to it. The key "
+    "ends with the caller's own, or before.",
     body=Body(
         CreateApiKeyRequest,
         {
@@ -67,7 +76,7 @@ async def list_api_keys() -> Response:
     ),
     answers={201: _with_text("The key, with its text")},
     errors={
-        400: refusal("Missing key: name", "missing_key", "invalid_request"),
+        400: refusal("Missing key: name", "missing_key", "invalid_request", "username_reserved"),
         **_SCOPE_MISSING,
         **_BODY_ERRORS,
     },
@@ -78,28 +87,30 @@ async def create_api_key() -> Response:
         if field not in body:
             raise BadRequest(f"Missing key: {field}", code="missing_key")
     new = convert(body, CreateApiKeyRequest)
-    key, text = await service(KeyService).create(
+    keys = service(KeyService)
+    key, text = await keys.create(
         name=new.name,
         scopes=new.scopes,
         username=new.username,
         expires_in_days=new.expires_in_days,
         principal=caller(),
+        address=request.remote_addr,
     )
-    return ok(NewApiKey.of(key, key=text), 201)
+    return _uncached(ok(NewApiKey.of(key, keys.now(), key=text), 201))
 
 
 @blueprint.delete("/api/v1/api-keys/<key_id>")
 @key_operation(
     "deleteApiKey",
     "Delete an API key",
-    description="Ends a key at once and forgets it; a key may delete itself. "
+    description="Ends a key and those that it created at once and forgets it; a key may delete itself. "
     "To keep it in the listing, revoke it instead.",
     params=[KEY_ID],
     answers={200: Answer("It is gone", DeletedApiKey, envelope="ApiResponseDeletedApiKey")},
-    errors=_NOT_FOUND,
+    errors={**_OLD_TEXT, **_NOT_FOUND},
 )
 async def delete_api_key(key_id: str) -> Response:
-    await service(KeyService).delete(key_id, principal=caller())
+    await service(KeyService).delete(key_id, principal=caller(), address=request.remote_addr)
     return ok(DeletedApiKey(key_id))
 
 
@@ -107,8 +118,8 @@ async def delete_api_key(key_id: str) -> Response:
 @key_operation(
     "revokeApiKey",
     "Revoke an API key",
-    description="Ends a key for good, at once, and keeps it in the listing; a key may revoke itself. "
-    "Revoking it again changes nothing.",
+    description="Ends a key and those that it created for good, at once, and keeps them in the listing; a key may "
+    "revoke itself. Revoking it again changes nothing.",
     params=[KEY_ID],
     answers={
         200: Answer(
@@ -116,12 +127,21 @@ async def delete_api_key(key_id: str) -> Response:
             ApiKeyItem,
             example_of(ApiKeyItem, status="revoked", revoked_at="2026-11-21T02:00:00.000000+00:00"),
             envelope="ApiResponseApiKey",
-        )
+        ),
+        202: Answer(
+            "The key, revoked on this server; the database could not store it yet",
+            ApiKeyItem,
+            example_of(ApiKeyItem, status="revoked", revoked_at="2026-11-21T02:00:00.000000+00:00"),
+            envelope="ApiResponseApiKey",
+        ),
     },
-    errors=_NOT_FOUND,
+    errors={**_OLD_TEXT, **_NOT_FOUND},
 )
 async def revoke_api_key(key_id: str) -> Response:
-    return ok(ApiKeyItem.of(await service(KeyService).revoke(key_id, principal=caller())))
+    keys = service(KeyService)
+    key = await keys.revoke(key_id, principal=caller(), address=request.remote_addr)
+    item = ApiKeyItem.of(key, keys.now())
+    return _uncached(ok(item) if keys.is_stored(key.id) else ok(item, 202, message=NOT_STORED))
 
 
 @blueprint.post("/api/v1/api-keys/<key_id>/rotate")
@@ -148,5 +168,12 @@ async def revoke_api_key(key_id: str) -> Response:
 async def rotate_api_key(key_id: str) -> Response:
     rotation = convert(await optional_json_object(MAX_KEY_BODY_BYTES), RotateApiKeyRequest)
     overlap = timedelta(seconds=rotation.overlap_seconds)
-    key, text = await service(KeyService).rotate(key_id, overlap=overlap, principal=caller())
-    return ok(NewApiKey.of(key, key=text))
+    keys = service(KeyService)
+    key, text = await keys.rotate(key_id, overlap=overlap, principal=caller(), address=request.remote_addr)
+    return _uncached(ok(NewApiKey.of(key, keys.now(), key=text)))
+
+
+def _uncached(response: Response) -> Response:
+    """Keep an answer about keys out of caches."""
+    response.headers["Cache-Control"] = "no-store"
+    return response

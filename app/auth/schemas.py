@@ -1,5 +1,6 @@
 """Keys on the wire."""
 
+from datetime import datetime
 from typing import Annotated, Self
 
 import msgspec
@@ -20,7 +21,7 @@ class ApiKeyItem(msgspec.Struct, kw_only=True):
     """A key without its text: `prefix` is how the text begins.
 
     `status` is `live`, `expired` or `revoked`. `previous_expires_at` is set by a rotation with an overlap: until then
-    the text before it is good too.
+    the text before it is good too. `created_by` is the key that created this one over HTTP, and with which it ends.
     """
 
     key_id: KeyId
@@ -34,11 +35,20 @@ class ApiKeyItem(msgspec.Struct, kw_only=True):
     revoked_at: Annotated[DateTime | None, example(None)]
     last_used_at: Annotated[DateTime | None, example("2026-11-21T01:25:00.102003+00:00")]
     previous_expires_at: Annotated[DateTime | None, example(None)]
+    created_by: Annotated[str | None, example(None)]
 
     @classmethod
-    def of(cls, api_key: ApiKey, **fields: str) -> Self:
-        status = api_key.status(utc_now())
-        return shape_of(cls, api_key, key_id=api_key.id, scopes=api_key.sorted_scopes, status=status, **fields)
+    def of(cls, api_key: ApiKey, now: datetime, **fields: str) -> Self:
+        """`now` is the keys' own time, which the system's may be behind."""
+        return shape_of(
+            cls,
+            api_key,
+            key_id=api_key.id,
+            scopes=api_key.sorted_scopes,
+            status=api_key.status(max(utc_now(), now)),
+            created_by=api_key.parent_id,
+            **fields,
+        )
 
 
 class NewApiKey(ApiKeyItem, kw_only=True):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,18 +15,24 @@ import structlog
 from msgspec import structs
 from sqlalchemy import Connection
 
-from app.auth import store
+from app.auth import changes, store
+from app.auth.audit import AuditEntry, list_entries
+from app.auth.changes import Actor, check_caller, check_may_grant
+from app.auth.clock import KeyClock
+from app.auth.guesses import GuessLimit
 from app.auth.keytext import VISIBLE_CHARS, is_well_formed, new_key_text
 from app.auth.models import ANONYMOUS_ID, ApiKey, Principal, check_not_reserved
 from app.auth.scopes import SEED_SCOPES, Scope
 from app.clock import utc_now
 from app.crypto import SecretBox
 from app.database.engine import Database
-from app.errors import BadRequest, Forbidden, Unauthorized
+from app.database.errors import DatabaseUnavailable
+from app.errors import AppError, BadRequest, NotFound, Unauthorized
 
 CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 10_000
 LAST_USED_EVERY = timedelta(minutes=1)
+STORE_REVOCATIONS_EVERY = timedelta(seconds=2)
 MAX_OVERLAP = timedelta(days=7)
 MAX_NAME_CHARS = 100
 MAX_USERNAME_CHARS = 255
@@ -39,15 +46,20 @@ ANONYMOUS = Principal(key_id=ANONYMOUS_ID, name="anonymous", scopes=SEED_SCOPES)
 
 @dataclass(frozen=True, slots=True)
 class _CachedKey:
-    """A key with the end of the text by which it was looked up, if a rotation has set one."""
+    """A caller, until its key ends or the text by which it was looked up; None: it does not end by itself."""
 
-    key: ApiKey
     principal: Principal
-    text_expires_at: datetime | None
+    is_revoked: bool
+    ends_at: datetime | None
     stale_at: float
 
-    def is_live(self, now: datetime) -> bool:
-        return self.key.status(now) == "live" and (self.text_expires_at is None or now < self.text_expires_at)
+
+@dataclass(frozen=True, slots=True)
+class _Revocation:
+    """A revocation that is to be stored."""
+
+    actor: Actor
+    moment: datetime
 
 
 class KeyService:
@@ -57,7 +69,8 @@ class KeyService:
     on the same data folder, which says so by making `change_file` one byte longer.
 
     Methods that manage keys take the `principal` who asks for it over HTTP; None is the operator at the command line.
-    A caller bound to a username sees and manages only the keys bound to it: the others do not exist for it.
+    A caller bound to a username sees and manages only the keys bound to it: the others do not exist for it. `address`
+    is the caller's, for the audit trail.
     """
 
     def __init__(
@@ -75,6 +88,21 @@ class KeyService:
         self._cache: dict[bytes, _CachedKey] = {}
         self._cache_generation: tuple[int, int] | None = None
         self._last_used: dict[str, datetime] = {}
+        self._clock = KeyClock()
+        self._has_refused = False
+        # Keys that are revoked here and not in the database yet, with the keys that they made.
+        self._ended: dict[str, frozenset[str]] = {}
+        self._unstored: dict[str, _Revocation] = {}
+        self.guesses = GuessLimit()
+
+    async def open(self) -> None:
+        """Go on from the latest time that was stored. Raises DatabaseUnavailable."""
+        if (latest := await self._database.read(store.latest_time)) is not None:
+            self._clock.reach(latest)
+
+    def now(self) -> datetime:
+        """Return the time by which keys end."""
+        return self._clock.reach(utc_now())
 
     async def verify(self, text: str) -> Principal:
         """Find the caller by the text of its key. Raises Unauthorized `Invalid API key`."""
@@ -85,10 +113,10 @@ class KeyService:
         # A text that was looked up before was well-formed.
         if cached is None and is_well_formed(text):
             cached = await self._look_up(digest)
-        now = utc_now()
-        if cached is None or not cached.is_live(now):
+        if cached is None or not self._is_good(cached):
+            self._has_refused = cached is not None or self._has_refused
             raise Unauthorized("Invalid API key", code="invalid_api_key")
-        self._last_used[cached.key.id] = now
+        self._last_used[cached.principal.key_id] = utc_now()
         return cached.principal
 
     async def is_live(self, principal: Principal) -> bool:
@@ -96,7 +124,7 @@ class KeyService:
         if principal == ANONYMOUS or principal.digest in self._operators:
             return True
         cached = self._cached(principal.digest) or await self._look_up(principal.digest)
-        return cached is not None and cached.is_live(utc_now())
+        return cached is not None and self._is_good(cached)
 
     async def create(
         self,
@@ -106,6 +134,7 @@ class KeyService:
         username: str | None = None,
         expires_in_days: float | None = None,
         principal: Principal | None = None,
+        address: str | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key; returns it and its text, which is shown this once.
 
@@ -118,8 +147,8 @@ class KeyService:
             check_not_reserved(username)
         if expires_in_days is not None and not 0 < expires_in_days <= MAX_EXPIRY_DAYS:
             raise BadRequest(f"expires_in_days must be above 0 and at most {MAX_EXPIRY_DAYS}", code="invalid_request")
-        _check_may_grant(principal, granted, username)
-        now = utc_now()
+        check_may_grant(principal, granted, username)
+        now = self.now()
         text = new_key_text()
         key = ApiKey(
             id=str(uuid4()),
@@ -130,9 +159,9 @@ class KeyService:
             created_at=now,
             expires_at=None if expires_in_days is None else now + timedelta(days=expires_in_days),
         )
-        await self._database.write(
-            lambda connection: store.add_key(connection, key, self._secrets.digest(text.encode()))
-        )
+        actor, digest = self._actor(principal, address), self._secrets.digest(text.encode())
+        key = await self._database.write(lambda connection: changes.create(connection, actor, key, digest, now))
+        _log_change("key_created", key.id, actor)
         return key, text
 
     async def list_keys(self, *, principal: Principal | None = None) -> list[ApiKey]:
@@ -141,7 +170,12 @@ class KeyService:
         return await self._database.read(lambda connection: store.list_keys(connection, username))
 
     async def rotate(
-        self, key_id: str, *, overlap: timedelta = timedelta(), principal: Principal | None = None
+        self,
+        key_id: str,
+        *,
+        overlap: timedelta = timedelta(),
+        principal: Principal | None = None,
+        address: str | None = None,
     ) -> tuple[ApiKey, str]:
         """Give a live key a new text; the old one stays good for `overlap`, one that was already old does not.
 
@@ -151,60 +185,120 @@ class KeyService:
         if not timedelta() <= overlap <= MAX_OVERLAP:
             limit = int(MAX_OVERLAP.total_seconds())
             raise BadRequest(f"overlap_seconds must be between 0 and {limit}", code="invalid_request")
-        now = utc_now()
-        text = new_key_text()
-
-        def rotate(connection: Connection) -> ApiKey:
-            key = store.get_key(connection, key_id, principal)
-            if key.status(now) != "live":
-                raise BadRequest("A revoked or expired key cannot be rotated", code="key_not_live")
-            _check_may_grant(principal, key.scopes, key.username)
-            expires_at = now + overlap if overlap else None
-            rotated = structs.replace(key, prefix=text[:VISIBLE_CHARS], previous_expires_at=expires_at)
-            store.replace_text(connection, rotated, self._secrets.digest(text.encode()))
-            return rotated
-
+        now = self.now()
+        actor, text = self._actor(principal, address), new_key_text()
+        rotate = partial(
+            changes.rotate,
+            actor=actor,
+            key_id=key_id,
+            text=(text[:VISIBLE_CHARS], self._secrets.digest(text.encode())),
+            ends=now + overlap if overlap else None,
+            now=now,
+        )
         key = await self._database.write(rotate)
         self._drop_caches()
+        _log_change("key_rotated", key.id, actor)
         return key, text
 
-    async def revoke(self, key_id: str, *, principal: Principal | None = None) -> ApiKey:
-        """End a key for good, at once; ending it twice is no error. Raises NotFound."""
+    async def revoke(self, key_id: str, *, principal: Principal | None = None, address: str | None = None) -> ApiKey:
+        """End a key and those that it made for good, at once; ending it twice is no error.
 
-        def revoke(connection: Connection) -> ApiKey:
-            key = store.get_key(connection, key_id, principal)
-            if key.revoked_at is None:
-                key = structs.replace(key, revoked_at=utc_now(), previous_expires_at=None)
-                store.revoke_key(connection, key)
-            return key
+        A caller's revocation takes effect on this server also when the database cannot store it: that is tried again
+        until it can (`store_revocations`), and `is_stored` is false meanwhile. Raises NotFound, Unauthorized, Forbidden
+        for a caller with an old text.
+        """
+        revocation = _Revocation(self._actor(principal, address), self.now())
 
-        key = await self._database.write(revoke)
-        self._drop_caches()
+        def preview(connection: Connection) -> tuple[ApiKey, frozenset[str]]:
+            check_caller(connection, revocation.actor, revocation.moment)
+            key = store.get_key(connection, key_id, principal, for_update=False)
+            return key, frozenset([key.id, *store.children_of(connection, key.id)])
+
+        key, ids = await self._database.read(preview)
+        self._ended[key.id] = ids
+        self._cache.clear()
+        try:
+            key = await self._store_revocation(key.id, revocation)
+        except DatabaseUnavailable:
+            if principal is None:  # the command line, whose process ends
+                raise
+            self._unstored[key.id] = revocation
+            log.warning("key_revocation_not_stored", id=key.id, by=revocation.actor.key_id)
+            return structs.replace(key, revoked_at=key.revoked_at or revocation.moment, previous_expires_at=None)
+        except AppError:
+            del self._ended[key.id]
+            raise
+        except BaseException:  # whether it was stored is not known
+            self._unstored[key.id] = revocation
+            raise
         return key
 
-    async def delete(self, key_id: str, *, principal: Principal | None = None) -> None:
-        """End a key and forget it. Raises NotFound."""
+    def is_stored(self, key_id: str) -> bool:
+        """Check that no revocation of the key waits for the database."""
+        return key_id not in self._unstored
 
-        def delete(connection: Connection) -> None:
-            store.delete_key(connection, store.get_key(connection, key_id, principal).id)
+    async def store_revocations(self) -> None:
+        """Store the revocations that the database could not: called every STORE_REVOCATIONS_EVERY.
 
-        await self._database.write(delete)
+        Raises DatabaseUnavailable.
+        """
+        for key_id, revocation in list(self._unstored.items()):
+            try:
+                await self._store_revocation(key_id, revocation)
+            except NotFound:  # it was deleted
+                self._ended.pop(key_id, None)
+            self._unstored.pop(key_id, None)
+
+    async def _store_revocation(self, key_id: str, revocation: _Revocation) -> ApiKey:
+        actor, moment = revocation.actor, revocation.moment
+        key = await self._database.write(lambda connection: changes.revoke(connection, actor, key_id, moment))
         self._drop_caches()
+        self._ended.pop(key_id, None)
+        _log_change("key_revoked", key_id, actor)
+        return key
+
+    async def delete(self, key_id: str, *, principal: Principal | None = None, address: str | None = None) -> None:
+        """End a key and forget it; end those that it made. Raises NotFound, Unauthorized, Forbidden."""
+        actor, now = self._actor(principal, address), self.now()
+        await self._database.write(lambda connection: changes.delete(connection, actor, key_id, now))
+        self._drop_caches()
+        _log_change("key_deleted", key_id, actor)
+
+    async def audit(self, *, before: int | None, limit: int) -> list[AuditEntry]:
+        """List the newest entries of the audit trail, of those with an id below `before`."""
+        return await self._database.read(lambda connection: list_entries(connection, before=before, limit=limit))
 
     async def any_keys(self) -> bool:
         """Look for any key, live or not, the operator's included."""
         return bool(self._operators) or await self._database.read(store.has_keys)
 
     async def write_last_used(self) -> None:
-        """Store the last use of each key: called every LAST_USED_EVERY, off the request's path."""
+        """Store the last use of each key, and the latest time: called every LAST_USED_EVERY, off the request's path."""
         moments = dict(self._last_used)
-        if not moments:
+        if not moments and not self._has_refused:
             return
-        await self._database.write(lambda connection: store.set_last_used(connection, moments))
+        now = self.now()
+
+        def write(connection: Connection) -> None:
+            if moments:
+                store.set_last_used(connection, moments)
+            store.keep_latest_time(connection, now)
+
+        await self._database.write(write)
+        self._has_refused = False
         # What was used again meanwhile waits for the next turn, and everything does when the write failed.
         self._last_used = {
             key_id: moment for key_id, moment in self._last_used.items() if moments.get(key_id) != moment
         }
+
+    def _actor(self, principal: Principal | None, address: str | None) -> Actor:
+        is_stored = principal is not None and principal.digest not in self._operators
+        return Actor(principal, address, is_stored)
+
+    def _is_good(self, cached: _CachedKey) -> bool:
+        if cached.is_revoked:
+            return False
+        return cached.ends_at is None or self.now() < cached.ends_at
 
     def _cached(self, digest: bytes) -> _CachedKey | None:
         """Find the key in the cache, which is dropped first if any key has changed since."""
@@ -223,7 +317,13 @@ class KeyService:
             return None
         key, text_expires_at = match
         principal = Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
-        entry = _CachedKey(key, principal, text_expires_at, time.monotonic() + CACHE_SECONDS)
+        ends = [each for each in (key.expires_at, text_expires_at) if each is not None]
+        entry = _CachedKey(
+            principal,
+            key.revoked_at is not None or any(key.id in ids for ids in self._ended.values()),
+            min(ends, default=None),
+            time.monotonic() + CACHE_SECONDS,
+        )
         if len(self._cache) >= CACHE_ENTRIES:
             self._cache.clear()
         # A change that came while this was being read makes it stale: good for this request, not for the cache.
@@ -291,12 +391,7 @@ def _check_text(field: str, value: str, limit: int) -> str:
     return value
 
 
-def _check_may_grant(principal: Principal | None, scopes: frozenset[Scope], username: str | None) -> None:
-    if principal is None:
-        return
-    if missing := scopes - principal.scopes:
-        raise Forbidden(
-            f"The API key cannot grant scopes it lacks: {', '.join(sorted(missing))}", code="scope_not_held"
-        )
-    if principal.username is not None and username != principal.username:
-        raise Forbidden("A key bound to a username can only make keys bound to it", code="username_not_allowed")
+def _log_change(event: str, key_id: str, actor: Actor) -> None:
+    """Log a caller's change; the command line prints its own."""
+    if actor.principal is not None:
+        log.info(event, id=key_id, by=actor.key_id)

@@ -6,8 +6,9 @@ from typing import Any
 
 from msgspec import structs
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql
 
-from app.auth.models import ApiKey, ApiKeyRow, Principal
+from app.auth.models import ApiKey, ApiKeyRow, KeyClockRow, Principal
 from app.database.tables import value_of
 from app.errors import NotFound
 
@@ -16,10 +17,21 @@ _UPDATE = update(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id"))
 _SET_LAST_USED = _UPDATE.values(last_used_at=bindparam("moment"))
 _DELETE = delete(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id"))
 # What is read to be changed is locked, where the database has more than one writer.
-_GET = select(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id")).with_for_update()
+_GET = select(ApiKeyRow).where(ApiKeyRow.id == bindparam("key_id"))
 _FIND = select(ApiKeyRow).where(
     or_(ApiKeyRow.digest == bindparam("digest"), ApiKeyRow.previous_digest == bindparam("digest"))
 )
+_CHILDREN = (
+    update(ApiKeyRow)
+    .where(ApiKeyRow.parent_id.in_(bindparam("ids", expanding=True)), ApiKeyRow.revoked_at.is_(None))
+    .values(revoked_at=bindparam("moment"), previous_digest=None, previous_expires_at=None)
+    .returning(ApiKeyRow.id)
+)
+_CHILD_IDS = select(ApiKeyRow.id).where(ApiKeyRow.parent_id.in_(bindparam("ids", expanding=True)))
+_LATEST = select(KeyClockRow.latest)
+# Both databases have the clause, and SQLite's compiler takes PostgreSQL's word for it.
+_BEGIN_CLOCK = postgresql.insert(KeyClockRow).on_conflict_do_nothing()
+_REACH_LATEST = update(KeyClockRow).where(KeyClockRow.latest < bindparam("moment")).values(latest=bindparam("moment"))
 _LIST = select(ApiKeyRow).order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)
 _ANY = select(ApiKeyRow.id).limit(1)
 
@@ -28,17 +40,20 @@ def add_key(connection: Connection, key: ApiKey, digest: bytes) -> None:
     connection.execute(_INSERT, {**structs.asdict(key), "scopes": key.sorted_scopes, "digest": digest})
 
 
-def find_key(connection: Connection, digest: bytes) -> tuple[ApiKey, datetime | None] | None:
+def find_key(
+    connection: Connection, digest: bytes, *, for_update: bool = False
+) -> tuple[ApiKey, datetime | None] | None:
     """Find the key whose text has this digest, and the end of that text, if a rotation has set one."""
-    row = connection.execute(_FIND, {"digest": digest}).first()
+    row = connection.execute(_FIND.with_for_update() if for_update else _FIND, {"digest": digest}).first()
     if row is None:
         return None
     return value_of(ApiKey, row), row.previous_expires_at if row.digest != digest else None
 
 
-def get_key(connection: Connection, key_id: str, principal: Principal | None) -> ApiKey:
+def get_key(connection: Connection, key_id: str, principal: Principal | None, *, for_update: bool = True) -> ApiKey:
     """Get a key that the caller manages, in order to change it. Raises NotFound."""
-    row = None if "\0" in key_id else connection.execute(_GET, {"key_id": key_id}).first()
+    query = _GET.with_for_update() if for_update else _GET
+    row = None if "\0" in key_id else connection.execute(query, {"key_id": key_id}).first()
     if row is None or (principal is not None and principal.username not in (None, row.username)):
         raise NotFound("API key not found", code="api_key_not_found")
     return value_of(ApiKey, row)
@@ -72,6 +87,39 @@ def revoke_key(connection: Connection, key: ApiKey) -> None:
     connection.execute(
         _UPDATE.values(revoked_at=key.revoked_at, previous_digest=None, previous_expires_at=None), {"key_id": key.id}
     )
+
+
+def revoke_children(connection: Connection, key_id: str, now: datetime) -> list[str]:
+    """Revoke the keys that this one made, and those that they made; their ids.
+
+    Level by level: a key that is making another now is waited for, and the next statement sees what it made.
+    """
+    revoked: list[str] = []
+    level = [key_id]
+    while level:
+        level = list(connection.scalars(_CHILDREN, {"ids": level, "moment": now}))
+        revoked += level
+    return revoked
+
+
+def children_of(connection: Connection, key_id: str) -> list[str]:
+    """List the keys that this one made, and those that they made."""
+    ids: list[str] = []
+    level = [key_id]
+    while level:
+        level = list(connection.scalars(_CHILD_IDS, {"ids": level}))
+        ids += level
+    return ids
+
+
+def latest_time(connection: Connection) -> datetime | None:
+    """Read the latest time that keys have seen."""
+    return connection.scalar(_LATEST)
+
+
+def keep_latest_time(connection: Connection, moment: datetime) -> None:
+    connection.execute(_BEGIN_CLOCK, {"id": 1, "latest": moment})
+    connection.execute(_REACH_LATEST, {"moment": moment})
 
 
 def set_last_used(connection: Connection, moments: Mapping[str, datetime]) -> None:

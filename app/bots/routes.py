@@ -65,6 +65,7 @@ _UMO = "webchat:FriendMessage:openapi_probe"
             "Missing key: umo",
             "missing_key",
             "invalid_umo",
+            "username_reserved",
             "empty_message",
             *PART_CODES,
             "part_not_supported",

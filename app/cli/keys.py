@@ -120,6 +120,7 @@ def _with_keys(data_dir: Path | None, use: "Callable[[KeyService], Awaitable[T]]
         with refusing("Cannot use the data folder"):
             core = open_core(settings)
         try:
+            await core.keys.open()
             return await use(core.keys)
         finally:
             await core.database.close()

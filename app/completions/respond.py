@@ -10,6 +10,7 @@ from app.completions.errors import CompletionFailed
 from app.completions.service import CompletionService
 from app.completions.values import CompletionRequest
 from app.edge import sse
+from app.edge.responses import encoded_json
 from app.edge.services import service
 from app.idempotency import Claim
 from app.limits import StreamLimit
@@ -38,7 +39,7 @@ async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim 
         raise CompletionFailed(event, headers)
     if slot is None:
         body = encode_completion(run, log, dialect)
-        return Response(body, headers=headers, content_type="application/json")
+        return encoded_json(body, headers=headers)
     frames = log.follow(
         dialect.encoding(wants_usage=completion.wants_usage),
         ChunkEncoder(run, log, dialect, wants_usage=completion.wants_usage),

@@ -74,7 +74,7 @@ class CompletionService:
     async def _start(
         self, principal: Principal, request: CompletionRequest, choice: ModelChoice, claim: Claim | None
     ) -> Accepted:
-        caller = Caller(principal.key_id, creator_of(principal))
+        caller = Caller(principal.key_id, principal.creator)
         sink: FileSink = DiscardFiles(self._reader, caller)
         if request.session is not None:
             sink = KeepAsAttachments(self._files, self._documents, principal, caller)

@@ -60,7 +60,7 @@ _QUERY: Final = "What grows under old trees?"
     ),
     answers={201: _COLLECTION},
     errors={
-        400: refusal("Missing key: name", "missing_key", "config_not_found", "provider_not_found"),
+        400: refusal("Missing key: name", "missing_key", "config_not_found", "provider_not_found", "username_reserved"),
         403: refusal("The API key is bound to another username", "username_not_allowed"),
         **_NAME_TAKEN,
         **_BODY_ERRORS,

@@ -125,6 +125,7 @@ async def docs_asset(file: str) -> Response:
 async def _document(file: File) -> Response:
     response = _compressed(file, "application/json")
     response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     await response.make_conditional(request)
     return response
 

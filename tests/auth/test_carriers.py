@@ -94,8 +94,8 @@ async def test_a_header_goes_before_the_query(start_server: StartServer) -> None
 
 
 async def test_the_operators_keys_of_any_form_are_good(start_server: StartServer) -> None:
-    async with start_server(api_keys="agent=lang-agent-key,second-fixed-key") as server:
-        for key in ("lang-agent-key", "second-fixed-key"):
+    async with start_server(api_keys="agent=lang-agent-key-of-old-times,second-fixed-key-of-old-times") as server:
+        for key in ("lang-agent-key-of-old-times", "second-fixed-key-of-old-times"):
             async with Client(server, key) as client:
                 assert (await client.get(PATH)).status_code == 200
                 assert refusal(await client.get("/api/v1/api-keys"))[0] == 403
@@ -104,8 +104,8 @@ async def test_the_operators_keys_of_any_form_are_good(start_server: StartServer
 
 
 async def test_an_operators_key_has_the_scopes_and_the_user_that_it_was_given(start_server: StartServer) -> None:
-    operator_key = {"key": "fixed-key-of-alice", "name": "alice", "scopes": ["chat"], "username": "alice"}
-    async with start_server(api_keys=[operator_key]) as server, Client(server, "fixed-key-of-alice") as client:
+    operator_key = {"key": "fixed-key-of-alice-herself", "name": "alice", "scopes": ["chat"], "username": "alice"}
+    async with start_server(api_keys=[operator_key]) as server, Client(server, "fixed-key-of-alice-herself") as client:
         assert (await client.get("/api/v1/chat/sessions", username="alice")).status_code == 200
         assert refusal(await client.get("/api/v1/chat/sessions", username="bob"))[2] == "username_not_allowed"
         assert refusal(await client.get(PATH))[1] == "Insufficient API key scope"

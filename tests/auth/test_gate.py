@@ -65,18 +65,18 @@ async def test_defect_22_a_route_without_a_declared_scope_is_closed(server: Serv
 
 async def test_defect_22_keys_are_not_logged(start_server: StartServer) -> None:
     lines = io.StringIO()
-    async with start_server(allow_query_keys=True, api_keys="agent=lang-agent-key") as server:
+    async with start_server(allow_query_keys=True, api_keys="agent=lang-agent-key-of-old-times") as server:
         key, wrong = await server.new_key("admin"), new_key_text()
         with logging_to(lines, "debug"):
             async with Client(server, None) as client:
-                for text in (key, wrong, "lang-agent-key", "no key at all"):
+                for text in (key, wrong, "lang-agent-key-of-old-times", "no key at all"):
                     for headers in ({"X-API-Key": text}, {"Authorization": f"Bearer {text}"}):
                         await client.request("GET", "/api/v1/api-keys", headers=headers)
                     await client.get("/api/v1/api-keys", api_key=text)
                 response = await client.post(f"/api/v1/api-keys?key={key}", {"name": "made", "scopes": ["admin"]})
     logged = lines.getvalue()
     assert logged.count('"event":"request"') + logged.count('"event": "request"') == 13
-    for text in (key, wrong, "lang-agent-key", "no key at all", response.json()["data"]["key"]):
+    for text in (key, wrong, "lang-agent-key-of-old-times", "no key at all", response.json()["data"]["key"]):
         assert text not in logged
         assert text[-8:] not in logged
 

@@ -11,6 +11,7 @@ from app.errors import BadRequest
 SEND_CODES = (
     "invalid_username",
     "username_empty",
+    "username_reserved",
     "empty_message",
     *PART_CODES,
     "invalid_session_id",

@@ -31,7 +31,7 @@ from app.text import NAME_PATTERN
 blueprint = Blueprint("sessions", __name__)
 
 _SESSION = Answer("The session", ChatSessionItem, envelope="ApiResponseChatSession")
-_USERNAME_CODES = ("missing_key", "invalid_username", "username_empty")
+_USERNAME_CODES = ("missing_key", "invalid_username", "username_empty", "username_reserved")
 _ERRORS = {
     400: refusal("Missing key: username", *_USERNAME_CODES),
     403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),

@@ -29,7 +29,7 @@ from app.doors.openai.schemas import (
 )
 from app.edge.bodies import LARGE_BYTES, JsonParser, json_object, reserve_memory
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
-from app.edge.responses import json_response
+from app.edge.responses import encoded_json, json_response
 from app.edge.schemas import example_of
 from app.edge.services import service
 from app.errors import PayloadTooLarge
@@ -142,7 +142,7 @@ async def create_embeddings() -> Response:
     if "input" not in body:
         raise InvalidRequest("Missing key: input", "input", code="missing_key")
     embeddings = await service(CompletionService).embed(caller(), model.strip(), body)
-    return Response(embeddings, content_type="application/json")
+    return encoded_json(embeddings)
 
 
 async def _body() -> dict[str, Any]:

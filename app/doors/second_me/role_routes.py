@@ -24,7 +24,7 @@ second_me_operation = partial(operation, scope=Scope.CHAT, tag="Second Me", erro
 _UUID = Param("uuid", "The role's uuid.", {"type": "string", "minLength": 1}, where="path")
 _NEW_ROLE = {name: example_of(RoleItem)[name] for name in ("name", "system_prompt", "enable_l0_retrieval")}
 _INVALID = {
-    400: refusal("config_id not found: sales", "config_not_found", "invalid_request"),
+    400: refusal("config_id not found: sales", "config_not_found", "invalid_request", "username_reserved"),
     403: refusal("The API key is bound to another username", "username_not_allowed", "role_not_yours"),
     409: refusal("A role of this name exists already", "role_exists", "too_many_roles"),
 }

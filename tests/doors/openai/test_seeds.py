@@ -228,7 +228,7 @@ async def test_nanobots_session_keys(keyless: Server, model: ModelServer) -> Non
 @needs_curl
 async def test_lang_agents_curl_with_its_fixed_key(start_server: StartServer, model: ModelServer) -> None:
     key = {"name": "old", "key": "123tangledup-ai"}
-    async with start_server(api_keys=[key]) as server:
+    async with start_server(api_keys=[key], allow_short_keys=True) as server:
         example = CURL_LANG_AGENT.replace("http://localhost:8488", server.base_url)
         assert said(await shell(example.replace("qwen-plus", "gpt-4.1-mini"))) == "You said: 你是谁?"
     assert shown(model) == [("system", "You are a helpful assistant."), ("user", "你是谁?")]
@@ -236,7 +236,7 @@ async def test_lang_agents_curl_with_its_fixed_key(start_server: StartServer, mo
 
 async def test_lang_agents_python(start_server: StartServer) -> None:
     key = {"name": "old", "key": "123tangledup-ai"}
-    async with start_server(api_keys=[key]) as server:
+    async with start_server(api_keys=[key], allow_short_keys=True) as server:
         for example in (LANG_AGENT_REQUESTS, LANG_AGENT_OPENAI):
             code = example.replace("http://localhost:8488", server.base_url).replace("qwen-plus", "gpt-4.1-mini")
             assert "You said: 你是谁?" in await run(sys.executable, "-c", code)
