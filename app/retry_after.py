@@ -3,6 +3,10 @@
 import math
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Final
+
+MAX_SECONDS: Final = 86_400.0
+"""A longer wait is shortened to a day: nobody means it."""
 
 
 def parse_retry_after(header: str | None) -> float | None:
@@ -18,4 +22,4 @@ def parse_retry_after(header: str | None) -> float | None:
             return None
         # An HTTP date is in GMT, also where it does not say so.
         seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+    return min(max(seconds, 0.0), MAX_SECONDS) if math.isfinite(seconds) else None

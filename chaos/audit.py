@@ -21,7 +21,7 @@ from app.files.models import AttachmentRow
 from chaos.clients import Tally, sse_events
 from chaos.model import Call, read_record
 from chaos.plan import Session
-from chaos.script import fault_of, name_of, reply_to
+from chaos.script import HARMLESS, fault_of, name_of, reply_to
 from chaos.seen import CRASH_GAP, Event, Exchange
 from tests.support.processes import API_KEY, ServerProcess
 
@@ -202,9 +202,9 @@ def ended_well(run: Run, books: Books) -> Iterator[Finding]:
         yield Finding("altered", f"run {run.id} is completed with {reply.text!r}, not {whole!r}")
     if not whole.startswith(reply.text):
         yield Finding("altered", f"run {run.id} kept {reply.text!r}, which does not begin {whole!r}")
-    if run.status == "failed" and fault is None:
-        yield Finding("lost", f"run {run.id} failed, and the model server did nothing wrong")
-    if run.status == "completed" and fault not in (None, "flaky"):
+    if run.status == "failed" and fault in (None, *HARMLESS):
+        yield Finding("lost", f"run {run.id} failed, and the model server did nothing wrong but {fault}")
+    if run.status == "completed" and fault not in (None, "flaky", *HARMLESS):
         yield Finding("altered", f"run {run.id} is completed in spite of {fault}")
 
 

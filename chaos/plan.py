@@ -85,4 +85,6 @@ def _fault(random: Random, words: int) -> tuple[str, int] | None:
         return "status", random.choice((400, 401, 404))
     if roll < 0.25:
         return "flaky", random.choice((1, 2))
+    if roll < 0.37:
+        return random.choice(("lie", "lie", "odd", "unended")), random.randrange(words)
     return None

@@ -12,6 +12,8 @@ NO_REPLY = "The model server answered with something that is not a reply"
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
+_LINE_ENDS_AS_BLANKS = bytes.maketrans(b"\r\n", b"  ")
+"""Between the tokens of JSON both are space, and a client's stream has one line for each event."""
 _FIELDS = (b"data", b"event", b"id", b"retry", b"error")
 _FIELD = re.compile(rb"(?:data|event|id|retry|error)?[:\r\n]")
 
@@ -85,7 +87,7 @@ class AnswerReader:
             return self._decoder.feed(chunks) + self._decoder.end()
         if b"}\n{" in body.replace(b"\r", b""):  # objects, one a line
             return self._end_stream(self._decoder.feed(body) + self._decoder.end())
-        return self._decoder.take_whole(body)
+        return self._decoder.take_whole(body.translate(_LINE_ENDS_AS_BLANKS))
 
     def _end_stream(self, deltas: list[Delta]) -> list[Delta]:
         if self._stream or not self._keep_raw or self._decoder.failure is not None:

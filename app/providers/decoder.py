@@ -192,6 +192,8 @@ class ReplyDecoder:
     def _take_event(self, data: bytes, deltas: list[Delta]) -> None:
         try:
             chunk = decode_chunk(data)
+            if self._keep_raw and not data.isascii():
+                data.decode()  # members that are not read are passed on too
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._take_odd_event(data, deltas)
             return

@@ -365,6 +365,9 @@ class TestRetries:
             ("Mon, 01 Jan 2024 00:00:00 GMT", 0.0),
             ("soon", None),
             ("nan", None),
+            ("1e300", 86_400.0),
+            ("9" * 400, None),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
         ],
     )
     async def test_retry_after_is_passed_on(

@@ -138,6 +138,7 @@ def test_reasoning_among_parts_is_reasoning(content: Any) -> None:
         b'{"choices":[{"index":0,"delta":{"content":"Hello"}}],"x":1e999}',
         b'{"choices":[{"index":0,"delta":{"content":"Hello"}}],"x":"\\ud83d"}',
         b'{"choices":[{"index":0,"delta":{"content":"Hello"}}],"x":"\xff"}',
+        b'{"choices":[{"index":0,"delta":{"content":"Hello","\x80":1}}]}',
         b'{"choices":[{"index":0,"delta":{"content":"Hello","tool_calls":7}}],"x":"a\tb"}',
         b'{"choices":[{"index":0,"delta":{"content":"Hello"}}],"x":' + b"9" * 5000 + b"}",
     ],
@@ -146,6 +147,7 @@ def test_what_is_nearly_json_is_read_and_passed_on_as_json(data: bytes) -> None:
     decoder = ReplyDecoder(LIMIT, keep_raw=True)
     deltas = decoder.feed(b"data: " + data + b"\n\n" + stream(STOP))
     assert (text_of(deltas), decoder.failure) == ("Hello", None)
+    assert all(json.loads((delta.raw or b"").decode(), parse_constant=pytest.fail, parse_int=str) for delta in deltas)
 
 
 def test_bytes_that_are_no_text_are_replaced() -> None:

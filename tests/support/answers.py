@@ -25,6 +25,7 @@ class Answer:
     after: int | None = None
     then: str = "go on"
     at_finish: str = "go on"
+    extra: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "text/event-stream"

@@ -261,6 +261,12 @@ async def _intervene(answer: Answer, body: _ChunkedBody) -> bool:
         case "error event":
             await body.send(event({"error": {"message": f"overloaded {SECRET}", "code": 503}}))
             await body.end()
+        case "extra":
+            await body.send(answer.extra)
+            return True
+        case "extra, then done":
+            await body.send(answer.extra + b"data: [DONE]\n\n")
+            await body.end()
         case "broken json":
             await body.send(b'data: {"id":"x","choices":[{"delta":{"content":\n\n')
             await body.end()

@@ -1,0 +1,1 @@
+"""Fuzzing: what comes from the network, and must not break the code that reads it."""
