@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.chat.runs.events import Ref, Refs
+from app.files.quoting import quoted
 from app.knowledge.models import FoundPassage
 
 SNIPPET_CHARS = 240
@@ -65,8 +66,8 @@ def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
 def _quotation(passages: Sequence[FoundPassage]) -> str:
     blocks = [_PREFACE]
     for number, passage in enumerate(passages, 1):
-        source = " > ".join(part for part in (passage.title, passage.heading) if part)
-        # Every line is marked, whatever ends it for a reader, so that no text can step out of its quotation.
-        lines = "\n".join(f"> {line}" for line in passage.text.splitlines())
-        blocks.append(f"[{number}] {' '.join(source.split())}, passage {passage.position + 1}\n{lines}")
+        source = " > ".join(" ".join(part.split()) for part in (passage.title, passage.heading) if part)
+        # Titles and headings are the document's words, too, and so part of its quotation.
+        quotation = quoted(f"{source}\n\n{passage.text}")
+        blocks.append(f"[{number}] passage {passage.position + 1}\n{quotation}")
     return "\n\n".join([*blocks, "End of the passages."])

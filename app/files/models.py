@@ -9,8 +9,7 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.tables import Base, UtcDateTime
-
-MAX_FILENAME_CHARS = 255
+from app.files.names import MAX_FILENAME_CHARS
 
 
 class Kind(StrEnum):

@@ -3,8 +3,7 @@
 import unicodedata
 from urllib.parse import quote
 
-from app.files.models import MAX_FILENAME_CHARS
-
+MAX_FILENAME_CHARS = 255
 NAMELESS = "file"
 # Joiners make up emoji and Indic scripts; every other invisible character only serves to make a name look like another.
 _JOINERS = "\u200c\u200d"

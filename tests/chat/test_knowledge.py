@@ -1,5 +1,6 @@
 """Replies that are made with the knowledge base: who asks for it, what the model is shown, and what is told of it."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,7 +38,7 @@ async def test_passages_stand_numbered_and_quoted_before_the_question(client: Cl
     await client.chat(QUESTION, knowledge=True)
     shown = asked(model)
     assert shown.endswith(QUESTION)
-    assert "\n[1] handbook.md > Handbook" in shown
+    assert re.search(r"\n\[1\] passage \d\n> handbook\.md > Handbook", shown)
     assert "\n> Employees of the Lanternworks have thirty-one days" in shown
     assert document not in shown
 

@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from app.files.quoting import framed
+
 READER_VERSION: Final = 2
 """To be increased when the same file would give another text: stored texts are then extracted again."""
 
@@ -61,8 +63,7 @@ class ExtractedText(msgspec.Struct, frozen=True, tag="text"):
 
     def for_model(self, filename: str) -> str:
         """The text and the notes, between marks with the file's name."""
-        notes = "".join(f"\n[{note}]" for note in self.notes)
-        return f"[file: {filename}]\n{self.text}{notes}\n[end of file]"
+        return framed(filename, self.text, self.notes)
 
 
 class NoText(msgspec.Struct, frozen=True, tag="refused"):
