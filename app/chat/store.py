@@ -31,6 +31,7 @@ from app.chat.values import (
 from app.database.prepared import Prepared
 from app.database.tables import MAX_INTEGER, value_of
 from app.errors import BadRequest, Forbidden, NotFound
+from app.text import CONTROL_CHARACTER
 
 LEASE = timedelta(seconds=15)
 EVENTS_KEPT = timedelta(hours=24)
@@ -158,7 +159,7 @@ def list_sessions(
 
 def _title(parts: Sequence[Part]) -> str | None:
     """A session's first name: the beginning of its first message, or of its first file's name."""
-    text = " ".join(plain_text(parts)[: 4 * TITLE_CHARS].split())
+    text = " ".join(CONTROL_CHARACTER.sub(" ", plain_text(parts)[: 4 * TITLE_CHARS]).split())
     if not text:
         text = next((part.filename for part in parts if isinstance(part, Media) and part.filename), "")
     if len(text) <= TITLE_CHARS:

@@ -84,6 +84,8 @@ async def test_a_title_comes_from_the_first_message(client: Client, model: Model
     assert titles[1] == "What shall we plant in the garden this spring, when the…"
     assert titles[0].startswith("春天我们") and len(titles[0]) <= 60
     assert len(model.requests) == 2
+    await client.chat("\x1b[31mRed\x07 alert")
+    assert (await listed(client))["sessions"][0]["display_name"] == "[31mRed alert"
 
 
 async def test_a_session_can_be_read_renamed_and_deleted(client: Client) -> None:
@@ -116,7 +118,16 @@ async def test_someone_elses_session_is_403_everywhere(client: Client) -> None:
     assert len(await client.history("s1")) == 2
 
 
-@pytest.mark.parametrize("change", [{"display_name": 5}, {"display_name": "x" * 256}, {"config_id": "nope"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"display_name": 5},
+        {"display_name": "x" * 256},
+        {"display_name": "a\0b"},
+        {"display_name": "\x1b[31m"},
+        {"config_id": "nope"},
+    ],
+)
 async def test_a_wrong_change_is_400(client: Client, change: dict[str, Any]) -> None:
     await client.chat("Hi", session_id="s1")
     response = await client.request("PATCH", f"{SESSIONS}/s1", json={"username": "alice", **change})

@@ -11,7 +11,7 @@ from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
 from app.chat.schemas import REF, MessageContent, MessageRef, StoredPart
 from app.chat.values import Message, Run, RunStatus, Session
 from app.edge.schemas import DateTime, PageNumber, PageSize, example, shape_of
-from app.text import NAME_PATTERN
+from app.text import LINE_PATTERN, NAME_PATTERN
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 RUN_ID = "6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b"
@@ -83,7 +83,7 @@ class SessionChange(msgspec.Struct):
     """What to change; what is left out stays. `config_id` null or `default` is the default profile."""
 
     username: Name
-    display_name: Annotated[str, Meta(max_length=MAX_NAME_CHARS)] | UnsetType | None = UNSET
+    display_name: Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern=LINE_PATTERN)] | UnsetType | None = UNSET
     config_id: str | UnsetType | None = UNSET
 
 
