@@ -37,7 +37,7 @@ async def lifespan(
         await files.storage.sweep()
         await chat.upkeep.recover(at_start=True)
         stack.push_async_callback(_write_last_used, core)
-        for close in (providers.close, knowledge.indexer.close, files.documents.close, bots.close):
+        for close in (providers.close, knowledge.indexer.close, files.documents.close, files.images.close, bots.close):
             stack.push_async_callback(close)
         await stack.enter_async_context(
             _background(

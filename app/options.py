@@ -3,6 +3,7 @@
 import msgspec
 
 from app.auth.guards import AuthPolicy
+from app.chat.media import PromptLimits
 from app.chat.parts import PartLimits
 from app.completions.values import DEFAULT_SESSION, CompletionLimits, NamePolicy, SessionPolicy
 from app.edge.bodies import BodyLimit
@@ -71,6 +72,16 @@ def image_limits(settings: Settings) -> ImageLimits:
         max_side=settings.max_image_side,
         oversized=settings.image_oversized,
         animated=settings.image_animated,
+        timeout_seconds=settings.image_timeout_seconds,
+        memory_bytes=settings.image_memory_bytes,
+    )
+
+
+def prompt_limits(settings: Settings) -> PromptLimits:
+    return PromptLimits(
+        images=settings.max_prompt_images,
+        bytes=settings.max_prompt_bytes,
+        document_chars=settings.max_prompt_document_chars,
     )
 
 

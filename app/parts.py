@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.chat.accept import Planner
+from app.chat.media import MediaLoader
 from app.chat.prompt import PromptBuilder
 from app.chat.retrieval import Retrieval
 from app.chat.runs.engine import RunEngine
@@ -29,7 +30,7 @@ from app.knowledge.service import KnowledgeService
 from app.knowledge.store import IndexStore
 from app.knowledge.vectors import Embedder
 from app.limits import Bounds, RunLimit
-from app.options import document_limits, image_limits, knowledge_limits, name_policy, part_limits
+from app.options import document_limits, image_limits, knowledge_limits, name_policy, part_limits, prompt_limits
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
@@ -115,7 +116,7 @@ def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> File
         service,
         reader,
         ExtractedTextService(core.database, service, reader),
-        ImageReader(image_limits(settings)),
+        ImageReader(image_limits(settings), workers=settings.image_workers),
     )
 
 
@@ -131,7 +132,8 @@ def open_chat(
     metrics: Metrics,
     owner: str,
 ) -> Chat:
-    prompts = PromptBuilder(core.database, files.service, files.documents)
+    media = MediaLoader(files.service, files.documents, files.images, prompt_limits(settings))
+    prompts = PromptBuilder(core.database, media)
     engine = RunEngine(
         RunTools(core.database, Retrieval(roles, knowledge), prompts, metrics),
         SessionQueue(settings.max_waiting_per_session, settings.max_waiting),
@@ -143,6 +145,7 @@ def open_chat(
         Planner(profiles, providers),
         files.service,
         files.documents,
+        files.images,
         idempotency,
         slots,
         roles,
@@ -158,6 +161,7 @@ def open_chat(
         files.reader,
         files.images,
         part_limits(settings),
+        settings.max_prompt_document_chars,
         slots,
         roles,
     )

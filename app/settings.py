@@ -201,6 +201,18 @@ class Settings(BaseSettings):
     image_animated: Literal["first", "refuse"] = Field(
         "refuse", description="What happens to animations: `first` takes their first picture."
     )
+    image_timeout_seconds: float = Field(15.0, gt=0, description="The longest that decoding one image may take.")
+    image_memory_bytes: int = Field(
+        1024**3, ge=256 * 1024**2, description="The address space of a process that decodes images."
+    )
+    image_workers: int = Field(2, ge=1, le=64, description="The most images decoded at once, each in a process.")
+    max_prompt_images: int = Field(10, ge=0, description="The most images in a request to a model server.")
+    max_prompt_bytes: int = Field(
+        32 * 1024**2, ge=1024**2, description="The most bytes of images in a request to a model server."
+    )
+    max_prompt_document_chars: int = Field(
+        1_000_000, ge=1, description="The most text of documents in a request to a model server."
+    )
     max_waiting_per_session: int = Field(16, ge=0, description="The most messages that wait in one session.")
     max_waiting: int = Field(2_000, ge=0, description="The most messages that wait in all sessions.")
     max_runs_per_key: int = Field(

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from app.errors import BadRequest
+from app.files.names import clean_filename
 
 MediaKind = Literal["image", "record", "file", "video"]
 MEDIA_KINDS: frozenset[str] = frozenset(get_args(MediaKind))
 MAX_ID_CHARS = 255
-MAX_FILENAME_CHARS = 255
 PART_CODES = (
     "invalid_message",
     "message_too_long",
@@ -114,7 +114,7 @@ def _parse_part(raw: object) -> ClientPart | None:
         return Media(
             cast(MediaKind, kind),
             attachment_id[:MAX_ID_CHARS],
-            (raw.get("filename") or "")[:MAX_FILENAME_CHARS] or None,
+            clean_filename(raw["filename"]) if raw.get("filename") else None,
         )
     if kind == "reply":
         message_id = raw.get("message_id")

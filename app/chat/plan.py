@@ -20,6 +20,11 @@ class Target:
     provider: Provider
     model: str
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from other models."""
+        return self.provider.id, self.model
+
 
 @dataclass(frozen=True, slots=True)
 class ReplyPlan:

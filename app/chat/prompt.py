@@ -1,71 +1,76 @@
 """The prompt: the system prompt, as much of the conversation as the profile allows, files and passages."""
 
-import base64
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from app.chat import store
-from app.chat.parts import Media, Part, Reply, Text, ToolCallPart, ToolResult, approximate_tokens
+from app.chat.media import MediaLoader, Message, ShownImages, Turn, text_part
+from app.chat.parts import Media, Part, Reply, Text, ToolCallPart, ToolResult, approximate_tokens, attachment_ids
 from app.chat.passages import add_passages
-from app.chat.plan import ReplyPlan
+from app.chat.plan import ReplyPlan, Target
+from app.chat.refused_images import RefusedImages
 from app.chat.values import MessageRole, Run
 from app.database.engine import Database
-from app.files.extracted_text import ExtractedTextService
-from app.files.extraction.models import Reason
-from app.files.models import Attachment, Kind
-from app.files.refusals import DocumentRefused
-from app.files.service import FileService
+from app.files.quoting import label, quoted
 from app.knowledge.models import FoundPassage
 from app.profiles.models import Profile
 from app.providers.models import ModelRequest
 from app.workers.turns import Caller
 
-MAX_IMAGE_BYTES = 10 * 1024**2
-IMAGES_SHOWN = 10
-"""Of a long conversation the newest images are shown as images, the others by their names."""
-SHOWN_BY_NAME = frozenset({Reason.UNSUPPORTED, Reason.TOO_LARGE})
-"""Files that are no documents, or too long to be read, are shown by their names."""
-
 MAX_QUOTE_CHARS = 4_000
+CONTINUED = "[The conversation continues here.]"
+"""The user's turn in a conversation that begins with the assistant: with a bot's message, or where it is cut off."""
 
-Message = Mapping[str, Any]
-Turn = tuple[str, tuple[Part, ...]]
-"""The role and the parts of a stored message."""
+NOTHING: Mapping[str, str] = {}
+NO_MEDIA: Mapping[tuple[int, int], Message] = {}
 
 _LENGTH_PARAMS = frozenset({"max_tokens", "max_completion_tokens"})
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A request to a model server, and the images of the session that are in it."""
+
+    request: ModelRequest
+    images: ShownImages
+
+
 class PromptBuilder:
-    """Makes model requests from the stored conversation; loads no more of it than the profile's limits."""
+    """Makes model requests from the stored conversation; loads no more of it than the profile's limits.
 
-    def __init__(self, database: Database, files: FileService, documents: ExtractedTextService) -> None:
+    `refused_images` is what has been learnt of model servers.
+    """
+
+    def __init__(self, database: Database, media: MediaLoader) -> None:
         self._database = database
-        self._files = files
-        self._documents = documents
+        self._media = media
+        self.refused_images = RefusedImages()
 
-    async def build(self, plan: ReplyPlan, model: str) -> ModelRequest:
+    async def build(self, plan: ReplyPlan, target: Target, hidden: Mapping[str, str] = NOTHING) -> Prompt:
         """Make the request for a run whose turn has come; messages that wait for theirs are not shown yet.
 
-        With the caller's own messages in the plan, those stand for the run's message. Raises DatabaseUnavailable,
-        Unavailable.
+        With the caller's own messages in the plan, those stand for the run's message. `hidden` are images by their ids,
+        with the reason to show them by their names. Raises DatabaseUnavailable, Unavailable.
         """
         run, profile, turn = plan.run, plan.profile, plan.turn
+        images = ShownImages()
         if turn is None:
-            history = await self._transcript(run, await self._turns(plan))
-            messages = _with_passages([*_system(profile), *history], plan.passages)
-            return ModelRequest(
-                model, messages, msgspec.to_builtins(profile.parameters), profile.timeout_seconds, profile.max_retries
-            )
+            history, images = await self._transcript(plan, target, hidden)
+            messages = _with_passages([*_system(profile), *fitted(history)], plan.passages)
+            params = msgspec.to_builtins(profile.parameters)
+            request = ModelRequest(target.model, messages, params, profile.timeout_seconds, profile.max_retries)
+            return Prompt(request, images)
         params = dict(turn.params)
         messages = [*turn.system, *turn.messages]
         if run.session_id is not None:
-            history = await self._transcript(run, (await self._turns(plan))[:-1], followed_by=turn.messages)
-            messages = [*(turn.system or _system(profile)), *history, *turn.messages]
+            history, images = await self._transcript(plan, target, hidden)
+            messages = [*(turn.system or _system(profile)), *fitted(history, turn.messages)]
             params = with_defaults(params, msgspec.to_builtins(profile.parameters))
-        return ModelRequest(
-            model,
+        request = ModelRequest(
+            target.model,
             _with_passages(messages, plan.passages),
             params,
             profile.timeout_seconds,
@@ -74,59 +79,51 @@ class PromptBuilder:
             keep_raw=True,
             defaults=turn.defaults,
         )
+        return Prompt(request, images)
 
-    async def _turns(self, plan: ReplyPlan) -> list[Turn]:
-        """Load the run's own message and, before it, the newest that fit the profile's limits; the oldest first."""
+    async def _turns(self, plan: ReplyPlan) -> tuple[list[Turn], int]:
+        """Load the run's own message and, before it, the newest that fit the profile's limits; the oldest first.
+
+        The number is that of the tokens that are left.
+        """
+        tokens = plan.profile.history.max_tokens
         if plan.first_parts is not None:
-            return [(MessageRole.USER.value, plan.first_parts)]
+            return [(MessageRole.USER.value, plan.first_parts)], tokens
         limit = plan.profile.history.max_messages + 1
         newest = await self._database.read(lambda connection: store.conversation(connection, plan.run, limit))
         turns: list[Turn] = []
-        tokens = plan.profile.history.max_tokens
         for role, parts in newest:
-            tokens -= approximate_tokens(parts)
-            if turns and tokens < 0:
+            size = approximate_tokens(parts)
+            if turns and tokens < size:
                 break
+            tokens -= size
             turns.append((role, parts))
-        return turns[::-1]
+        return turns[::-1], tokens
 
-    async def _transcript(self, run: Run, turns: Sequence[Turn], followed_by: Sequence[Message] = ()) -> list[Message]:
-        """Load what the turns name, and put them into the model's form."""
+    async def _transcript(
+        self, plan: ReplyPlan, target: Target, hidden: Mapping[str, str]
+    ) -> tuple[list[Message], ShownImages]:
+        """Load the turns and what they name, and put them into the model's form; without those of the plan itself."""
+        turns, tokens = await self._turns(plan)
+        followed_by: Sequence[Message] = ()
+        own_parts = turns[-1][1]
+        if plan.turn is not None:
+            turns, followed_by = turns[:-1], plan.turn.messages
         parts = [part for _, parts in turns for part in parts]
         quoted_ids = {int(part.message_id) for part in parts if isinstance(part, Reply)}
-        quotes = await self._quotes(run, quoted_ids) if quoted_ids else {}
-        media = await self._media(run, turns) if any(isinstance(part, Media) for part in parts) else {}
-        return _transcript(turns, quotes, media, followed_by)
+        quotes = await self._quotes(plan.run, quoted_ids) if quoted_ids else {}
+        if not any(isinstance(part, Media) for part in (*parts, *own_parts)):
+            return _transcript(turns, quotes, NO_MEDIA, followed_by), ShownImages()
+        attachments = set(attachment_ids(parts))
+        hidden = {**self.refused_images.hidden(target.key, attachments), **hidden}
+        caller = Caller(plan.run.key_id, plan.run.username)
+        room = self._media.room(tokens, followed_by)
+        media = await self._media.load(turns, room, hidden, caller, has_own=plan.turn is None)
+        own_images = media.own_images if plan.turn is None else _image_names(own_parts)
+        return _transcript(turns, quotes, media.parts, followed_by), ShownImages(own_images, media.images)
 
     async def _quotes(self, run: Run, message_ids: Collection[int]) -> Mapping[int, str]:
         return await self._database.read(lambda connection: store.quoted_texts(connection, run.session_id, message_ids))
-
-    async def _media(self, run: Run, turns: Sequence[Turn]) -> Mapping[Media, Message]:
-        media = {part for _, parts in turns for part in parts if isinstance(part, Media)}
-        attachments = await self._files.find_many({part.attachment_id for part in media}, None)
-        as_images = _newest_images(turns, attachments)
-        caller = Caller(run.key_id, run.username)
-        return {
-            part: await self._content(part, attachments.get(part.attachment_id), as_images, caller) for part in media
-        }
-
-    async def _content(
-        self, part: Media, attachment: Attachment | None, as_images: Collection[str], caller: Caller
-    ) -> Message:
-        """Return an image as it is, a document as its text, and anything else as its name."""
-        if attachment is None:
-            return _text(f"[{part.kind}: {part.filename or part.attachment_id}, no longer available]")
-        name = part.filename or attachment.filename
-        if attachment.id in as_images:
-            data = base64.b64encode(await self._files.read(attachment, MAX_IMAGE_BYTES)).decode()
-            return {"type": "image_url", "image_url": {"url": f"data:{attachment.media_type};base64,{data}"}}
-        if attachment.type is Kind.FILE:
-            try:
-                return _text((await self._documents.text_of(attachment, caller)).for_model(name))
-            except DocumentRefused as error:
-                if error.reason not in SHOWN_BY_NAME:
-                    return _text(f"[file: {name}, which cannot be read: {error.explanation}]")
-        return _text(f"[{attachment.type}: {name}, {attachment.media_type}]")
 
 
 def with_defaults(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,22 +133,18 @@ def with_defaults(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     return {**defaults, **params}
 
 
-def _newest_images(turns: Sequence[Turn], attachments: Mapping[str, Attachment]) -> Collection[str]:
-    """Return the ids of the attachments that are shown as images. Assistants' turns cannot hold images."""
-    ids = [
-        part.attachment_id
-        for role, parts in reversed(turns)
+def _image_names(parts: Sequence[Part]) -> Mapping[str, str]:
+    return {
+        part.attachment_id: label(part.filename or "image")
         for part in parts
-        if role == MessageRole.USER and isinstance(part, Media) and part.attachment_id in attachments
-    ]
-    images = [id for id in ids if attachments[id].type == "image" and attachments[id].size <= MAX_IMAGE_BYTES]
-    return frozenset(images[:IMAGES_SHOWN])
+        if isinstance(part, Media) and part.kind == "image"
+    }
 
 
 def _transcript(
     turns: Sequence[Turn],
     quotes: Mapping[int, str],
-    media: Mapping[Media, Message],
+    media: Mapping[tuple[int, int], Message],
     followed_by: Sequence[Message] = (),
 ) -> list[Message]:
     """Return the turns in OpenAI's form, the oldest first.
@@ -160,18 +153,20 @@ def _transcript(
     the stored conversation: the caller may have gone on without the tool, and of a long conversation only the end is
     shown.
 
-    `quotes` are the texts of quoted messages, `media` the content of each media part; `followed_by` are the messages
-    behind the last turn.
+    `quotes` are the texts of quoted messages, `media` the content of media parts by the places of turn and part;
+    `followed_by` are the messages behind the last turn.
     """
     answered = _answered_calls(turns, followed_by)
     messages: list[Message] = []
-    for role, parts in turns:
+    for index, (role, parts) in enumerate(turns):
         messages += [
             {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.text}
             for part in parts
             if isinstance(part, ToolResult) and part.tool_call_id in answered
         ]
-        content = [item for part in parts if (item := _content(part, quotes, media))]
+        content = [
+            item for place, part in enumerate(parts) if (item := _content(part, quotes, media.get((index, place))))
+        ]
         calls = [_call(part) for part in parts if isinstance(part, ToolCallPart) and part.id in answered]
         if content or calls:
             message = {"role": role, "content": _simplest(content) if content else None}
@@ -179,8 +174,47 @@ def _transcript(
     return messages
 
 
-def _text(text: str) -> Message:
-    return {"type": "text", "text": text}
+def fitted(messages: Sequence[Message], followed_by: Sequence[Message] = ()) -> list[Message]:
+    """Return the conversation with the user first, and neighbouring turns of one role joined.
+
+    Chat templates of many models take nothing else, and what one of them refused it would refuse with every later turn:
+    a question without its reply, a bot's own message, a conversation whose beginning is left out. The messages that
+    follow are the caller's own: only the first of them may be joined to what stands before it.
+    """
+    joined: list[Message] = []
+    for message in (*messages, *followed_by[:1]):
+        if joined and _can_join(joined[-1], message):
+            content = _joined(joined[-1]["content"], message["content"])
+            joined[-1] = {**message, "content": content}
+        else:
+            joined.append(message)
+    if joined and joined[0]["role"] != "user":
+        joined.insert(0, {"role": "user", "content": CONTINUED})
+    return [*joined, *followed_by[1:]]
+
+
+def _can_join(message: Message, following: Message) -> bool:
+    """Whether two messages are turns of one role; calls of tools and their results stay apart."""
+    role = message.get("role")
+    return (
+        role == following.get("role")
+        and role in ("user", "assistant")
+        and message.keys() == {"role", "content"}
+        and following.keys() in ({"role", "content"}, {"role", "content", "tool_calls"})
+    )
+
+
+def _joined(content: Any, following: Any) -> Any:
+    """Join two contents by a blank line: texts become one text, and parts one list."""
+    if not content or not following:
+        return content or following
+    if isinstance(content, str) and isinstance(following, str):
+        return f"{content}\n\n{following}"
+    *parts, last = [text_part(content)] if isinstance(content, str) else content
+    first, *others = [text_part(following)] if isinstance(following, str) else following
+    if last.keys() == first.keys() == {"type", "text"}:
+        return [*parts, text_part(f"{last['text']}\n\n{first['text']}"), *others]
+    return [*parts, last, first, *others]
 
 
 def _answered_calls(turns: Sequence[Turn], followed_by: Sequence[Message]) -> Collection[str]:
@@ -203,15 +237,14 @@ def _call(part: ToolCallPart) -> Message:
     return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
 
 
-def _content(part: Part, quotes: Mapping[int, str], media: Mapping[Media, Message]) -> Message | None:
+def _content(part: Part, quotes: Mapping[int, str], media: Message | None) -> Message | None:
     """Return a part as content; calls of tools and their results have places of their own."""
     if isinstance(part, Text):
-        return _text(part.text)
+        return text_part(part.text)
     if isinstance(part, Reply):
         quote = part.selected_text or quotes.get(int(part.message_id), "")
-        lines = quote[:MAX_QUOTE_CHARS].splitlines()
-        return _text("\n".join(f"> {line}" for line in lines)) if lines else None
-    return media[part] if isinstance(part, Media) else None
+        return text_part(quoted(quote[:MAX_QUOTE_CHARS])) if quote else None
+    return media
 
 
 def _simplest(content: list[Message]) -> str | list[Message]:

@@ -15,9 +15,9 @@ from app.chat import store
 from app.chat.accept import Planner, accept, opening_events
 from app.chat.commands import OnBusy, SendMessage
 from app.chat.fields import check_name
+from app.chat.media import SHOWN_BY_NAME
 from app.chat.ownership import check_session
 from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
-from app.chat.prompt import SHOWN_BY_NAME
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Completed, Ended, Event, Failed, MessageSaved, Ref, Refs, TextDelta
 from app.chat.runs.log import RunLog
@@ -27,6 +27,7 @@ from app.clock import iso, utc_now
 from app.database.engine import Database
 from app.errors import NotFound
 from app.files.extracted_text import ExtractedTextService
+from app.files.images import ImageReader
 from app.files.models import Attachment, Kind
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
@@ -64,6 +65,7 @@ class ChatService:
         planner: Planner,
         files: FileService,
         documents: ExtractedTextService,
+        images: ImageReader,
         idempotency: Idempotency,
         slots: ConcurrencyLimit,
         roles: RoleService,
@@ -75,6 +77,7 @@ class ChatService:
         self._planner = planner
         self._files = files
         self._documents = documents
+        self._images = images
         self._idempotency = idempotency
         self._slots = slots
         self._roles = roles
@@ -144,7 +147,7 @@ class ChatService:
     async def _check_attachments(self, principal: Principal, command: SendMessage) -> None:
         """Raises BadRequest for attachments that the user does not have, Forbidden for a key that may not use files.
 
-        Raises DocumentRefused for documents that cannot be read.
+        Raises DocumentRefused and ImageRefused for files that cannot be read.
         """
         if ids := attachment_ids(command.parts):
             if command.turn is None:  # else its files came with the request
@@ -152,11 +155,13 @@ class ChatService:
             attachments = await self._files.find_usable(set(ids), principal, command.username)
             check_attachments(command.parts, attachments)
             caller = Caller(principal.key_id, command.username)
-            await self._check_documents(attachments.values(), caller)
+            await self._check_files(attachments.values(), caller)
 
-    async def _check_documents(self, attachments: Iterable[Attachment], caller: Caller) -> None:
+    async def _check_files(self, attachments: Iterable[Attachment], caller: Caller) -> None:
         for attachment in attachments:
-            if attachment.type is Kind.FILE:
+            if attachment.type is Kind.IMAGE:
+                await self._images.check_attachment(self._files, attachment, caller)
+            elif attachment.type is Kind.FILE:
                 try:
                     await self._documents.text_of(attachment, caller)
                 except DocumentRefused as error:

@@ -27,6 +27,8 @@ ContentParam = dict[str, Any]
 """A part of a message's content as a client of OpenAI's API sends it."""
 
 MAX_FILE_BYTES = 10 * 1024**2
+MAX_IMAGES = 100
+"""The most images in a request that are sent as data."""
 _TOO_LARGE = f"is larger than {MAX_FILE_BYTES} bytes"
 
 
@@ -94,17 +96,28 @@ class KeepAsAttachments:
         return attachment
 
 
+@dataclass(slots=True)
+class _Room:
+    """Who sent a request that is read, and what is left of its limits."""
+
+    caller: Caller
+    document_chars: int
+    images: int = MAX_IMAGES
+
+
 class ContentReader:
-    """Reads the messages of a request."""
+    """Reads the messages of a request, whose documents have at most `document_chars` characters together."""
 
-    def __init__(self, images: ImageReader) -> None:
+    def __init__(self, images: ImageReader, document_chars: int) -> None:
         self._images = images
+        self._document_chars = document_chars
 
-    async def read(self, messages: Sequence[MessageParam], sink: FileSink) -> TurnContent:
+    async def read(self, messages: Sequence[MessageParam], sink: FileSink, caller: Caller) -> TurnContent:
         """Raises InvalidRequest, PayloadTooLarge, DocumentRefused, ImageRefused, TooManyRequests,
         Unavailable.
         """
         turn = TurnContent()
+        room = _Room(caller, self._document_chars)
         for index, message in enumerate(messages):
             content = message.get("content")
             if not isinstance(content, list):
@@ -113,7 +126,7 @@ class ContentReader:
                 continue
             params, parts = [], []
             for position, item in enumerate(content):
-                param, part = await self._read_part(item, f"messages[{index}].content[{position}]", sink)
+                param, part = await self._read_part(item, f"messages[{index}].content[{position}]", sink, room)
                 params.append(param)
                 parts.append(part)
             is_changed = any(param is not item for param, item in zip(params, content, strict=True))
@@ -121,17 +134,17 @@ class ContentReader:
             turn.parts.extend(_stored_parts(message, parts))
         return turn
 
-    async def _read_part(self, param: Any, path: str, sink: FileSink) -> tuple[Any, Part]:
+    async def _read_part(self, param: Any, path: str, sink: FileSink, room: _Room) -> tuple[Any, Part]:
         """A content part for the model, and for the session's history; `path` is its location in the request."""
         if isinstance(param, FormUpload):
-            return await self._read_file(param.filename, param.data, sink)
+            return await self._read_file(param.filename, param.data, path, sink, room)
         if not isinstance(param, dict) or not isinstance(param.get("type"), str):
             raise InvalidRequest("A part must be an object with a type", path)
         match param["type"]:
             case "image_url":
-                return await self._read_image_url(param, path, sink)
+                return await self._read_image_url(param, path, sink, room)
             case "file" if isinstance(param.get("file"), dict) and param["file"].get("file_data") is not None:
-                return await self._read_file_data(param["file"], f"{path}.file.file_data", sink)
+                return await self._read_file_data(param["file"], f"{path}.file.file_data", sink, room)
             case "text":
                 text = param.get("text")
                 if not isinstance(text, str):
@@ -141,7 +154,9 @@ class ContentReader:
                 text = param.get(kind)
                 return param, Text(text if isinstance(text, str) else f"[{kind[:64]}]")
 
-    async def _read_image_url(self, param: ContentParam, path: str, sink: FileSink) -> tuple[ContentParam, Part]:
+    async def _read_image_url(
+        self, param: ContentParam, path: str, sink: FileSink, room: _Room
+    ) -> tuple[ContentParam, Part]:
         image_url = param.get("image_url")
         options = dict(image_url) if isinstance(image_url, dict) else {}
         url = options.pop("url", None) if isinstance(image_url, dict) else image_url
@@ -152,9 +167,10 @@ class ContentReader:
             if not url[:8].lower().startswith(("http://", "https://")):
                 raise InvalidRequest("An image's url must be a data, http or https URL", path)
             return param, Text(f"[image: {url[:2000]}]")  # the model server may fetch it; Palaver never does
+        _take_image(room, path)
         media_type, data = await _decode_data_url(url, path)
         try:
-            image = await self._images.check(data, "The image")
+            image = await self._images.check(data, "The image", room.caller)
         except ImageRefused as error:
             if error.status == 413:
                 raise
@@ -164,22 +180,39 @@ class ContentReader:
             return param, part
         return _image_param(image, options), part
 
-    async def _read_file_data(self, file: ContentParam, path: str, sink: FileSink) -> tuple[ContentParam, Part]:
+    async def _read_file_data(
+        self, file: ContentParam, path: str, sink: FileSink, room: _Room
+    ) -> tuple[ContentParam, Part]:
         file_data, name = file["file_data"], file.get("filename")
         if not isinstance(file_data, str):
             raise InvalidRequest("file_data must be a string", path)
         url = file_data if file_data[:5].lower() == "data:" else f"data:;base64,{file_data}"
         _, data = await _decode_data_url(url, path)
-        return await self._read_file(clean_filename(name if isinstance(name, str) else "file"), data, sink)
+        name = clean_filename(name if isinstance(name, str) else "file")
+        return await self._read_file(name, data, path, sink, room)
 
-    async def _read_file(self, filename: str, data: bytes, sink: FileSink) -> tuple[ContentParam, Part]:
+    async def _read_file(
+        self, filename: str, data: bytes, path: str, sink: FileSink, room: _Room
+    ) -> tuple[ContentParam, Part]:
         if len(data) > MAX_FILE_BYTES:
             raise PayloadTooLarge(f"{filename} {_TOO_LARGE}", code="file_too_large")
         if looks_like_image(data):
-            image = await self._images.check(data, filename)
+            _take_image(room, path)
+            image = await self._images.check(data, filename, room.caller)
             return _image_param(image, {}), await sink.add_image(filename, image.data)
         text, part = await sink.add_document(filename, data)
+        room.document_chars -= len(text.text)
+        if room.document_chars < 0:
+            problem = f"The documents of a request have at most {self._document_chars:,} characters together"
+            raise PayloadTooLarge(problem, code="documents_too_long")
         return {"type": "text", "text": text.for_model(filename)}, part
+
+
+def _take_image(room: _Room, path: str) -> None:
+    """Raises InvalidRequest."""
+    room.images -= 1
+    if room.images < 0:
+        raise InvalidRequest(f"A request has at most {MAX_IMAGES} images", path, code="too_many_images")
 
 
 def _stored_parts(message: MessageParam, content: str | list[Part]) -> list[Part]:

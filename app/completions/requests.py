@@ -12,6 +12,7 @@ from app.completions.values import CompletionRequest, MessageParam, SessionPolic
 from app.errors import BadRequest
 
 MAX_NAME_CHARS = 200
+MAX_MODEL_CHARS = 255
 MAX_MESSAGES = 10_000
 OWN_FIELDS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge"})
 """The fields that are read here and not passed on."""
@@ -30,6 +31,7 @@ def parse_completion(
     model = body.get("model")
     if not isinstance(model, str | None):
         raise InvalidRequest("model must be a string", "model")
+    check_param("model", model or "", MAX_MODEL_CHARS)
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         raise InvalidRequest("stream must be a boolean", "stream")

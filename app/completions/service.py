@@ -27,6 +27,9 @@ from app.providers.models import UpstreamError
 from app.roles.service import RoleService
 from app.workers.turns import Caller
 
+MAX_CALL_ID_CHARS = 4_096
+"""Some model servers put more than a name into the ids of their calls."""
+
 
 class CompletionService:
     """Accept requests, and start their runs."""
@@ -40,6 +43,7 @@ class CompletionService:
         reader: DocumentReader,
         images: ImageReader,
         limits: PartLimits,
+        document_chars: int,
         runs: ConcurrencyLimit,
         roles: RoleService,
     ) -> None:
@@ -48,7 +52,7 @@ class CompletionService:
         self._files = files
         self._documents = documents
         self._reader = reader
-        self._content = ContentReader(images)
+        self._content = ContentReader(images, document_chars)
         self._limits = limits
         self._runs = runs
         self._roles = roles
@@ -77,10 +81,11 @@ class CompletionService:
         caller = Caller(principal.key_id, principal.creator)
         sink: FileSink = DiscardFiles(self._reader, caller)
         if request.session is not None:
+            self._check_parts(request.messages)
             sink = KeepAsAttachments(self._files, self._documents, principal, caller)
         accepted = None
         try:
-            content = await self._content.read(request.messages, sink)
+            content = await self._content.read(request.messages, sink, caller)
             if request.session is not None:
                 self._check_length(content.parts)
             accepted = await self._chat.send(principal, _message(principal, request, choice, content), claim)
@@ -111,6 +116,19 @@ class CompletionService:
             raise CompletionFailed.from_upstream(error) from error
         finally:
             slot.release()
+
+    def _check_parts(self, messages: Sequence[MessageParam]) -> None:
+        """Hold a message to a session to the limits of a stored one. Raises InvalidRequest."""
+        count = 0
+        for index, message in enumerate(messages):
+            content, call_id = message.get("content"), message.get("tool_call_id")
+            count += len(content) if isinstance(content, list) else 1
+            if isinstance(call_id, str) and len(call_id) > MAX_CALL_ID_CHARS:
+                problem = f"tool_call_id has more than {MAX_CALL_ID_CHARS} characters"
+                raise InvalidRequest(problem, f"messages[{index}].tool_call_id")
+        if count > self._limits.parts:
+            problem = f"A message to a session has at most {self._limits.parts} parts"
+            raise InvalidRequest(problem, "messages", code="message_too_long")
 
     def _check_length(self, parts: list[Part]) -> None:
         chars = sum(len(part.text) for part in parts if isinstance(part, Text | ToolResult))

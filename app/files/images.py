@@ -1,47 +1,40 @@
-"""Images for a model: checked by their content, and scaled down to a limit.
-
-Pillow works in threads and lets the event loop run meanwhile; it is imported with the first image.
-"""
+"""Images for a model: checked and converted in worker processes, once for all who show the same one."""
 
 import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final
 
-from app.files.extraction.models import BROKEN, TOO_MUCH_MEMORY, Reason
+import msgspec
+import structlog
+
+from app.files.extraction.models import BROKEN, TOO_MUCH_MEMORY, NoText, Reason
+from app.files.imaging.models import ImageFacts, ImageLimits, ImageRequest, ImageVerdict, looks_like_image
+from app.files.models import Attachment
 from app.files.refusals import ImageRefused
+from app.files.service import FileService
+from app.workers.pool import WorkerEnded, WorkerPool, WorkerTimeout
+from app.workers.turns import NOBODY, Caller
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
+__all__ = ["CheckedImage", "ImageLimits", "ImageReader", "looks_like_image"]
 
-WORKERS: Final = 2
-"""Images decoded at once: each takes up to four bytes a pixel."""
-QUALITY: Final = 90
+QUICK_SECONDS: Final = 1.0
+"""What most images take at the very most. One that takes longer is begun again behind the others of its kind."""
+REMEMBERED_IMAGES: Final = 10_000
+REMEMBERED_BYTES: Final = 64 * 1024**2
+LARGE_BYTES: Final = 256 * 1024
+"""The size from which images are hashed in a thread."""
 
-# MPO is a JPEG with a second picture behind it, as some telephones make them; model servers accept it.
-_MEDIA_TYPES: Final = {
-    "PNG": "image/png",
-    "JPEG": "image/jpeg",
-    "MPO": "image/jpeg",
-    "GIF": "image/gif",
-    "WEBP": "image/webp",
-}
+_MODULE: Final = "app.files.imaging.worker"
+_SIGKILL: Final = -9
+_SIGXCPU: Final = -24
+_DECODER: msgspec.json.Decoder[ImageVerdict] = msgspec.json.Decoder(ImageVerdict)
 
+Content = Callable[[], bytes | AsyncIterable[bytes]]
 
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
-    """Limits of an image. Above `max_bytes` and `max_pixels` it is refused, without being decoded.
-
-    `oversized` says what to do when its longer side is above `max_side` pixels: `scale` it down, or `refuse` it.
-    `animated` does so for animations: take the `first` picture, or `refuse` it.
-    """
-
-    max_bytes: int = 10 * 1024**2
-    max_pixels: int = 50_000_000
-    max_side: int = 8_000
-    oversized: Literal["scale", "refuse"] = "scale"
-    animated: Literal["first", "refuse"] = "refuse"
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,97 +48,118 @@ class CheckedImage:
     changed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A verdict, and the image's new bytes if it was changed."""
+
+    verdict: ImageVerdict
+    data: bytes = b""
+
+
+class _Results:
+    """The newest results by the image's SHA-256; those that hold bytes within REMEMBERED_BYTES."""
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[str, _Result] = OrderedDict()
+        self._size = 0
+
+    def get(self, sha256: str) -> _Result | None:
+        if (result := self._results.get(sha256)) is not None:
+            self._results.move_to_end(sha256)
+        return result
+
+    def add(self, sha256: str, result: _Result) -> None:
+        self._drop(sha256)
+        self._results[sha256] = result
+        self._size += len(result.data)
+        while len(self._results) > REMEMBERED_IMAGES or self._size > REMEMBERED_BYTES:
+            self._drop(next(iter(self._results)))
+
+    def _drop(self, sha256: str) -> None:
+        if (result := self._results.pop(sha256, None)) is not None:
+            self._size -= len(result.data)
+
+
 class ImageReader:
-    """Checks images and makes them fit, at most WORKERS at once."""
+    """Checks images and makes them fit, `workers` at once that are quick, and one that is not."""
 
-    def __init__(self, limits: ImageLimits | None = None) -> None:
+    def __init__(self, limits: ImageLimits | None = None, *, workers: int = 2) -> None:
         self.limits = limits or ImageLimits()
-        self._slots = asyncio.Semaphore(WORKERS)
+        self._quick = WorkerPool(_MODULE, workers, self.limits.memory_bytes)
+        self._slow = WorkerPool(_MODULE, 1, self.limits.memory_bytes)
+        self._results = _Results()
 
-    async def check(self, data: bytes, filename: str) -> CheckedImage:
-        """Check the image in `data`. Raises ImageRefused."""
-        if len(data) > self.limits.max_bytes:
-            explanation = f"it is larger than {self.limits.max_bytes:,} bytes"
-            raise ImageRefused(filename, Reason.TOO_LARGE, explanation)
-        async with self._slots:
-            return await asyncio.to_thread(check_image, data, filename, self.limits)
+    async def check(self, data: bytes, filename: str, caller: Caller = NOBODY) -> CheckedImage:
+        """Check the image in `data`. Raises ImageRefused, Unavailable. A cancellation ends the work."""
+        self._check_size(len(data), filename)
+        hashed = hashlib.sha256(data) if len(data) < LARGE_BYTES else await asyncio.to_thread(hashlib.sha256, data)
+        facts, changed = await self._find(hashed.hexdigest(), lambda: data, filename, caller)
+        return CheckedImage(changed or data, facts.media_type, facts.width, facts.height, facts.changed)
 
+    async def check_attachment(
+        self, files: FileService, attachment: Attachment, caller: Caller
+    ) -> tuple[ImageFacts, bytes]:
+        """Check an attachment; its bytes are given only if they were changed. Raises ImageRefused, Unavailable."""
+        self._check_size(attachment.size, attachment.filename)
+        return await self._find(attachment.sha256, lambda: files.stream(attachment), attachment.filename, caller)
 
-def check_image(data: bytes, filename: str, limits: ImageLimits) -> CheckedImage:
-    """Check an image in this thread. Raises ImageRefused."""
-    from PIL import Image
+    async def close(self) -> None:
+        """End the workers; images under way raise Unavailable."""
+        await self._quick.close()
+        await self._slow.close()
 
-    def refused(reason: Reason, explanation: str) -> ImageRefused:
-        return ImageRefused(filename, reason, explanation)
+    def _check_size(self, size: int, filename: str) -> None:
+        if size > self.limits.max_bytes:
+            raise ImageRefused(filename, Reason.TOO_LARGE, f"it is larger than {self.limits.max_bytes:,} bytes")
 
-    if not data:
-        raise refused(Reason.EMPTY, "it is empty")
-    if not looks_like_image(data):
-        raise refused(Reason.UNSUPPORTED, "it is no image of a supported kind (PNG, JPEG, GIF, WebP)")
-    too_many = f"it has more than {limits.max_pixels:,} pixels"
-    size = _webp_size(data)
-    # The WebP decoder takes the memory of the whole picture when it is opened.
-    if size is not None and size[0] * size[1] > limits.max_pixels:
-        raise refused(Reason.BOMB, too_many)
-    try:
-        with Image.open(BytesIO(data), formats=("PNG", "JPEG", "GIF", "WEBP")) as image:
-            if image.width * image.height > limits.max_pixels:
-                raise refused(Reason.BOMB, too_many)
-            animated = image.format != "MPO" and getattr(image, "is_animated", False)
-            if animated and limits.animated == "refuse":
-                raise refused(Reason.UNSUPPORTED, "it is animated")
-            oversized = max(image.size) > limits.max_side
-            if oversized and limits.oversized == "refuse":
-                raise refused(Reason.TOO_LARGE, f"it is larger than {limits.max_side:,} pixels at one side")
-            media_type = _MEDIA_TYPES[image.format or ""]
-            if animated or oversized:
-                return _fitted(image, limits.max_side)
-            image.load()
-            return CheckedImage(data, media_type, image.width, image.height, changed=False)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise refused(Reason.BOMB, too_many) from None
-    except MemoryError:
-        raise refused(Reason.TOO_MUCH_MEMORY, TOO_MUCH_MEMORY) from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError, TypeError, RuntimeError):
-        # Pillow's decoders raise these for broken files.
-        raise refused(Reason.BROKEN, BROKEN) from None
+    async def _find(self, sha256: str, content: Content, filename: str, caller: Caller) -> tuple[ImageFacts, bytes]:
+        result = self._results.get(sha256)
+        if result is None:
+            result = await self._read(content, caller)
+        verdict = result.verdict
+        if isinstance(verdict, NoText) and verdict.reason is Reason.TOO_SLOW:  # next time, the machine may be less busy
+            raise ImageRefused(filename, verdict.reason, verdict.explanation)
+        self._results.add(sha256, result)
+        if isinstance(verdict, NoText):
+            raise ImageRefused(filename, verdict.reason, verdict.explanation)
+        return verdict, result.data
 
+    async def _read(self, content: Content, caller: Caller) -> _Result:
+        """Decode an image in the quick lane, or else in the slow one: there it holds up slow ones only."""
+        seconds = self.limits.timeout_seconds
+        try:
+            result = await self._decode(self._quick, caller, content(), min(QUICK_SECONDS, seconds))
+            if result is None:
+                result = await self._decode(self._slow, caller, content(), seconds)
+        except WorkerEnded as end:
+            reason, explanation = Reason.BROKEN, BROKEN
+            if end.status == _SIGKILL:  # the kernel's, who picks the largest process when memory runs out
+                reason, explanation = Reason.TOO_MUCH_MEMORY, TOO_MUCH_MEMORY
+            result = _Result(NoText(reason, explanation, f"worker ended: {end.status}"))
+        if result is None:
+            result = _Result(NoText(Reason.TOO_SLOW, f"reading it takes longer than {seconds:g} seconds"))
+        if isinstance(result.verdict, NoText):
+            log.info("image_refused", reason=result.verdict.reason.value, detail=result.verdict.detail)
+        return result
 
-def _fitted(image: "ImageFile", max_side: int) -> CheckedImage:
-    """The first picture, upright and within `max_side`; a GIF becomes a PNG."""
-    from PIL import ImageOps
-    from PIL.Image import Resampling
-
-    target = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WEBP"}.get(image.format or "", "PNG")
-    # A JPEG can be decoded at an eighth, a quarter or half of its size, which costs as much less.
-    image.draft(None, (max_side, max_side))
-    fitted: Image = ImageOps.exif_transpose(image)
-    if fitted.mode not in ("RGB", "RGBA", "L"):
-        fitted = fitted.convert("RGBA" if fitted.has_transparency_data and target != "JPEG" else "RGB")
-    fitted.thumbnail((max_side, max_side), Resampling.LANCZOS)
-    out = BytesIO()
-    fitted.save(out, target, **({} if target == "PNG" else {"quality": QUALITY}))
-    return CheckedImage(out.getvalue(), _MEDIA_TYPES[target], fitted.width, fitted.height, changed=True)
-
-
-def looks_like_image(data: bytes) -> bool:
-    return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")) or (
-        data.startswith(b"RIFF") and data[8:12] == b"WEBP"
-    )
-
-
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """The width and height in the head of a WebP file."""
-    if not data.startswith(b"RIFF") or len(data) < 30:
-        return None
-    head = data[20:30]
-    match data[12:16]:
-        case b"VP8X":
-            return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
-        case b"VP8L":
-            bits = int.from_bytes(head[1:5], "little")
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-        case b"VP8 ":
-            return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
-        case _:
+    async def _decode(
+        self, pool: WorkerPool, caller: Caller, content: bytes | AsyncIterable[bytes], seconds: float
+    ) -> _Result | None:
+        """A worker's result; None when it took longer. The worker is killed then, which gives its place free."""
+        try:
+            async with pool.worker(caller) as worker:
+                await worker.send(msgspec.json.encode(ImageRequest(self.limits, seconds)), content)
+                message = await worker.receive(seconds)
+                try:
+                    verdict = _DECODER.decode(message)
+                except msgspec.MsgspecError:
+                    raise WorkerEnded from None
+                worker.is_reusable = not (isinstance(verdict, NoText) and verdict.reason is Reason.TOO_MUCH_MEMORY)
+                is_changed = isinstance(verdict, ImageFacts) and verdict.changed
+                return _Result(verdict, await worker.receive(seconds) if is_changed else b"")
+        except WorkerTimeout:
             return None
+        except WorkerEnded as end:
+            if end.status == _SIGXCPU:
+                return None
+            raise

@@ -33,7 +33,8 @@ _REGISTERED = {
 # Listed, not derived from the prefix: libmagic finds old picture formats in random bytes, and SVG can run scripts.
 _KINDS = {
     Kind.IMAGE: {
-        "image/avif", "image/bmp", "image/gif", "image/heic", "image/heif", "image/jpeg", "image/png", "image/tiff",
+        "image/avif", "image/bmp", "image/gif", "image/heic", "image/heic-sequence", "image/heif",
+        "image/heif-sequence", "image/jp2", "image/jpeg", "image/png", "image/tiff", "image/vnd.microsoft.icon",
         "image/webp",
     },
     Kind.RECORD: {

@@ -11,6 +11,7 @@ from openai import APIStatusError
 
 from app.providers import lenient_json
 from app.providers.error_shapes import error_object, error_status, parse_error
+from app.providers.image_refusals import image_problem
 from app.providers.models import REQUEST_REFUSED, ErrorObject, ProviderSpec, UpstreamError
 from app.retry_after import parse_retry_after
 
@@ -58,6 +59,7 @@ def status_error(error: APIStatusError) -> UpstreamError:
         detail=_describe(f"status {status}", len(body), reason),
         retry_after=parse_retry_after(error.response.headers.get("Retry-After")),
         refusal=reason if status in REQUEST_REFUSED else None,
+        image_problem=image_problem(body.decode(errors="replace")),
     )
 
 
@@ -75,6 +77,7 @@ def event_error(error: Any, size: int) -> UpstreamError:
         status=status,
         detail=_describe("an error in the reply", size, reason),
         refusal=reason if status in REQUEST_REFUSED else None,
+        image_problem=None if reason is None else image_problem(reason.message),
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from app.providers.image_refusals import ImageProblem
+
 REQUEST_REFUSED = frozenset({400, 404, 413, 422})
 """Statuses for a fault of the request: another model server would refuse it as well."""
 
@@ -99,7 +101,7 @@ class UpstreamError(Exception):
     `message` may be shown to anyone. `detail` is for the log only: the cause, with the server's own words but without
     its key. `status` is the server's HTTP status, if it sent one, and `retry_after` the seconds to wait before another
     request; `silent` means that it did not answer in time. `refusal` is the server's error object for a request that
-    it does not accept, for callers who wrote that request themselves.
+    it does not accept, for callers who wrote that request themselves. `image_problem` is what its words say of images.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class UpstreamError(Exception):
         retry_after: float | None = None,
         silent: bool = False,
         refusal: ErrorObject | None = None,
+        image_problem: ImageProblem | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -119,6 +122,7 @@ class UpstreamError(Exception):
         self.retry_after = retry_after
         self.silent = silent
         self.refusal = refusal
+        self.image_problem = image_problem
 
     @property
     def gateway_status(self) -> int:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from io import BytesIO
 from typing import Any, Final
 
 import aiohttp
@@ -22,6 +23,8 @@ MAX_RETRY_WAIT_SECONDS: Final = 10.0
 KEEP_ALIVE_SECONDS: Final = 60.0
 MAX_ERROR_BYTES: Final = 64 * 1024
 ERROR_SECONDS: Final = 10.0
+LARGE_BYTES: Final = 512 * 1024
+"""A larger request is sent piece by piece; aiohttp would write it at once, and hold up everybody else."""
 MAX_CONNECTIONS: Final = 10_000
 """One stream is one connection; aiohttp's default of a hundred would make the next one wait."""
 
@@ -93,12 +96,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """
         timeout = request.extensions.get("timeout", {})
         proxy = self._network.proxy_for(request.url.scheme, request.url.host)
+        content = await request.aread()
         try:
             response = await self._session(proxy if isinstance(proxy, SocksProxy) else None).request(
                 request.method,
                 str(request.url),
                 headers=request.headers.multi_items(),
-                data=await request.aread() or None,
+                data=BytesIO(content) if len(content) > LARGE_BYTES else content or None,
                 allow_redirects=False,
                 proxy=proxy.url if isinstance(proxy, HttpProxy) else None,
                 timeout=aiohttp.ClientTimeout(

@@ -125,7 +125,7 @@ async def test_a_failed_reply_is_not_shown_to_the_model_as_its_own(client: Clien
     await client.chat("one", session_id="s1")
     await client.chat("two", session_id="s1")
     contents = [message["content"] for message in model.requests[1].body["messages"]]
-    assert contents == ["You are a helpful assistant.", "one", "two"]
+    assert contents == ["You are a helpful assistant.", "one\n\ntwo"]
 
 
 def profile(data_dir: Path, text: str) -> None:

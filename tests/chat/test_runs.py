@@ -173,7 +173,7 @@ async def test_a_run_that_no_process_holds_any_more_is_ended_at_the_next_start(s
     async with start_server() as server, Client(server, client.key) as client:
         assert await client.run_status(run_id) == "interrupted"
         assert types_of(await client.replay(run_id))[-2:] == ["error", "end"]
-        assert text_of(await client.chat("Again", session_id="s1")) == "You said: Again"
+        assert text_of(await client.chat("Again", session_id="s1")) == "You said: Hi\n\nAgain"
 
 
 async def test_a_deleted_session_takes_its_runs_along(client: Client, model: ModelServer) -> None:

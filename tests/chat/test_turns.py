@@ -22,3 +22,5 @@ async def test_a_message_accepted_while_another_gets_its_turn_is_not_shown_to_th
     for request in model.requests:
         roles = [message["role"] for message in request.body["messages"]]
         assert ("user", "user") not in pairwise(roles), request.body["messages"][-4:]
+        # Nor joined to the one that is answered.
+        assert not any("\n\n" in message["content"] for message in request.body["messages"])

@@ -7,13 +7,15 @@ import pytest
 from app.auth.service import CACHE_SECONDS
 from app.bots.adapters.webhook import RetryPolicy
 from app.chat.fields import MAX_NAME_CHARS
-from app.chat.prompt import IMAGES_SHOWN, MAX_IMAGE_BYTES
 from app.chat.store import EVENTS_KEPT, LEASE
+from app.completions.content import MAX_IMAGES
+from app.completions.service import MAX_CALL_ID_CHARS
 from app.database.sqlite import BUSY_TIMEOUT_SECONDS
 from app.doors.open_api.websocket import STREAMS_PER_SOCKET
 from app.edge.json_scan import MAX_DEPTH
 from app.edge.sse import HEARTBEAT_SECONDS
 from app.files.extraction.models import DocumentLimits
+from app.files.imaging.models import ImageLimits
 from app.files.multipart import IDLE_SECONDS
 from app.server.options import KEEP_ALIVE_SECONDS
 from app.settings import Settings
@@ -38,7 +40,9 @@ def test_the_limits_with_a_variable_are_its_default() -> None:
         ("docs/limits.md", f"{IDLE_SECONDS:.0f} seconds of silence"),
         ("docs/limits.md", f"{MAX_NAME_CHARS} characters, no control characters"),
         ("docs/limits.md", f"Replies streaming on one WebSocket | {STREAMS_PER_SOCKET} |"),
-        ("docs/limits.md", f"The newest {IMAGES_SHOWN} of the conversation, {MAX_IMAGE_BYTES // MIB} MiB each"),
+        ("docs/limits.md", f"Image for a model | {ImageLimits().max_bytes // MIB} MiB,"),
+        ("docs/limits.md", f"Images sent as data in a request to `/v1` | {MAX_IMAGES} |"),
+        ("docs/limits.md", f"A `tool_call_id` in it has at most {MAX_CALL_ID_CHARS:,} characters"),
         ("docs/limits.md", f"The first {DocumentLimits().max_text_chars:,} characters"),
         ("docs/limits.md", f"A comment line after {HEARTBEAT_SECONDS:.0f} seconds"),
         ("docs/deployment.md", f"connections are kept for {KEEP_ALIVE_SECONDS:.0f} seconds"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -12,9 +12,10 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from app.chat import store
+from app.chat.media import ShownImages
 from app.chat.passages import refs_event
 from app.chat.plan import ReplyPlan, Target
-from app.chat.prompt import PromptBuilder
+from app.chat.prompt import NOTHING, PromptBuilder
 from app.chat.retrieval import Retrieval
 from app.chat.runs.events import Ended, EventBatch, Failed, ToolCall
 from app.chat.runs.log import RunLog
@@ -160,21 +161,52 @@ class RunTask:
             else:
                 return
 
-    async def _ask(self, plan: ReplyPlan, target: Target) -> None:
-        request = await self._tools.prompts.build(plan, target.model)
-        to_events = self._reply.chunks if request.keep_raw else self._reply.merge
+    async def _ask(self, plan: ReplyPlan, target: Target, hidden: Mapping[str, str] = NOTHING) -> None:
+        prompt = await self._tools.prompts.build(plan, target, hidden)
+        images = prompt.images
+        to_events = self._reply.chunks if prompt.request.keep_raw else self._reply.merge
         self._reply.begin()
-        answer = target.provider.stream(request)
-        del request  # whose conversation may be long; the provider lets it go too
-        async with aclosing(answer) as batches:
-            async for deltas in batches:
-                if events := to_events(deltas):
-                    self.log.append(*events)
-                if self._first_token is None and self._reply.begun:
-                    self._first_token = time.monotonic() - self._start
-                    self._tools.metrics.first_token.observe(self._first_token)
-                    # A short reply may be here whole: its beginning need not wait for its end.
-                    await asyncio.sleep(0)
+        answer = target.provider.stream(prompt.request)
+        del prompt  # whose conversation may be long; the provider lets it go too
+        try:
+            async with aclosing(answer) as batches:
+                async for deltas in batches:
+                    if events := to_events(deltas):
+                        self.log.append(*events)
+                    if self._first_token is None and self._reply.begun:
+                        self._first_token = time.monotonic() - self._start
+                        self._tools.metrics.first_token.observe(self._first_token)
+                        # A short reply may be here whole: its beginning need not wait for its end.
+                        await asyncio.sleep(0)
+        except UpstreamError as error:
+            if not images or self._first_token is not None:
+                raise
+            refusal = error
+        else:
+            return
+        await self._ask_without(plan, target, images, refusal, is_last=bool(hidden))
+
+    async def _ask_without(
+        self,
+        plan: ReplyPlan,
+        target: Target,
+        images: ShownImages,
+        refusal: UpstreamError,
+        *,
+        is_last: bool,
+    ) -> None:
+        """Ask again without the images of earlier messages, should they be what was refused. Raises UpstreamError."""
+        refused_images = self._tools.prompts.refused_images
+        hidden = {} if is_last else refused_images.without_earlier(target.key, images, refusal)
+        if not hidden:
+            refused_images.blame_own(target.key, images, refusal)
+            raise refusal
+        log.info("asking_again_without_images", status=refusal.status, images=len(hidden), provider=target.provider.id)
+        try:
+            await self._ask(plan, target, hidden)
+        finally:
+            if self._first_token is not None:  # it was the images
+                refused_images.remember(target.key, hidden)
 
     def _cut_short(self, status: RunStatus, cause: Failed) -> RunResult:
         return cut_short(self.run, self.log.events, status, cause)

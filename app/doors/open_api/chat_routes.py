@@ -21,7 +21,7 @@ from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, 
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest
-from app.files.refusals import DOCUMENT_CODES
+from app.files.refusals import DOCUMENT_CODES, IMAGE_CODES
 from app.idempotency import claim_of
 from app.limits import Slot, StreamLimit
 
@@ -67,10 +67,16 @@ _LAST_EVENT_ID = Param(
         404: refusal("Role not found", "role_not_found", "run_not_found"),
         409: refusal("The session is answering another message", "session_busy"),
         **BODY_ERRORS,
+        413: refusal(
+            f"The body is larger than {BodyLimit().bytes} bytes",
+            "payload_too_large",
+            "image_too_large",
+        ),
         422: refusal(
             "report.pdf cannot be read: it is encrypted",
             "document_encrypted",
             *DOCUMENT_CODES,
+            *IMAGE_CODES,
             "idempotency_key_reused",
         ),
         429: refusal(

@@ -271,7 +271,7 @@ async def test_a_call_without_its_result_is_not_shown(client: Client, model: Mod
     model.script(answers.tool_calls(("call_1", "weather", "{}")))
     await ask(client, user("Weather?"), session_id="s")
     await ask(client, user("Never mind"), session_id="s")
-    assert shown(model)[1:] == [("user", "Weather?"), ("user", "Never mind")]
+    assert shown(model)[1:] == [("user", "Weather?\n\nNever mind")]
 
 
 async def test_requests_of_a_session_wait_for_each_other(client: Client, model: ModelServer) -> None:
@@ -301,3 +301,22 @@ async def test_a_profile_lends_its_prompt_and_parameters(
     assert (first["model"], first["temperature"], first["messages"][0]["content"]) == ("big", 0.1, "Teach")
     assert second["messages"] == [{"role": "system", "content": "Teach"}, user("one")]
     assert (third["model"], third["temperature"], third["messages"][0]["content"]) == ("gpt-4.1-mini", 1, PROMPT[1])
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 51}]}, "messages"),
+        ({"messages": [user("x")] * 51}, "messages"),
+        ({"messages": [{"role": "tool", "tool_call_id": "x" * 4_097, "content": "y"}]}, "messages[0].tool_call_id"),
+        ({"messages": [user("x")], "model": "m" * 256}, "model"),
+        ({"messages": [user("x")], "model": "m\0"}, "model"),
+    ],
+)
+async def test_a_message_to_a_session_keeps_the_limits_of_messages(
+    server: Server, client: Client, model: ModelServer, body: dict[str, Any], param: str
+) -> None:
+    response = await client.post("/v1/chat/completions", {"session_id": "s", **body})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+    assert model.requests == []
+    assert await count_rows(server.core.database, "sessions", "messages", "runs") == [0, 0, 0]

@@ -5,12 +5,14 @@ import base64
 import json
 import time
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from PIL import Image
 
+from tests.conftest import StartServer
 from tests.doors.openai.conftest import shown
 from tests.support import answers
 from tests.support.answers import numbered, reply
@@ -94,6 +96,45 @@ async def test_an_image_that_is_none_is_refused_and_nothing_left_defect_17(
     assert "content[1]" in response.text
     assert model.requests == []
     assert await count_rows(server.core.database, "sessions", "runs", "attachments") == [0, 0, 0]
+
+
+HEIC = (Path(__file__).parents[2] / "data/images/photo.heic").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type"),
+    [
+        (HEIC, "image/jpeg"),
+        (picture("AVIF"), "image/jpeg"),
+        (picture("BMP"), "image/png"),
+        (picture("TIFF"), "image/png"),
+    ],
+)
+async def test_other_kinds_of_images_are_converted(
+    client: Client, model: ModelServer, data: bytes, media_type: str
+) -> None:
+    assert (await ask(client, image(data_url(data, "image/heic"), detail="low"), session_id="s")).status_code == 200
+    (shown_image,) = shown(model)[-1][1]
+    assert shown_image["image_url"]["url"].startswith(f"data:{media_type};base64,")
+    assert shown_image["image_url"]["detail"] == "low"
+    assert (await post_form(client, {"message": "Look"}, ("a.heic", data))).status_code == 200
+    assert shown(model)[-1][1][1]["image_url"]["url"].startswith(f"data:{media_type};base64,")
+    assert (await ask(client, TEXT, session_id="s")).status_code == 200
+    assert shown(model)[1] == ("user", [{"type": "image_url", "image_url": {"url": shown_image["image_url"]["url"]}}])
+
+
+async def test_a_request_has_so_many_images_and_so_much_text_of_documents(
+    start_server: StartServer, model: ModelServer
+) -> None:
+    async with (
+        start_server(max_prompt_document_chars=1_000) as server,
+        Client(server, await server.new_key()) as client,
+    ):
+        response = await ask(client, *[image(data_url(picture()))] * 101, store=False)
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "too_many_images")
+        response = await ask(client, *[file_part("a.txt", b"x" * 501)] * 2, store=False)
+        assert (response.status_code, response.json()["error"]["code"]) == (413, "documents_too_long")
+        assert model.requests == []
 
 
 async def test_a_remote_image_is_handed_on_and_never_fetched_defect_26(client: Client, model: ModelServer) -> None:
