@@ -20,6 +20,8 @@ from app.errors import Forbidden, Unauthorized
 from app.limits import Slot
 
 RECHECK_SECONDS = 1.0
+SHARED_BYTES = 16 * 1024
+"""A larger piece is one that many readers may share, and is not copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,11 @@ async def guarded_stream(
                 checked = now
                 if not await keys.is_live(principal):
                     return
-            yield prefix + piece
+            if prefix and len(piece) > SHARED_BYTES:
+                yield prefix
+                yield piece
+            else:
+                yield prefix + piece
             prefix = b""
     finally:
         slot.release()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
 
@@ -83,6 +84,9 @@ class ChatService:
         self._roles = roles
         self._knowledge = knowledge
         self._owner = owner
+        # Logs of runs that are over, as long as somebody reads them.
+        self._finished: WeakValueDictionary[str, RunLog] = WeakValueDictionary()
+        self._reading: dict[str, asyncio.Task[RunLog | None]] = {}
 
     async def send(self, principal: Principal, command: SendMessage, claim: Claim | None = None) -> Accepted:
         """Store the message and start its run; a repeat of a claim gets the run that the first request started.
@@ -191,12 +195,29 @@ class ChatService:
         """Return the log of a run, going on or over, to be read from beyond the event `after`."""
         if (log := await self._engine.find_log(run)) is not None:
             return log
+        if (log := self._finished.get(run.id)) is not None:
+            return log
+        # Who comes while the first one reads waits for the same log: its readers share it.
+        if (reading := self._reading.get(run.id)) is None:
+            reading = self._reading[run.id] = asyncio.create_task(self._read_log(run))
+            reading.add_done_callback(lambda _: self._reading.pop(run.id, None))
+        if (log := await asyncio.shield(reading)) is not None:
+            return log
+        return RunLog.of(
+            await self._database.read(
+                lambda connection: _rebuilt(connection, store.find_run(connection, run.id) or run, after)
+            )
+        )
 
-        def read(connection: Connection) -> list[tuple[int, Event]]:
-            events = store.run_events(connection, run.id)
-            return events or _rebuilt(connection, store.find_run(connection, run.id) or run, after)
-
-        return RunLog.of(await self._database.read(read))
+    async def _read_log(self, run: Run) -> RunLog | None:
+        """Read the log of a run that is not one of this process; None if it has been dropped."""
+        events = await self._database.read(lambda connection: store.run_events(connection, run.id))
+        if not events:
+            return None
+        log = RunLog.of(events)
+        if run.status not in OPEN_STATUSES:
+            self._finished[run.id] = log
+        return log
 
     async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
         """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""

@@ -20,6 +20,7 @@ from werkzeug.routing import MapAdapter
 BUFFERED_BYTES = 256 * 1024
 # How long an early answer waits for a sender that is still sending.
 LINGER_SECONDS = 2.0
+SENT_BYTES = 256 * 1024
 UNKNOWN_PATH = "/\0"
 
 
@@ -122,7 +123,15 @@ class BoundedConnection(ASGIHTTPConnection):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LINGER_SECONDS):
                         await body.wait_complete()
-            await send(event)
+            if event["type"] == "http.response.body" and len(event["body"]) > SENT_BYTES:
+                # Each piece waits for the one before: what a slow reader does not take is not copied for it.
+                pieces = memoryview(event["body"])
+                for start in range(0, len(pieces), SENT_BYTES):
+                    more = event["more_body"] or start + SENT_BYTES < len(pieces)
+                    piece = bytes(pieces[start : start + SENT_BYTES])
+                    await send({"type": "http.response.body", "body": piece, "more_body": more})
+            else:
+                await send(event)
 
         await super().handle_request(request, send_and_linger)
 

@@ -20,12 +20,15 @@ from app.errors import AppError, BadRequest, PayloadTooLarge, UnsupportedMediaTy
 MAX_HEADERS = 8
 MAX_HEADER_BYTES = 4096
 IDLE_SECONDS = 60.0
+# A slower upload holds its place for nothing. What is counted is what is read, so that a slow disk is not to blame.
+SLOW_SECONDS = 60.0
+MIN_BYTES_PER_SECOND = 1024
 # RFC 7578 forbids this form, and there are clients that send nothing better for what is not ASCII.
 _EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"\s]+)", re.IGNORECASE)
 
 
 class UploadStalled(AppError):
-    """Nothing came for IDLE_SECONDS."""
+    """Nothing came for IDLE_SECONDS, or too little."""
 
     status = 408
     code = "request_timeout"
@@ -141,8 +144,13 @@ class MultipartReader:
 
 async def arriving(body: AsyncIterator[bytes], max_bytes: int, refusal: str) -> AsyncIterator[bytes]:
     """The pieces of a body. Raises UploadStalled, and PayloadTooLarge with the text `refusal`."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
     size = 0
     while True:
+        seconds = loop.time() - start
+        if seconds > SLOW_SECONDS and size < seconds * MIN_BYTES_PER_SECOND:
+            raise UploadStalled("The request arrives too slowly")
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 piece = await anext(body, None)

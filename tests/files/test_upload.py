@@ -242,6 +242,20 @@ async def test_stalled_upload_is_408(served: Served, monkeypatch: pytest.MonkeyP
     assert served.stored() == []
 
 
+async def test_an_upload_that_trickles_is_408(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.files.multipart.SLOW_SECONDS", 0.2)
+    monkeypatch.setattr("app.files.multipart.MIN_BYTES_PER_SECOND", 100_000)
+    async with RawUpload(served, length=None) as upload:
+        answer = asyncio.create_task(upload.answer())
+        while not answer.done():
+            await upload.send(b"x")
+            await asyncio.sleep(0.02)  # the time is what is being tested
+        status, body = await answer
+    assert status == 408
+    assert b"too slowly" in body
+    assert served.stored() == []
+
+
 async def test_slow_upload_is_not_cut_off_by_the_body_timeout(served: Served) -> None:
     served.app.config["BODY_TIMEOUT"] = 0.05
     async with RawUpload(served, length=None) as upload:

@@ -8,22 +8,25 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from app.chat.runs.events import Event, EventBatch
 
 MAX_PIECE_EVENTS = 256
+MAX_PIECE_CHARS = 64 * 1024
+"""The text from which on a piece takes no further event."""
 
 Encode = Callable[[Sequence[int], Sequence[Event]], bytes]
 """Encodes events, given with their numbers, for one kind of reader; nothing for events that it does not show."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Latest:
-    """The last encoded piece."""
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _Piece:
+    """Encoded events from `start` to `end`."""
 
     start: int
     end: int
-    piece: bytes
+    data: bytes
 
 
 class RunLog:
@@ -32,14 +35,16 @@ class RunLog:
     The log of a run that goes on is complete, so that no reader can fall behind it.
     """
 
-    __slots__ = ("_closed", "_events", "_latest", "_numbers", "_readers")
+    __slots__ = ("__weakref__", "_closed", "_events", "_latest", "_numbers", "_pieces", "_readers")
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._numbers: Sequence[int] = range(1, 1)
         self._closed = False
         self._readers: set[_Reader] = set()
-        self._latest: dict[str, _Latest] = {}
+        self._latest: dict[str, _Piece] = {}
+        # Of a log that is over: pieces that readers have not done with.
+        self._pieces: WeakValueDictionary[tuple[str, int, int], _Piece] = WeakValueDictionary()
 
     @classmethod
     def of(cls, numbered: Sequence[tuple[int, Event]]) -> "RunLog":
@@ -111,9 +116,10 @@ class RunLog:
         reader = self._new_reader(loop)
         try:
             while True:
-                start, position = position, max(position, min(len(self._events), position + MAX_PIECE_EVENTS))
-                if piece := self._encoded(kind, encode, start, position):
-                    yield piece
+                start, position = position, self._end_of_piece(position)
+                piece = self._encoded(kind, encode, start, position)
+                if piece is not None and piece.data:
+                    yield piece.data
                     silent_since = loop.time()
                 elif position >= len(self._events):
                     if self._closed:
@@ -125,15 +131,31 @@ class RunLog:
         finally:
             self._forget(reader)
 
-    def _encoded(self, kind: str, encode: Encode, start: int, end: int) -> bytes:
+    def _end_of_piece(self, position: int) -> int:
+        end = min(len(self._events), position + MAX_PIECE_EVENTS)
+        if not self._closed:  # what readers share while they keep up
+            return max(position, end)
+        chars = 0
+        for index in range(position, end):
+            chars += len(getattr(self._events[index], "text", "")) + len(getattr(self._events[index], "data", b""))
+            if chars >= MAX_PIECE_CHARS:
+                return index + 1
+        return end
+
+    def _encoded(self, kind: str, encode: Encode, start: int, end: int) -> _Piece | None:
         """Encode the events from `start` to `end`; readers that keep up ask for the same ones."""
         if start == end:
-            return b""
+            return None
         latest = self._latest.get(kind)
-        if latest is None or (latest.start, latest.end) != (start, end):
-            piece = encode(self._numbers[start:end], self._events[start:end])
-            latest = self._latest[kind] = _Latest(start, end, piece)
-        return latest.piece
+        if latest is not None and (latest.start, latest.end) == (start, end):
+            return latest
+        piece = self._pieces.get((kind, start, end)) if self._closed else None
+        if piece is None:
+            piece = _Piece(start, end, encode(self._numbers[start:end], self._events[start:end]))
+            if self._closed:
+                self._pieces[kind, start, end] = piece
+        self._latest[kind] = piece
+        return piece
 
     def _new_reader(self, loop: asyncio.AbstractEventLoop) -> "_Reader":
         reader = _Reader(loop)
