@@ -15,6 +15,9 @@ _PYTHON_TOOLS: Final = TOOLS / "python/bin"
 _NODE_TOOLS: Final = TOOLS / "node_modules/.bin"
 _GO_VALIDATOR: Final = Path("/usr/share/gocode/src/gopkg.in/validator.v2")
 
+_JAVA: Final = Path("/usr/share/java")
+JAVA_LIBRARIES: Final = tuple(_JAVA / f"{name}.jar" for name in ("gson", "okhttp", "okio", "jsr305"))
+
 Command = Sequence[str | Path]
 
 PYTHON_PACKAGES: Final = (
@@ -60,7 +63,6 @@ def _openapi_generator(language: str, output: str, properties: str) -> Command:
     return (
         _PYTHON_TOOLS / "openapi-generator-cli",
         *("generate", "-i", CLIENTS / "openapi.json", "-g", language, "-o", output),
-        *("--global-property", "apiTests=false,modelTests=false,apiDocs=false,modelDocs=false"),
         *("--additional-properties", properties),
     )
 
@@ -128,5 +130,23 @@ ALL: Final = (
         programs=("java", "go"),
         files=(_GO_VALIDATOR,),
         environment={"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"},
+    ),
+    Client(
+        "openapi-generator-java",
+        "Java",
+        (
+            (
+                *_openapi_generator(
+                    "java",
+                    "client",
+                    "invokerPackage=palaver,apiPackage=palaver.api,modelPackage=palaver.model,openApiNullable=false",
+                ),
+                *("--global-property", "skipFormModel=false,models,apis,supportingFiles"),
+            ),
+            (sys.executable, "-m", "sdks.java_classes"),
+            ("java", "-cp", ":".join(map(str, ("classes", *JAVA_LIBRARIES))), "Main"),
+        ),
+        programs=("java", "javac"),
+        files=JAVA_LIBRARIES,
     ),
 )
