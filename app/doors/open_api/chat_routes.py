@@ -40,7 +40,7 @@ _LAST_EVENT_ID = Param(
     "Last-Event-ID",
     "In a repeat with the same Idempotency-Key: the last event that was received. The answer goes on beyond it. "
     "Without an Idempotency-Key it is refused, since the message would be sent again.",
-    {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    {"type": "string", "pattern": "^[0-9]{0,18}$"},
     where="header",
 )
 
