@@ -13,6 +13,7 @@ from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.adapters.webhook import webhook_factory
 from app.bots.service import BotService
+from app.bots.tool import MessageTool
 from app.chat.sessions import SessionService
 from app.completions.errors import openai_error
 from app.core import ServerIdentity, open_core, prepare_data_dir
@@ -37,13 +38,14 @@ from app.ops import documentation, health
 from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, both, database_check
 from app.options import auth_policy, body_bounds, policies, provider_specs
-from app.parts import open_chat, open_files, open_knowledge
+from app.parts import open_chat, open_files, open_knowledge, open_tools
 from app.profiles import routes as profile_routes
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
 from app.settings import Settings, load_settings
 from app.telemetry.metrics import Metrics
+from app.tools import routes as tool_routes
 
 EVENT_SCHEMAS = {"ChatEvent": CHAT_EVENT}
 
@@ -65,8 +67,9 @@ def create_app(settings: Settings | None = None) -> Quart:
     roles = RoleService(core.database, profiles)
     files = open_files(settings, core, idempotency)
     knowledge = open_knowledge(settings, core, files.service, profiles, providers, metrics)
+    tools = open_tools(settings, files, knowledge.service)
     chat = open_chat(
-        settings, core, files, knowledge.service, profiles, providers, roles, idempotency, metrics, identity.id
+        settings, core, files, knowledge.service, profiles, providers, roles, tools, idempotency, metrics, identity.id
     )
     bots = BotService(
         core.database,
@@ -81,6 +84,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         ],
         builtin={WEBCHAT: WebchatAdapter(chat.service)},
     )
+    tools.add(MessageTool(bots))
     streams = StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams))
     sockets = WebSocketLimit(
         "WebSockets", "too_many_websockets", Bounds(settings.max_websockets_per_key, settings.max_websockets)
@@ -105,6 +109,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         chat.service,
         chat.catalog,
         chat.completions,
+        chat.approvals,
+        tools,
         websocket.Sockets(settings.websocket_idle_seconds),
         SessionService(core.database, profiles),
         bots,
@@ -151,6 +157,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         openai_routes,
         kernel2_routes,
         role_routes,
+        tool_routes,
         health,
         documentation,
     ):

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from app.chat.accept import Planner
+from app.chat.approvals import Approvals
 from app.chat.media import MediaLoader
 from app.chat.prompt import PromptBuilder
 from app.chat.retrieval import Retrieval
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.queue import SessionQueue
+from app.chat.runs.resuming import PausedRuns
 from app.chat.runs.task import RunTools
 from app.chat.runs.upkeep import RunUpkeep
 from app.chat.service import ChatService
@@ -36,6 +38,11 @@ from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
+from app.tools.builtin.clock import Clock
+from app.tools.builtin.knowledge import KnowledgeSearch
+from app.tools.builtin.pages import PageFetcher
+from app.tools.caller import ToolCaller
+from app.tools.catalog import ToolCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ class Chat:
     catalog: ModelCatalog
     engine: RunEngine
     upkeep: RunUpkeep
+    approvals: Approvals
 
 
 def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> Files:
@@ -128,14 +136,24 @@ def open_chat(
     profiles: ProfileService,
     providers: ProviderRegistry,
     roles: RoleService,
+    tools: ToolCatalog,
     idempotency: Idempotency,
     metrics: Metrics,
     owner: str,
 ) -> Chat:
     media = MediaLoader(files.service, files.documents, files.images, prompt_limits(settings))
     prompts = PromptBuilder(core.database, media)
+    approvals = Approvals(core.database)
     engine = RunEngine(
-        RunTools(core.database, Retrieval(roles, knowledge), prompts, metrics),
+        RunTools(
+            core.database,
+            Retrieval(roles, knowledge),
+            prompts,
+            metrics,
+            tools,
+            ToolCaller(metrics),
+            approvals,
+        ),
         SessionQueue(settings.max_waiting_per_session, settings.max_waiting),
     )
     slots = RunLimit("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
@@ -165,7 +183,19 @@ def open_chat(
         slots,
         roles,
     )
+    paused = PausedRuns(core.database, engine, providers, slots, owner)
     upkeep = RunUpkeep(
-        core.database, engine, owner, sole_owner=core.is_embedded, max_seconds=settings.max_reply_seconds
+        core.database, engine, paused, owner, sole_owner=core.is_embedded, max_seconds=settings.max_reply_seconds
     )
-    return Chat(service, completions, catalog, engine, upkeep)
+    return Chat(service, completions, catalog, engine, upkeep, approvals)
+
+
+def open_tools(settings: Settings, files: Files, knowledge: KnowledgeService) -> ToolCatalog:
+    """Palaver's own tools; `message` is added when there are bots."""
+    return ToolCatalog(
+        [
+            Clock(),
+            KnowledgeSearch(knowledge),
+            PageFetcher(files.reader, allow_private=settings.fetch_allow_private),
+        ]
+    )

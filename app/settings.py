@@ -242,6 +242,9 @@ class Settings(BaseSettings):
         64 * 1024**2, ge=1024, description="The largest request to `/v1`, its files included."
     )
     drain_seconds: float = Field(20.0, ge=0, description="How long open replies may go on after SIGTERM.")
+    fetch_allow_private: bool = Field(
+        False, description="Let the tool `fetch_page` fetch from loopback and private addresses."
+    )
     webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
 
     def secret_texts(self) -> list[str]:

@@ -29,7 +29,7 @@ from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.models import Bot
 from app.bots.running import RunningAdapters
 from app.bots.umo import Umo
-from app.chat.parts import ClientPart, Media, Reply, Text, attachment_ids, check_attachments
+from app.chat.parts import ClientPart, Media, MediaKind, Reply, Text, attachment_ids, check_attachments
 from app.clock import utc_now
 from app.crypto import SecretBox
 from app.database.engine import Database
@@ -192,14 +192,28 @@ class BotService:
                 code="username_not_allowed",
             )
         async with self._adapter(umo.platform_id) as adapter:
-            _check_fits(parts, adapter.capabilities, umo.platform_id)
             target = Target(umo.message_type, umo.session_id, principal.username, principal.key_id)
             attachments: Mapping[str, Attachment] = {}
             if ids := attachment_ids(parts):
                 username = await adapter.user_of(target) if isinstance(adapter, WebchatAdapter) else None
                 attachments = await self._files.find_usable(ids, principal, username)
-                check_attachments(parts, attachments)
-            return await adapter.send(target, [_outgoing(part, attachments) for part in parts], message_key)
+            return await _hand_over(adapter, umo, target, parts, attachments, message_key)
+
+    async def send_for_user(
+        self, umo: Umo, text: str, attachment_ids: Sequence[str], author: Principal, message_key: str
+    ) -> Sent:
+        """Hand over a message that a model wrote for the author's user, to a target that the operator admits.
+
+        Its files must be the user's. Raises what `send` does.
+        """
+        attachments = await self._files.find_usable(attachment_ids, author, author.username)
+        parts: list[ClientPart] = [Text(text)] if text else []
+        for id in attachment_ids:
+            kind: MediaKind = attachments[id].type.value if id in attachments else "file"
+            parts.append(Media(kind, id))
+        async with self._adapter(umo.platform_id) as adapter:
+            target = Target(umo.message_type, umo.session_id, None, author.key_id)
+            return await _hand_over(adapter, umo, target, parts, attachments, message_key)
 
     async def close(self) -> None:
         """Close every adapter: nothing is sent any more."""
@@ -240,6 +254,19 @@ class BotService:
 
     def _unseal(self, secrets: bytes) -> dict[str, Any]:
         return msgspec.json.decode(self._secrets.decrypt(secrets), type=dict[str, Any])
+
+
+async def _hand_over(
+    adapter: Adapter,
+    umo: Umo,
+    target: Target,
+    parts: Sequence[ClientPart],
+    attachments: Mapping[str, Attachment],
+    message_key: str,
+) -> Sent:
+    _check_fits(parts, adapter.capabilities, umo.platform_id)
+    check_attachments(parts, attachments)
+    return await adapter.send(target, [_outgoing(part, attachments) for part in parts], message_key)
 
 
 def _check_config(factory: AdapterFactory[Any], bot_id: str, values: Mapping[str, Any]) -> _Config:

@@ -23,6 +23,7 @@ from app.profiles.service import DEFAULT_ID, ProfileService
 from app.providers.client import Provider
 from app.providers.service import ProviderRegistry
 from app.roles.models import Role
+from app.tools.models import ToolPolicy
 
 
 class Planner:
@@ -127,6 +128,7 @@ def accept(
         question=_question(command),
         needs_context=searches or role is not None or profile.role is not None,
         first_parts=command.parts if session is None and session_id is not None else None,
+        tools=_tools(profile, command, role) if profile.tools.use else None,
     )
 
 
@@ -164,6 +166,24 @@ def _applied(profile: Profile, command: SendMessage, role: Role | None, requeste
     if not command.stateless or requested is not None or (role is not None and role.config_id == profile.id):
         return profile
     return msgspec.structs.replace(profile, role=None, knowledge=ProfileKnowledge())
+
+
+def _tools(profile: Profile, command: SendMessage, role: Role | None) -> ToolPolicy | None:
+    """Return the profile's tools, narrowed by the role and the request; None when nothing is left to use."""
+    groups = [profile.tools.use]
+    if role is not None and role.tools is not None:
+        groups.append(role.tools)
+    if command.tools is not None:
+        groups.append(command.tools)
+    if not all(groups):
+        return None
+    return ToolPolicy(
+        tuple(groups),
+        profile.tools.ask,
+        profile.tools.max_steps,
+        profile.tools.message.targets,
+        profile.knowledge.collections,
+    )
 
 
 def _question(command: SendMessage) -> str:

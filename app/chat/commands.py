@@ -49,7 +49,7 @@ class SendMessage(msgspec.Struct, frozen=True):
 
     `message_id` is the client's own name for the reply (WebSocket). With a `turn`, `parts` are only what is stored of
     the message. A `stateless` message has no session: its turn is the whole conversation. `role` is a role's id or
-    name.
+    name. `tools` are patterns that narrow the profile's tools; none of them means none.
     """
 
     username: str
@@ -67,3 +67,4 @@ class SendMessage(msgspec.Struct, frozen=True):
     stateless: bool = False
     role: str | None = None
     knowledge: RetrievalOptions | None = None
+    tools: tuple[str, ...] | None = None

@@ -3,6 +3,7 @@
 from app.chat.commands import OnBusy, RetrievalOptions
 from app.errors import BadRequest
 from app.text import CONTROL_CHARACTER
+from app.tools.models import MAX_TOOLS
 
 MAX_NAME_CHARS = 255
 MAX_COLLECTIONS = 50
@@ -32,6 +33,21 @@ def parse_knowledge(value: object) -> RetrievalOptions | None:
     for name in names:
         check_name("knowledge", name)
     return RetrievalOptions(bool(names), names)
+
+
+def parse_tools(value: object) -> tuple[str, ...] | None:
+    """`false`, or a list of names or patterns that narrows the profile's tools. Raises BadRequest."""
+    if value is None or value is True:
+        return None
+    if value is False:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
+        raise BadRequest("tools_use must be false or a list of tools", code="invalid_tools_use")
+    if len(value) > MAX_TOOLS:
+        raise BadRequest(f"tools_use names more than {MAX_TOOLS} tools", code="invalid_tools_use")
+    for name in value:
+        check_name("tools_use", name)
+    return tuple(value)
 
 
 def check_name(field: str, value: str, max_chars: int = MAX_NAME_CHARS) -> None:

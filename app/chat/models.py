@@ -100,3 +100,30 @@ class RunEventsRow(Base):
     first: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     events: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ApprovalRow(Base):
+    """A call of a tool that waits for a person's yes or no; `decision` is approved, denied or expired."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (Index("ix_approvals_run_id", "run_id"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    call_id: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    arguments: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    decision: Mapped[str | None] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(Text)
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class PausedRunRow(Base):
+    """The plan of a run that waits for approvals, as app.chat.runs.paused encodes it: it survives a restart."""
+
+    __tablename__ = "paused_runs"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    plan: Mapped[bytes] = mapped_column(LargeBinary)

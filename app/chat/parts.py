@@ -4,8 +4,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+import msgspec
+
 from app.errors import BadRequest
 from app.files.names import clean_filename
+from app.tools.models import CallStatus
 
 MediaKind = Literal["image", "record", "file", "video"]
 MEDIA_KINDS: frozenset[str] = frozenset(get_args(MediaKind))
@@ -69,10 +72,33 @@ class ToolResult:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class CarriedCall:
+    """A call that Palaver carried out, or refused to; times are in seconds since 1970.
+
+    Without a `status` it goes on.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    ts: float
+    result: str = ""
+    finished_ts: float | None = None
+    status: CallStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStep:
+    """The calls that the model made at once."""
+
+    calls: tuple[CarriedCall, ...]
+
+
 ClientPart = Text | Media | Reply
 """The parts that a client of the Open API may send."""
 
-Part = ClientPart | ToolCallPart | ToolResult
+Part = ClientPart | ToolCallPart | ToolResult | ToolStep
 
 
 def parse_parts(raw: object, limits: PartLimits) -> tuple[ClientPart, ...]:
@@ -146,8 +172,30 @@ def _to_dict(part: Part) -> dict[str, Any]:
         return {"type": "tool_call", "id": part.id, "name": part.name, "arguments": part.arguments}
     if isinstance(part, ToolResult):
         return {"type": "tool_result", "tool_call_id": part.tool_call_id, "text": part.text}
+    if isinstance(part, ToolStep):
+        return {"type": "tool_call", "tool_calls": [_call_to_dict(call) for call in part.calls]}
     selected = {} if part.selected_text is None else {"selected_text": part.selected_text}
     return {"type": "reply", "message_id": part.message_id, **selected}
+
+
+def _call_to_dict(call: CarriedCall) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "name": call.name,
+        "args": decoded_arguments(call.arguments),
+        "ts": call.ts,
+        "result": call.result,
+        "finished_ts": call.finished_ts,
+        "status": call.status,
+    }
+
+
+def decoded_arguments(text: str) -> Any:
+    """Return a call's arguments, or their text if it is not JSON."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
 
 
 def from_stored(stored: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
@@ -159,6 +207,8 @@ def from_stored(stored: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
                 parts.append(Text(raw["text"]))
             case "reply":
                 parts.append(Reply(raw["message_id"], raw.get("selected_text")))
+            case "tool_call" if "tool_calls" in raw:
+                parts.append(ToolStep(tuple(_call_from_dict(call) for call in raw["tool_calls"])))
             case "tool_call":
                 parts.append(ToolCallPart(raw["id"], raw["name"], raw["arguments"]))
             case "tool_result":
@@ -168,6 +218,19 @@ def from_stored(stored: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def _call_from_dict(raw: Mapping[str, Any]) -> CarriedCall:
+    arguments, status = raw["args"], raw["status"]
+    return CarriedCall(
+        raw["id"],
+        raw["name"],
+        arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode(),
+        raw["ts"],
+        raw["result"],
+        raw["finished_ts"],
+        status and CallStatus(status),
+    )
+
+
 def plain_text(parts: Iterable[Part]) -> str:
     """Join the text parts by line breaks."""
     return "\n".join(part.text for part in parts if isinstance(part, Text))
@@ -175,7 +238,9 @@ def plain_text(parts: Iterable[Part]) -> str:
 
 def approximate_tokens(parts: Iterable[Part]) -> int:
     """Estimate the tokens of a message: about four bytes each in most languages and models, and some for itself."""
-    return len(plain_text(parts).encode()) // 4 + 4
+    calls = [call for part in parts if isinstance(part, ToolStep) for call in part.calls]
+    of_calls = sum(len(call.name) + len(call.arguments.encode()) + len(call.result.encode()) for call in calls)
+    return (len(plain_text(parts).encode()) + of_calls) // 4 + 4
 
 
 def attachment_ids(parts: Iterable[Part]) -> list[str]:

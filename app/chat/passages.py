@@ -16,8 +16,8 @@ _PREFACE = (
 )
 
 
-def refs_event(passages: Sequence[FoundPassage]) -> Refs:
-    """Return the event that names the passages."""
+def refs_event(passages: Sequence[FoundPassage], first: int = 1) -> Refs:
+    """Return the event that names the passages, numbered from `first` on."""
     return Refs(
         [
             Ref(
@@ -30,7 +30,7 @@ def refs_event(passages: Sequence[FoundPassage]) -> Refs:
                 round(passage.score, 4),
                 passage.text[:SNIPPET_CHARS],
             )
-            for number, passage in enumerate(passages, 1)
+            for number, passage in enumerate(passages, first)
         ]
     )
 
@@ -43,11 +43,11 @@ def add_passages(messages: Sequence[Mapping[str, Any]], passages: Sequence[Found
     roles = [message.get("role") for message in messages]
     place = len(roles) - 1 - roles[::-1].index("user") if "user" in roles else len(roles) - 1
     content = messages[place].get("content")
-    quotation = _quotation(passages)
+    quoted = quotation(passages)
     if isinstance(content, list):
-        content = [{"type": "text", "text": quotation}, *content]
+        content = [{"type": "text", "text": quoted}, *content]
     else:
-        content = f"{quotation}\n\n{content}" if content else quotation
+        content = f"{quoted}\n\n{content}" if content else quoted
     return [*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :]]
 
 
@@ -63,11 +63,12 @@ def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def _quotation(passages: Sequence[FoundPassage]) -> str:
+def quotation(passages: Sequence[FoundPassage], first: int = 1) -> str:
+    """Return the passages as the model is shown them, numbered from `first` on."""
     blocks = [_PREFACE]
-    for number, passage in enumerate(passages, 1):
+    for number, passage in enumerate(passages, first):
         source = " > ".join(" ".join(part.split()) for part in (passage.title, passage.heading) if part)
         # Titles and headings are the document's words, too, and so part of its quotation.
-        quotation = quoted(f"{source}\n\n{passage.text}")
-        blocks.append(f"[{number}] passage {passage.position + 1}\n{quotation}")
+        text = quoted(f"{source}\n\n{passage.text}")
+        blocks.append(f"[{number}] passage {passage.position + 1}\n{text}")
     return "\n\n".join([*blocks, "End of the passages."])

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from app.chat.commands import ModelTurn, RetrievalOptions
 from app.chat.parts import Part
-from app.chat.runs.events import Event
+from app.chat.runs.events import Event, ToolCall
 from app.chat.values import Run
 from app.knowledge.models import FoundPassage
 from app.profiles.models import Profile
 from app.providers.client import Provider
+from app.providers.models import Usage
 from app.roles.models import Role
+from app.tools.models import ToolPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class ReplyPlan:
 
     `targets` are asked in their order until one begins to answer. `question` is what the knowledge base is searched
     for, `passages` what it found. `turn` is the caller's own messages, in OpenAI's form; `first_parts` is the message
-    that began its session. `needs_context` says that a role or the knowledge base may have something to add.
+    that began its session. `needs_context` says that a role or the knowledge base may have something to add. Without
+    `tools` the model is offered none of the server's.
     """
 
     run: Run
@@ -46,3 +49,17 @@ class ReplyPlan:
     needs_context: bool
     first_parts: tuple[Part, ...] | None = None
     passages: Sequence[FoundPassage] = ()
+    tools: ToolPolicy | None = None
+    resumed: "Resumed | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """How far a run had come that goes on after a pause; its log is the plan's `opening`.
+
+    `client_calls` are the calls of the client's own tools in the step that paused it.
+    """
+
+    usage: Usage
+    client_calls: Sequence[ToolCall]
+    first_token: float

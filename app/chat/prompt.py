@@ -8,10 +8,21 @@ import msgspec
 
 from app.chat import store
 from app.chat.media import MediaLoader, Message, ShownImages, Turn, text_part
-from app.chat.parts import Media, Part, Reply, Text, ToolCallPart, ToolResult, approximate_tokens, attachment_ids
+from app.chat.parts import (
+    Media,
+    Part,
+    Reply,
+    Text,
+    ToolCallPart,
+    ToolResult,
+    ToolStep,
+    approximate_tokens,
+    attachment_ids,
+)
 from app.chat.passages import add_passages
 from app.chat.plan import ReplyPlan, Target
 from app.chat.refused_images import RefusedImages
+from app.chat.transcript import after_steps, shortened_results, step_messages
 from app.chat.values import MessageRole, Run
 from app.database.engine import Database
 from app.files.quoting import label, quoted
@@ -92,8 +103,10 @@ class PromptBuilder:
         limit = plan.profile.history.max_messages + 1
         newest = await self._database.read(lambda connection: store.conversation(connection, plan.run, limit))
         turns: list[Turn] = []
-        for role, parts in newest:
-            size = approximate_tokens(parts)
+        for role, all_parts in newest:
+            parts, size = all_parts, approximate_tokens(all_parts)
+            if size > tokens and (parts := shortened_results(all_parts)) != all_parts:
+                size = approximate_tokens(parts)
             if turns and tokens < size:
                 break
             tokens -= size
@@ -158,14 +171,21 @@ def _transcript(
     """
     answered = _answered_calls(turns, followed_by)
     messages: list[Message] = []
-    for index, (role, parts) in enumerate(turns):
+    for index, (role, all_parts) in enumerate(turns):
+        parts = all_parts
+        if any(isinstance(part, ToolStep) for part in all_parts):
+            messages += step_messages(all_parts)
+            parts = after_steps(all_parts)
+        first = len(all_parts) - len(parts)
         messages += [
             {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.text}
             for part in parts
             if isinstance(part, ToolResult) and part.tool_call_id in answered
         ]
         content = [
-            item for place, part in enumerate(parts) if (item := _content(part, quotes, media.get((index, place))))
+            item
+            for place, part in enumerate(parts)
+            if (item := _content(part, quotes, media.get((index, first + place))))
         ]
         calls = [_call(part) for part in parts if isinstance(part, ToolCallPart) and part.id in answered]
         if content or calls:

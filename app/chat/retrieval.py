@@ -32,6 +32,7 @@ class Retrieval:
         if role is None and plan.profile.role is not None:
             # The operator's word: no user's role of that name may take its place.
             role = await self._roles.get_for_use(plan.profile.role, SHARED, any_owner=True)
+            plan = _narrowed(plan, role)
         passages = await self._search(plan, _options(plan, role))
         if passages:
             plan = replace(plan, passages=passages)
@@ -61,6 +62,13 @@ def _options(plan: ReplyPlan, role: Role | None) -> RetrievalOptions:
     options = plan.retrieval or of_role or RetrievalOptions(of_profile.search)
     collections = options.collections or (of_role.collections if of_role else ()) or tuple(of_profile.collections)
     return RetrievalOptions(options.enabled, collections)
+
+
+def _narrowed(plan: ReplyPlan, role: Role) -> ReplyPlan:
+    """Leave only those tools that the role has as well."""
+    if plan.tools is None or role.tools is None:
+        return plan
+    return replace(plan, tools=structs.replace(plan.tools, groups=(*plan.tools.groups, role.tools)))
 
 
 def _under_prompt(plan: ReplyPlan, prompt: str) -> ReplyPlan:

@@ -18,11 +18,12 @@ from app.chat.commands import OnBusy, SendMessage
 from app.chat.fields import check_name
 from app.chat.media import SHOWN_BY_NAME
 from app.chat.ownership import check_session
-from app.chat.parts import Part, Reply, attachment_ids, check_attachments, from_stored, plain_text
+from app.chat.parts import Part, Reply, Text, attachment_ids, check_attachments, from_stored
 from app.chat.runs.engine import RunEngine
-from app.chat.runs.events import Completed, Ended, Event, Failed, MessageSaved, Ref, Refs, TextDelta
+from app.chat.runs.events import Completed, Ended, Event, Failed, MessageSaved, Ref, Refs
 from app.chat.runs.log import RunLog
 from app.chat.runs.queue import Ticket
+from app.chat.runs.tool_parts import events_of
 from app.chat.values import OPEN_STATUSES, MessageRole, MessageStatus, Run, RunStatus
 from app.clock import iso, utc_now
 from app.database.engine import Database
@@ -278,14 +279,14 @@ class ChatService:
 def _rebuilt(connection: Connection, run: Run, after: int) -> list[tuple[int, Event]]:
     """Make a log for a run whose own was dropped: its reply, whole, numbered on from where the reader is."""
     reply = store.find_reply(connection, run)
-    text = "" if reply is None else plain_text(from_stored(reply.parts))
+    parts = () if reply is None else from_stored(reply.parts)
+    text = "".join(part.text for part in parts if isinstance(part, Text))
     events: list[Event] = []
     if after == 0:
         events += opening_events(run)
         if reply is not None and reply.refs:
             events.append(Refs([Ref(**ref) for ref in reply.refs]))
-        if text:
-            events.append(TextDelta(text))
+        events += events_of(parts)
     if run.status == RunStatus.COMPLETED:
         events.append(Completed(text, "" if reply is None else reply.reasoning))
     if text and reply is not None:

@@ -13,8 +13,8 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_, or_, select, update
 from sqlalchemy.dialects import postgresql
 
-from app.chat.models import MessageRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
-from app.chat.parts import Media, Part, Text, from_stored, plain_text, to_stored
+from app.chat.models import MessageRow, PausedRunRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
+from app.chat.parts import Media, Part, from_stored, plain_text, to_stored
 from app.chat.runs.events import Event, EventBatch, decode_events, encode_events
 from app.chat.runs.reply import RunResult
 from app.chat.values import (
@@ -322,10 +322,37 @@ def find_run(connection: Connection, run_id: str) -> Run | None:
 def checkpoint_runs(connection: Connection, owner: str, progress: Sequence[Progress], now: datetime) -> None:
     """Store what running runs have gained, and renew the lease of all that `owner` holds."""
     for each in progress:
-        _add_events(connection, each.run_id, each.events, now)
-        if each.started_at is not None:
-            _START_RUN.change(connection, {"run_id": each.run_id, "moment": each.started_at})
+        add_progress(connection, each, now)
     _RENEW_LEASES.change(connection, {"holder": owner, "deadline": now + LEASE})
+
+
+def add_progress(connection: Connection, progress: Progress, now: datetime) -> None:
+    """Store what a run has gained."""
+    _add_events(connection, progress.run_id, progress.events, now)
+    if progress.started_at is not None:
+        _START_RUN.change(connection, {"run_id": progress.run_id, "moment": progress.started_at})
+
+
+def enter_pause(connection: Connection, run: Run) -> None:
+    """Mark a run as waiting for a person."""
+    connection.execute(
+        update(RunRow).where(RunRow.id == run.id, _IS_OPEN).values(status=RunStatus.REQUIRES_ACTION.value)
+    )
+
+
+def leave_pause(connection: Connection, run_id: str) -> None:
+    """Mark a run as going on: from now on its calls are carried out, and must not be after a crash."""
+    is_paused = RunRow.status == RunStatus.REQUIRES_ACTION.value
+    connection.execute(update(RunRow).where(RunRow.id == run_id, is_paused).values(status=RunStatus.RUNNING.value))
+    connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run_id))
+
+
+def take_run(connection: Connection, run: Run, owner: str, now: datetime) -> bool:
+    """Lease a paused run of a process that is gone to `owner`; False when another one was quicker."""
+    is_lost = (RunRow.id == run.id) & (RunRow.status == RunStatus.REQUIRES_ACTION.value)
+    is_lost &= or_(RunRow.owner == owner, RunRow.leased_until < now)
+    values = {"owner": owner, "leased_until": now + LEASE}
+    return connection.execute(update(RunRow).where(is_lost).values(**values)).rowcount == 1
 
 
 def end_run(connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
@@ -346,6 +373,8 @@ def end_run(connection: Connection, run: Run, result: RunResult, events: EventBa
     if _END_RUN.change(connection, values) == 0:
         return False
     _add_events(connection, run.id, events, result.ended_at)
+    if run.status is RunStatus.REQUIRES_ACTION:
+        connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run.id))
     if run.session_id is not None:
         _store_reply(connection, run, result)
         touch_session(connection, run.session_id, result.ended_at)
@@ -390,14 +419,14 @@ def purge_events(connection: Connection, now: datetime) -> None:
 
 
 def _store_reply(connection: Connection, run: Run, result: RunResult) -> None:
-    text = [Text(result.text)] if result.text else []
+    content = result.content
     values = {
         "message_id": run.reply_message_id,
         "new_status": result.message_status.value,
-        "new_parts": to_stored([*text, *result.tool_calls]),
-        "new_reasoning": result.reasoning,
+        "new_parts": to_stored(content.parts),
+        "new_reasoning": content.reasoning,
         "new_token_usage": result.token_usage,
-        "new_refs": [asdict(ref) for ref in result.refs] or None,
+        "new_refs": [asdict(ref) for ref in content.refs] or None,
         "new_created_at": result.ended_at,
     }
     _STORE_REPLY.change(connection, values)

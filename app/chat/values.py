@@ -32,13 +32,14 @@ class MessageStatus(StrEnum):
 class RunStatus(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
+    REQUIRES_ACTION = "requires_action"
     COMPLETED = "completed"
     FAILED = "failed"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
 
 
-OPEN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING)
+OPEN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.REQUIRES_ACTION)
 
 
 class Session(msgspec.Struct, frozen=True, gc=False):

@@ -6,9 +6,20 @@ from typing import Any
 
 import msgspec
 
-from app.chat.runs.events import Chunk, Completed, Event, Failed, TextDelta
+from app.chat.parts import decoded_arguments, to_stored
+from app.chat.runs.events import (
+    Chunk,
+    Completed,
+    Event,
+    Failed,
+    Ref,
+    Refs,
+    TextDelta,
+    ToolCall,
+    ToolCallResult,
+)
 from app.chat.runs.log import RunLog
-from app.chat.runs.reply import refs_in
+from app.chat.runs.reply import content_of, refs_in
 from app.chat.values import Run
 from app.edge import sse
 
@@ -38,9 +49,9 @@ class Dialect:
     failure: Callable[[Failed], Mapping[str, Any]]
     choices_required: bool = False
 
-    def encoding(self, *, wants_usage: bool) -> str:
+    def encoding(self, *, wants_usage: bool, shows_tools: bool) -> str:
         """The name of the encoding, for RunLog.follow."""
-        return f"{self.name}+usage" if wants_usage else self.name
+        return f"{self.name}{'+usage' * wants_usage}{'+tools' * shows_tools}"
 
 
 class ChunkEncoder:
@@ -49,13 +60,16 @@ class ChunkEncoder:
     Readers of the same log share encoded pieces, so the bytes of an event depend on the log alone.
     """
 
-    __slots__ = ("_defaults", "_dialect", "_envelope", "_log", "_refs_bearer", "_run", "_wants_usage")
+    __slots__ = ("_defaults", "_dialect", "_envelope", "_log", "_refs_bearer", "_run", "_shows_tools", "_wants_usage")
 
-    def __init__(self, run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool) -> None:
+    def __init__(
+        self, run: Run, log: RunLog, dialect: Dialect, *, wants_usage: bool, shows_tools: bool = False
+    ) -> None:
         self._run = run
         self._log = log
         self._dialect = dialect
         self._wants_usage = wants_usage
+        self._shows_tools = shows_tools
         self._defaults = _raw({"object": "chat.completion.chunk", **dialect.defaults(run)})
         self._envelope: Members | None = None
         self._refs_bearer: Chunk | None = None
@@ -69,7 +83,11 @@ class ChunkEncoder:
                 return self._chunk_frame(event)
             case TextDelta():
                 choice = _choice({"role": "assistant", "content": event.text}, None)
-                members = {**self._defaults, **choice, **self._shared_members(), **_refs(self._log)}
+                members = {**self._defaults, **choice, **self._shared_members(), **_refs(_leading_refs(self._log))}
+            case Refs() if self._envelope is not None:  # of a tool; those before the reply come with its first chunk
+                members = {**self._defaults, **_choice({}, None), **self._shared_members(), **_refs(event.refs)}
+            case ToolCall(is_clients=False) | ToolCallResult() if self._shows_tools:
+                members = {**self._defaults, **_choice({}, None), **self._shared_members(), **_tool_member(event)}
             case Completed():
                 return DONE
             case Failed():
@@ -87,13 +105,13 @@ class ChunkEncoder:
         members |= _missing(members, self._defaults)
         members |= self._shared_members()
         if chunk is self._refs_bearer:
-            members |= _refs(self._log)
+            members |= _refs(_leading_refs(self._log))
         return sse.frame(_json.encode(members))
 
     def _shared_members(self) -> Members:
         if self._envelope is None:
             self._envelope = _envelope(self._run, self._log)
-            if refs_in(self._log.events):  # the first visible chunk bears the refs
+            if _leading_refs(self._log):  # the first visible chunk bears the refs
                 visible = (chunk for chunk in _chunks(self._log) if self._visible_members(chunk) is not None)
                 self._refs_bearer = next(visible, None)
         return self._envelope
@@ -109,15 +127,16 @@ class ChunkEncoder:
         return members if _has_choices(members) or (has_usage and self._wants_usage) else None
 
 
-def encode_completion(run: Run, log: RunLog, dialect: Dialect) -> bytes:
+def encode_completion(run: Run, log: RunLog, dialect: Dialect, *, shows_tools: bool) -> bytes:
     """The whole completion of a completed run."""
     defaults = _raw({"object": "chat.completion", **dialect.defaults(run)})
+    own = {**_envelope(run, log), **_refs(refs_in(log.events)), **(_tools_member(log) if shows_tools else {})}
     for chunk in _chunks(log):
         members = _members.decode(chunk.data)
-        return _json.encode({**members, **_missing(members, defaults), **_envelope(run, log), **_refs(log)})
+        return _json.encode({**members, **_missing(members, defaults), **own})
     text = next((event.text for event in log.events if isinstance(event, Completed)), "")
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return _json.encode({**defaults, "choices": [choice], **_envelope(run, log), **_refs(log)})
+    return _json.encode({**defaults, "choices": [choice], **own})
 
 
 def completion_id(run: Run) -> str:
@@ -148,9 +167,34 @@ def _chunks(log: RunLog) -> Iterator[Chunk]:
     return (event for event in log.events if isinstance(event, Chunk))
 
 
-def _refs(log: RunLog) -> dict[str, Any]:
+def _leading_refs(log: RunLog) -> list[Ref]:
+    """The passages that the model was shown before it began."""
+    refs: list[Ref] = []
+    for event in log.events:
+        if isinstance(event, Refs):
+            refs += event.refs
+        elif isinstance(event, (Chunk, TextDelta, ToolCall)):
+            break
+    return refs
+
+
+def _tool_member(event: ToolCall | ToolCallResult) -> dict[str, Any]:
+    """A call that Palaver carries out, or its result, in the member that `include` asks for."""
+    if isinstance(event, ToolCall):
+        arguments = decoded_arguments(event.arguments)
+        return {"palaver": {"tool_call": {"id": event.id, "name": event.name, "args": arguments, "ts": event.ts}}}
+    result = {"id": event.id, "ts": event.ts, "result": event.result, "status": event.status}
+    return {"palaver": {"tool_call_result": result}}
+
+
+def _tools_member(log: RunLog) -> dict[str, Any]:
+    """All calls that Palaver carried out, with their results."""
+    steps = [part for part in to_stored(content_of(log.events).parts) if "tool_calls" in part]
+    return {"palaver": {"tool_calls": [call for step in steps for call in step["tool_calls"]]}}
+
+
+def _refs(refs: Sequence[Ref]) -> dict[str, Any]:
     """The passages of the knowledge base behind the reply, in a member of Palaver's own; empty without any."""
-    refs = refs_in(log.events)
     return {"refs": [msgspec.structs.asdict(ref) for ref in refs]} if refs else {}
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.chat.commands import INSTRUCTIONS, OnBusy
-from app.chat.fields import check_name, parse_knowledge, parse_on_busy
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy, parse_tools
 from app.completions.catalog import ROLE_PREFIX
 from app.completions.errors import InvalidRequest, ModelNotFound
 from app.completions.values import CompletionRequest, MessageParam, SessionPolicy
@@ -14,8 +14,9 @@ from app.errors import BadRequest
 MAX_NAME_CHARS = 200
 MAX_MODEL_CHARS = 255
 MAX_MESSAGES = 10_000
-OWN_FIELDS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge"})
+OWN_FIELDS = frozenset({"messages", "model", "stream", "session_id", "thread_id", "on_busy", "knowledge", "tools_use"})
 """The fields that are read here and not passed on."""
+INCLUDE_TOOLS = "palaver.tools"
 
 
 def parse_completion(
@@ -40,8 +41,11 @@ def parse_completion(
     try:
         on_busy = parse_on_busy(body.get("on_busy"))
         knowledge = parse_knowledge(body.get("knowledge"))
+        tools = parse_tools(body.get("tools_use"))
     except BadRequest as error:
         raise InvalidRequest(error.message, error.code.removeprefix("invalid_")) from None
+    params = {name: value for name, value in body.items() if name not in OWN_FIELDS}
+    shows_tools = _take_include(params)
     name = (model or "").strip()
     role = name.removeprefix(ROLE_PREFIX).strip() if name.startswith(ROLE_PREFIX) else None
     if role is not None and not (role and len(role) <= MAX_NAME_CHARS):
@@ -50,15 +54,28 @@ def parse_completion(
         session=_session_name(body, session_key),
         messages=messages,
         system=(),
-        params={name: value for name, value in body.items() if name not in OWN_FIELDS},
+        params=params,
         model=name or None if role is None else None,
         stream=bool(stream),
         on_busy=on_busy,
         role=role,
         knowledge=knowledge,
+        tools=tools,
+        shows_tools=shows_tools,
     )
     default_session = policy.default_session_of(username)
     return _in_conversation(request, default_session, chooses_on_busy=body.get("on_busy") is not None)
+
+
+def _take_include(params: dict[str, Any]) -> bool:
+    """Take `palaver.tools` out of `include`; the rest of that list is the model server's."""
+    include = params.get("include")
+    if not isinstance(include, list) or INCLUDE_TOOLS not in include:
+        return False
+    params["include"] = [each for each in include if each != INCLUDE_TOOLS]
+    if not params["include"]:
+        del params["include"]
+    return True
 
 
 def _in_conversation(request: CompletionRequest, default_session: str, *, chooses_on_busy: bool) -> CompletionRequest:

@@ -38,11 +38,12 @@ async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim 
     if isinstance(event, Failed):
         raise CompletionFailed(event, headers)
     if slot is None:
-        body = encode_completion(run, log, dialect)
+        body = encode_completion(run, log, dialect, shows_tools=completion.shows_tools)
         return encoded_json(body, headers=headers)
+    options = {"wants_usage": completion.wants_usage, "shows_tools": completion.shows_tools}
     frames = log.follow(
-        dialect.encoding(wants_usage=completion.wants_usage),
-        ChunkEncoder(run, log, dialect, wants_usage=completion.wants_usage),
+        dialect.encoding(**options),
+        ChunkEncoder(run, log, dialect, **options),
         heartbeat=sse.HEARTBEAT,
         heartbeat_seconds=sse.HEARTBEAT_SECONDS,
     )

@@ -155,6 +155,7 @@ def _message(
         stateless=name is None,
         role=request.role,
         knowledge=request.knowledge,
+        tools=request.tools,
     )
 
 

@@ -67,6 +67,9 @@ class CompletionRequest:
     on_busy: OnBusy = OnBusy.QUEUE
     role: str | None = None
     knowledge: RetrievalOptions | None = None
+    tools: tuple[str, ...] | None = None
+    shows_tools: bool = False
+    """Whether the server's own calls of tools are shown, in a member of their own."""
     stateless_if_busy: bool = False
 
     def without_session(self) -> "CompletionRequest":

@@ -42,6 +42,24 @@ class ProfileKnowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     embedding_model: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
 
 
+class MessageTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[tools.message]` table: patterns of the umos that the model may write to."""
+
+    targets: tuple[str, ...] = ()
+
+
+class ProfileTools(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `[tools]` table: patterns of the tools that the model may use, and of those whose calls want approval.
+
+    After `max_steps` steps with calls the model is asked once more, without tools.
+    """
+
+    use: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    max_steps: Annotated[int, Meta(ge=1, le=100)] = 16
+    message: MessageTool = MessageTool()
+
+
 class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A profile's file.
 
@@ -61,6 +79,7 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     history: History = History()
     role: str | None = None
     knowledge: ProfileKnowledge = ProfileKnowledge()
+    tools: ProfileTools = ProfileTools()
 
     def __post_init__(self) -> None:
         for field in ("provider", "model", "role"):

@@ -48,6 +48,12 @@ max_tokens = 16000                      # approximate
 # collections = ["handbook"]            # ids or names; all that the user may see if unset
 # passages = 5                          # how many the model is shown at most
 # embedding_model = "text-embedding-3-small"   # of this provider's; for collections that are made with this profile
+
+[tools]                                 # what the model may call; nothing if unset
+# use = ["now", "search_knowledge", "fetch_page", "message"]   # names, or patterns such as "weather_*"
+# ask = ["message"]                     # calls of these wait for a person's yes
+# max_steps = 16                        # then the model answers without tools
+# message.targets = ["telegram1:FriendMessage:*"]              # where `message` may write to
 """
 
 log = structlog.get_logger(__name__)

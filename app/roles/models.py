@@ -30,6 +30,7 @@ class RoleRow(Base):
     enable_l0_retrieval: Mapped[bool]
     config_id: Mapped[str | None] = mapped_column(String(100))
     collections: Mapped[list[str]] = mapped_column(JSON)
+    tools: Mapped[list[str] | None] = mapped_column(JSON)
     create_time: Mapped[datetime] = mapped_column(UtcDateTime)
     update_time: Mapped[datetime] = mapped_column(UtcDateTime)
     key_id: Mapped[str | None] = mapped_column(String(64))
@@ -40,7 +41,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
     `system_prompt` takes the place of all others. `config_id` is the profile that answers, None the one that would
     without the role. With `enable_l0_retrieval` passages of `collections` go before the model; without collections,
-    of all that the user sees. `key_id` is the key that made it.
+    of all that the user sees. `tools` are patterns that narrow the profile's tools, None leaves them as they are.
+    `key_id` is the key that made it.
     """
 
     uuid: str
@@ -53,6 +55,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     enable_l0_retrieval: bool = False
     config_id: str | None = None
     collections: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
     create_time: datetime
     update_time: datetime
     key_id: str | None = None

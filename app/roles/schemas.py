@@ -12,6 +12,7 @@ MAX_PROMPT_CHARS = 100_000
 MAX_ICON_CHARS = 16_384
 MAX_COLLECTIONS = 50
 MAX_COLLECTION_CHARS = 100
+MAX_TOOLS = 128
 
 _NO_NUL = r"^[^\x00]*$"
 _VISIBLE = r"^[^\S\x00]*[^\s\x00][^\x00]*$"
@@ -31,6 +32,12 @@ Collections = Annotated[
 ]
 
 
+Tools = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME_PATTERN)]],
+    Meta(max_length=MAX_TOOLS, description="Patterns that narrow the profile's tools; none of them means no tools."),
+]
+
+
 class CreateRoleRequest(msgspec.Struct, kw_only=True):
     """`name` and `system_prompt` are wanted; null is as left out."""
 
@@ -43,10 +50,11 @@ class CreateRoleRequest(msgspec.Struct, kw_only=True):
     owner: Owner | None = None
     config_id: ConfigId | None = None
     collections: Collections | None = None
+    tools: Tools | None = None
 
 
 class UpdateRoleRequest(msgspec.Struct, kw_only=True):
-    """What is left out, or null, stays as it is; but a `config_id` of null takes the profile away."""
+    """What is left out, or null, stays as it is; but a `config_id` or `tools` of null takes them away."""
 
     name: Name | None = None
     system_prompt: Prompt | None = None
@@ -57,12 +65,16 @@ class UpdateRoleRequest(msgspec.Struct, kw_only=True):
     owner: Owner | None = None
     config_id: ConfigId | UnsetType | None = UNSET
     collections: Collections | None = None
+    tools: Tools | UnsetType | None = UNSET
+
+
+_NULLABLE = frozenset({"config_id", "tools"})
 
 
 def values_of(request: CreateRoleRequest | UpdateRoleRequest) -> dict[str, Any]:
-    """Collect the fields that a request sets; `config_id` is the only one that it may set to None."""
+    """Collect the fields that a request sets; only `config_id` and `tools` may be set to None."""
     return {
         field: value
         for field, value in structs.asdict(request).items()
-        if value is not UNSET and (value is not None or field == "config_id")
+        if value is not UNSET and (value is not None or field in _NULLABLE)
     }

@@ -96,6 +96,8 @@ class RoleService:
             self._profiles.get(values["config_id"])
         if "collections" in values:
             values["collections"] = tuple(dict.fromkeys(values["collections"]))
+        if values.get("tools") is not None:
+            values["tools"] = tuple(values["tools"])
         return values
 
 

@@ -57,6 +57,17 @@ class Metrics:
             "palaver_knowledge_passages", "Passages of documents that became ready.", registry=registry
         )
 
+        self.tool_calls = Counter(
+            "palaver_tool_calls", "Calls of tools, by how they ended.", ("tool", "outcome"), registry=registry
+        )
+        self.tool_seconds = Histogram(
+            "palaver_tool_seconds",
+            "Seconds that calls of tools took.",
+            ("tool",),
+            buckets=_FIRST_TOKEN_SECONDS,
+            registry=registry,
+        )
+
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

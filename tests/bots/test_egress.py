@@ -3,9 +3,9 @@
 import pytest
 
 from app.bots.adapters.base import DeliveryError, Target
-from app.bots.adapters.egress import is_public
 from app.bots.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
 from app.chat.parts import Text
+from app.egress import is_public
 from app.errors import BadRequest
 from tests.bots.conftest import Im
 from tests.bots.fakes import FixedResolver
@@ -118,7 +118,7 @@ async def test_the_address_that_is_checked_is_the_one_that_is_called(
         called.append(address)
         return True
 
-    monkeypatch.setattr("app.bots.adapters.egress.is_public", note)
+    monkeypatch.setattr("app.egress.is_public", note)
     resolver = FixedResolver("127.0.0.1")
     adapter = webhook_factory(allow_private=False, policy=QUICK, resolver=resolver).build(
         "hook", WebhookConfig(f"http://hooks.example.com:{receiver.port}/", new_secret())

@@ -64,6 +64,11 @@ def tool_calls(*calls: tuple[str, str, str], text: Sequence[str] = ()) -> Answer
     return Answer(tokens=tuple(text), tool_calls=described, finish_reason="tool_calls")
 
 
+def with_usage(answer: Answer, usage: tuple[int, int, int]) -> Answer:
+    """The same with (prompt, cached, completion) tokens."""
+    return replace(answer, usage=usage)
+
+
 def status(code: int, *, headers: Mapping[str, str] | None = None, message: str = "it failed") -> Answer:
     """An HTTP error whose body holds SECRET, as real ones hold keys, hosts and prompts."""
     error = {"error": {"message": f"{message} ({SECRET} at http://10.0.0.7:8000)", "type": "server_error"}}

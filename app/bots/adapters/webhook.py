@@ -27,10 +27,10 @@ from app.bots.adapters.base import (
     Sent,
     Target,
 )
-from app.bots.adapters.egress import AddressRefusedError, connector, is_literal, is_public
 from app.bots.umo import Umo
 from app.chat.parts import Reply, Text
 from app.clock import iso, utc_now
+from app.egress import AddressRefusedError, connector, is_literal, is_public
 from app.errors import BadRequest
 from app.retry_after import parse_retry_after
 

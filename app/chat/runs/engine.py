@@ -84,6 +84,8 @@ class RunEngine:
         """Return the status and start of a run of this process that is not over."""
         if (task := self._runs.get(run_id)) is None:
             return None
+        if task.paused:
+            return RunStatus.REQUIRES_ACTION, task.run.started_at
         return (RunStatus.QUEUED if task.run.started_at is None else RunStatus.RUNNING), task.run.started_at
 
     def open_runs(self, session_id: str) -> list[str]:
@@ -119,6 +121,8 @@ class RunEngine:
         if drain_seconds:
             await self._wait(drain_seconds)
         for task in self.runs:
+            if task.paused:  # it waits on after the next start
+                continue
             where = f"read on at /api/v1/chat/runs/{task.run.id}/stream"
             cause = Failed("interrupted", f"The server is shutting down; what was said so far is saved: {where}")
             task.stop(RunStatus.INTERRUPTED, cause)
@@ -129,6 +133,9 @@ class RunEngine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until the runs that go on now are over, `seconds` at most."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=seconds)
+        """Wait until the runs that go on now are over, `seconds` at most; paused ones may take an hour."""
+        waits = [asyncio.create_task(task.over.wait()) for task in self.runs if not task.paused]
+        if waits:
+            _, pending = await asyncio.wait(waits, timeout=seconds)
+            for wait in pending:
+                wait.cancel()

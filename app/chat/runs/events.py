@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from app.providers.models import ErrorObject
+from app.tools.models import CallStatus
 
 
 class Started(Struct, frozen=True, gc=False, array_like=True, tag="s"):
@@ -67,12 +68,48 @@ class Chunk(Struct, frozen=True, gc=False, array_like=True, tag="k"):
 
 
 class ToolCall(Struct, frozen=True, gc=False, array_like=True, tag="tc"):
-    """`arguments` is the JSON text that the model wrote; `ts` is in seconds since 1970."""
+    """A call that the model made; one of the client's own tools is answered by the client, others are carried out.
+
+    `arguments` is the JSON text that the model wrote; `ts` is in seconds since 1970.
+    """
 
     id: str
     name: str
     arguments: str
     ts: float
+    is_clients: bool = True
+
+
+class ToolCallResult(Struct, frozen=True, gc=False, array_like=True, tag="tr"):
+    """The result of the call `id`, which Palaver carried out; `ts` is in seconds since 1970."""
+
+    id: str
+    ts: float
+    result: str
+    status: CallStatus
+
+
+class MediaAdded(Struct, frozen=True, gc=False, array_like=True, tag="ma"):
+    """A file that a tool added to the reply."""
+
+    kind: str
+    attachment_id: str
+
+
+class AttachmentSaved(Struct, frozen=True, gc=False, array_like=True, tag="as"):
+    """Follows a MediaAdded."""
+
+    id: str
+    kind: str
+
+
+class ApprovalRequired(Struct, frozen=True, gc=False, array_like=True, tag="ar"):
+    """The call `call_id` waits for a person's yes or no."""
+
+    approval_id: str
+    call_id: str
+    name: str
+    arguments: str
 
 
 class Stats(Struct, frozen=True, gc=False, array_like=True, tag="st"):
@@ -122,6 +159,10 @@ Event = (
     | ReasoningDelta
     | Chunk
     | ToolCall
+    | ToolCallResult
+    | MediaAdded
+    | AttachmentSaved
+    | ApprovalRequired
     | Stats
     | Completed
     | MessageSaved

@@ -4,36 +4,47 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.chat.parts import ToolCallPart
+from app.chat.parts import Part, Text, ToolCallPart
 from app.chat.runs.events import (
     Chunk,
     Completed,
     Ended,
     Event,
     Failed,
+    MediaAdded,
     MessageSaved,
     ReasoningDelta,
     Ref,
     Refs,
     Stats,
     TextDelta,
+    ToolCall,
+    ToolCallResult,
 )
+from app.chat.runs.tool_parts import add_tool_part, interrupted_results
 from app.chat.values import MessageStatus, Run, RunStatus
 from app.clock import iso, utc_now
+from app.providers.amending import calls_chunks, with_text, with_usage
 from app.providers.models import Delta, UpstreamError, Usage
 from app.providers.tool_calls import ToolCalls
 
+NO_USAGE = Usage(0, 0, 0)
+
 
 class Reply:
-    """One reply in the making; `begun` is set by the first text, reasoning or tool call."""
+    """One reply in the making, or one step of it; `begun` is set by the first text, reasoning or tool call.
 
-    __slots__ = ("_calls", "_pending", "begun", "usage")
+    `usage` adds up over the steps.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_calls", "_earlier_usage", "_pending", "_withheld", "begun", "usage")
+
+    def __init__(self, usage: Usage = NO_USAGE) -> None:
         self.begun = False
-        self.usage = Usage(0, 0, 0)
+        self.usage = self._earlier_usage = usage
         self._calls = ToolCalls()
-        self._pending: list[Event] = []
+        self._pending: list[Chunk] = []
+        self._withheld: list[Chunk] = []
 
     @property
     def tool_calls(self) -> list[ToolCallPart]:
@@ -43,6 +54,13 @@ class Reply:
     def begin(self) -> None:
         """Start over with another model server, as long as none has begun to answer."""
         self._pending.clear()
+        self._withheld.clear()
+
+    def next_step(self) -> None:
+        """Go on with another request to the model."""
+        self.begun = False
+        self._earlier_usage = self.usage
+        self._calls = ToolCalls()
 
     def merge(self, deltas: Sequence[Delta]) -> list[Event]:
         """Return the events of deltas that arrived together: neighbouring tokens are one event."""
@@ -85,14 +103,75 @@ class Reply:
         self.begun = self.begun or any(delta.says_something for delta in deltas)
         if not self.begun:
             return []
-        events, self._pending = self._pending, []
+        chunks, self._pending = self._pending, []
+        return list[Event](chunks)
+
+    def passing_chunks(self, deltas: Sequence[Delta]) -> list[Event]:
+        """Return what `chunks` does, but keep what calls tools or ends the step: whose calls they are is still open."""
+        events = self.chunks([delta for delta in deltas if not _ends_step(delta)])
+        for delta in filter(_ends_step, deltas):
+            self._gather(delta)
+            self._withheld.append(Chunk(delta.raw or b"", delta.text, delta.reasoning))
+            self.begun = self.begun or delta.says_something
         return events
+
+    def end_of_step(self, *, goes_on: bool, streaming: bool, earlier_text: str) -> list[Event]:
+        """Return the events of the chunks that `passing_chunks` has kept: with calls to carry out, only their text.
+
+        Otherwise they end the reply, and have the usage, and unless `streaming` the text, of all its steps.
+        """
+        chunks = self._pending + self._withheld
+        self.begin()
+        if goes_on:
+            return [event for chunk in chunks for event in _texts_of(chunk)]
+        if self._earlier_usage == NO_USAGE:
+            return list[Event](chunks)
+        events: list[Event] = []
+        for chunk in chunks:
+            data = with_usage(chunk.data, self.usage)
+            if not streaming and earlier_text:
+                data = with_text(data, earlier_text + chunk.text)
+            events.append(Chunk(data, chunk.text, chunk.reasoning))
+        return events
+
+    def calls_of_client(self, calls: Sequence[ToolCall], text: str, *, streaming: bool) -> list[Event]:
+        """Return the end of a step that also called tools of the client's, which the client has to answer."""
+        triples = [(call.id, call.name, call.arguments) for call in calls]
+        chunks = calls_chunks(triples, self.usage, text=None if streaming else text)
+        return [Chunk(data) for data in chunks]
 
     def _gather(self, delta: Delta) -> None:
         for call in delta.tool_calls:
             self._calls.add(call)
         if delta.usage is not None:
-            self.usage = delta.usage
+            self.usage = _sum(self._earlier_usage, delta.usage)
+
+
+def _texts_of(chunk: Chunk) -> list[Event]:
+    reasoning = [ReasoningDelta(chunk.reasoning)] if chunk.reasoning else []
+    return [*reasoning, *([TextDelta(chunk.text)] if chunk.text else [])]
+
+
+def _ends_step(delta: Delta) -> bool:
+    return bool(delta.tool_calls or delta.finish_reason or delta.usage is not None)
+
+
+def _sum(usage: Usage, other: Usage) -> Usage:
+    return Usage(
+        usage.prompt_tokens + other.prompt_tokens,
+        usage.cached_tokens + other.cached_tokens,
+        usage.completion_tokens + other.completion_tokens,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of a reply: what its events amount to. `text` is all its text together."""
+
+    parts: Sequence[Part]
+    text: str
+    reasoning: str
+    refs: Sequence[Ref]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +182,20 @@ class RunResult:
     message_status: MessageStatus
     ended_at: datetime
     events: Sequence[Event]
-    text: str
-    reasoning: str = ""
-    tool_calls: Sequence[ToolCallPart] = ()
+    content: Content
     error_code: str | None = None
     error: str | None = None
     token_usage: Mapping[str, int] | None = None
-    refs: Sequence[Ref] = ()
 
 
 def completed(
-    run: Run, events: Sequence[Event], reply: Reply, started_at: datetime, *, first_token: float, seconds: float
+    run: Run, events: Sequence[Event], usage: Usage, started_at: datetime, *, first_token: float, seconds: float
 ) -> RunResult:
     """The end of a complete reply; it took `seconds`, and `first_token` until its first token.
 
     The clock of the day may have been set back meanwhile.
     """
-    text, reasoning = reply_text(events)
-    usage = reply.usage
+    content = content_of(events)
     stats = Stats(
         input_other=usage.prompt_tokens - usage.cached_tokens,
         input_cached=usage.cached_tokens,
@@ -130,35 +205,31 @@ def completed(
         first_token=first_token,
     )
     now = utc_now()
-    end = Completed(text, reasoning)
+    end = Completed(content.text, content.reasoning)
     saved = _saved(run, now)
     return RunResult(
         RunStatus.COMPLETED,
         MessageStatus.COMPLETE,
         now,
         [stats, end, *saved, Ended()] if run.streaming else [end, *saved, stats, Ended()],
-        text,
-        reasoning,
-        tool_calls=reply.tool_calls,
+        content,
         token_usage={"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output},
-        refs=refs_in(events),
     )
 
 
 def cut_short(run: Run, events: Sequence[Event], status: RunStatus, cause: Failed) -> RunResult:
-    """The end of an incomplete reply: its text so far is stored, and marked as not the whole."""
+    """The end of an incomplete reply: what it has so far is stored, and marked as not the whole."""
     now = utc_now()
-    text, reasoning = reply_text(events)
+    interrupted = interrupted_results(events)
+    content = content_of([*events, *interrupted])
     return RunResult(
         status,
         MessageStatus.FAILED if status is RunStatus.FAILED else MessageStatus.PARTIAL,
         now,
-        [*(_saved(run, now) if text else ()), cause, Ended()],
-        text,
-        reasoning,
+        [*interrupted, *(_saved(run, now) if content.parts else ()), cause, Ended()],
+        content,
         error_code=cause.code,
         error=cause.message,
-        refs=refs_in(events),
     )
 
 
@@ -170,10 +241,13 @@ def _saved(run: Run, now: datetime) -> list[Event]:
     return [] if run.reply_message_id is None else [MessageSaved(run.reply_message_id, iso(now))]
 
 
-def reply_text(events: Sequence[Event]) -> tuple[str, str]:
-    """Return the text and the reasoning of the reply so far."""
+def content_of(events: Sequence[Event]) -> Content:
+    """Return the content of the reply so far, its parts in their order."""
+    parts: list[Part] = []
     texts: list[str] = []
     reasonings: list[str] = []
+    refs: list[Ref] = []
+    first = 0  # of the texts, the first that is in no part yet
     for event in events:
         if isinstance(event, Chunk):
             texts.append(event.text)
@@ -183,14 +257,18 @@ def reply_text(events: Sequence[Event]) -> tuple[str, str]:
             texts.append(event.text)
         elif isinstance(event, ReasoningDelta):
             reasonings.append(event.text)
-    return "".join(texts), "".join(reasonings)
+        elif isinstance(event, (ToolCall, ToolCallResult, MediaAdded)):
+            if text := "".join(texts[first:]):
+                parts.append(Text(text))
+            first = len(texts)
+            add_tool_part(parts, event)
+        elif isinstance(event, Refs):
+            refs += event.refs
+    if text := "".join(texts[first:]):
+        parts.append(Text(text))
+    return Content(parts, "".join(texts), "".join(reasonings), refs)
 
 
 def refs_in(events: Sequence[Event]) -> list[Ref]:
-    """Return the passages in the prompt, if any; their event comes before the reply's."""
-    for event in events:
-        if isinstance(event, Refs):
-            return event.refs
-        if isinstance(event, (TextDelta, ReasoningDelta, Chunk)):
-            break
-    return []
+    """Return the passages that the model was shown, if any."""
+    return [ref for event in events if isinstance(event, Refs) for ref in event.refs]

@@ -10,6 +10,7 @@ from app.chat import store
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import EventBatch, Failed
 from app.chat.runs.reply import cut_short
+from app.chat.runs.resuming import PausedRuns
 from app.chat.runs.task import RunTask
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
@@ -34,10 +35,18 @@ class RunUpkeep:
     """
 
     def __init__(
-        self, database: Database, engine: RunEngine, owner: str, *, sole_owner: bool, max_seconds: float
+        self,
+        database: Database,
+        engine: RunEngine,
+        paused: PausedRuns,
+        owner: str,
+        *,
+        sole_owner: bool,
+        max_seconds: float,
     ) -> None:
         self._database = database
         self._engine = engine
+        self._paused = paused
         self._owner = owner
         self._sole_owner = sole_owner
         self._max_seconds = max_seconds
@@ -55,7 +64,7 @@ class RunUpkeep:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def recover(self, *, at_start: bool = False) -> None:
-        """End the runs that a dead process left open, with the text that reached the database."""
+        """End the runs that a dead process left open, with what reached the database; paused ones wait on here."""
         now = utc_now()
         runs = await self._database.read(
             lambda connection: store.list_lost_runs(
@@ -63,7 +72,8 @@ class RunUpkeep:
             )
         )
         for run in runs:
-            await self._end_lost(run)
+            if run.status is not RunStatus.REQUIRES_ACTION or not await self._paused.resume(run):
+                await self._end_lost(run)
 
     async def _end_lost(self, run: Run) -> None:
         events = await self._database.read(lambda connection: store.run_events(connection, run.id))
@@ -71,7 +81,7 @@ class RunUpkeep:
         result = cut_short(run, [event for _, event in events], RunStatus.INTERRUPTED, cause)
         batch = EventBatch((events[-1][0] if events else 0) + CRASH_GAP + 1, result.events)
         await self._database.write(lambda connection: store.end_run(connection, run, result, batch))
-        log.warning("run_interrupted", run_id=run.id, chars=len(result.text))
+        log.warning("run_interrupted", run_id=run.id, chars=len(result.content.text))
 
     async def _checkpoint_forever(self) -> None:
         lease_renewed = time.monotonic()
@@ -81,7 +91,7 @@ class RunUpkeep:
             await asyncio.sleep(CHECKPOINT_SECONDS)
             self._end_overdue()
             renewal_due = time.monotonic() - lease_renewed > LEASE_RENEWAL_SECONDS
-            tasks = [task for task in self._engine.runs if task.stored < len(task.log.events) and not task.ending]
+            tasks = [task for task in self._engine.runs if task.wants_checkpoint]
             if not tasks and not renewal_due:
                 continue
             try:
@@ -97,7 +107,7 @@ class RunUpkeep:
 
     def _end_overdue(self) -> None:
         for task in self._engine.runs:
-            if task.seconds > self._max_seconds and not task.ending:
+            if task.seconds > self._max_seconds and not task.ending and not task.paused:
                 message = f"The reply took longer than {self._max_seconds:g} seconds"
                 task.stop(RunStatus.FAILED, Failed("upstream_error", message, 504))
 

@@ -8,15 +8,25 @@ from quart import Blueprint, Response, request
 from app.auth.guards import caller, guarded_stream
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
+from app.chat.approvals import Approvals
 from app.chat.parts import PartLimits
 from app.chat.runs.log import RunLog
 from app.chat.service import ChatService
 from app.chat.values import Run
 from app.doors.open_api.encoding import sse_encoder
 from app.doors.open_api.requests import SEND_CODES, parse_send
-from app.doors.open_api.schemas import CHAT_EVENTS_EXAMPLE, SEND_EXAMPLES, ChatRun, ChatSendRequest, StoppedRuns
+from app.doors.open_api.schemas import (
+    CHAT_EVENTS_EXAMPLE,
+    SEND_EXAMPLES,
+    ApprovalDecision,
+    ChatRun,
+    ChatSendRequest,
+    RunApproval,
+    RunApprovals,
+    StoppedRuns,
+)
 from app.edge import sse
-from app.edge.bodies import BodyLimit, body_errors, json_object
+from app.edge.bodies import BodyLimit, body_errors, convert, json_object
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
 from app.edge.responses import ok
 from app.edge.services import service
@@ -169,6 +179,46 @@ async def stream_run(run_id: str) -> Response:
 async def stop_run(run_id: str) -> Response:
     run_ids = [run_id] if await service(ChatService).stop_run(caller(), run_id) else []
     return ok(StoppedRuns(run_ids, len(run_ids)))
+
+
+@blueprint.get("/api/v1/chat/runs/<run_id>/approvals")
+@chat_operation(
+    "listApprovals",
+    "List a run's approvals",
+    description="The calls of tools that wait for a yes or no, and those that have had one.",
+    answers={200: Answer("The approvals", RunApprovals, envelope="ApiResponseRunApprovals")},
+    errors=_RUN_ERRORS,
+)
+async def list_approvals(run_id: str) -> Response:
+    run = await service(ChatService).get_run(caller(), run_id)
+    approvals = await service(Approvals).of_run(run.id)
+    return ok(RunApprovals([RunApproval.of(each) for each in approvals]))
+
+
+@blueprint.post("/api/v1/chat/runs/<run_id>/approvals")
+@chat_operation(
+    "decideApproval",
+    "Approve or deny a call",
+    description=(
+        "Says yes or no to a call that the run waits with (`approval_required`). When all calls of the step are "
+        "decided, those approved are carried out. The same decision again is no error."
+    ),
+    body=Body(ApprovalDecision, {"approve": {"approval_id": "0c7d2f6e-53a1-4a4c-9a43-7e0f8f0b6f11", "approve": True}}),
+    answers={200: Answer("The approval", RunApproval, envelope="ApiResponseRunApproval")},
+    errors={
+        400: refusal("approve must be a boolean", "invalid_request"),
+        404: refusal("Approval not found", "approval_not_found", "run_not_found"),
+        409: refusal("The approval has been decided already, or its run is over", "approval_decided"),
+        **BODY_ERRORS,
+    },
+)
+async def decide_approval(run_id: str) -> Response:
+    run = await service(ChatService).get_run(caller(), run_id)
+    decision = convert(await json_object(), ApprovalDecision)
+    approval = await service(Approvals).decide(
+        run.id, decision.approval_id, approve=decision.approve, reason=decision.reason
+    )
+    return ok(RunApproval.of(approval))
 
 
 def _stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:

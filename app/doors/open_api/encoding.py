@@ -6,12 +6,16 @@ from typing import Any
 
 import msgspec
 
+from app.chat.parts import decoded_arguments
 from app.chat.runs.events import (
+    ApprovalRequired,
+    AttachmentSaved,
     Chunk,
     Completed,
     Ended,
     Event,
     Failed,
+    MediaAdded,
     MessageSaved,
     ReasoningDelta,
     Refs,
@@ -19,6 +23,7 @@ from app.chat.runs.events import (
     Stats,
     TextDelta,
     ToolCall,
+    ToolCallResult,
     UserMessageSaved,
 )
 from app.chat.runs.log import Encode
@@ -88,13 +93,36 @@ def _payload(run: Run, event: Event) -> Payload | None:
                 "streaming": True,
                 "message_id": run.message_id,
             }
-        case ToolCall():
-            call = {"id": event.id, "name": event.name, "args": _arguments(event.arguments), "ts": event.ts}
-            return _plain(run, _json.encode(call).decode(), "tool_call", streaming=False)
+        case ToolCall() | ToolCallResult() | MediaAdded() | AttachmentSaved() | ApprovalRequired():
+            return _tool_payload(run, event)
         case Failed():
             return {"type": "error", "code": event.code, "data": event.message, "message_id": run.message_id}
         case Ended():
             return {"type": "end", "data": "", "streaming": False, "message_id": run.message_id}
+
+
+def _tool_payload(
+    run: Run, event: ToolCall | ToolCallResult | MediaAdded | AttachmentSaved | ApprovalRequired
+) -> Payload:
+    match event:
+        case ToolCall():
+            call = {"id": event.id, "name": event.name, "args": decoded_arguments(event.arguments), "ts": event.ts}
+            return _plain(run, _json.encode(call).decode(), "tool_call", streaming=False)
+        case ToolCallResult():
+            result = {"id": event.id, "ts": event.ts, "result": event.result}
+            return _plain(run, _json.encode(result).decode(), "tool_call_result", streaming=False)
+        case MediaAdded():
+            return {"type": event.kind, "data": event.attachment_id, "message_id": run.message_id}
+        case AttachmentSaved():
+            return {"type": "attachment_saved", "data": {"id": event.id, "type": event.kind}}
+        case ApprovalRequired():
+            data = {
+                "approval_id": event.approval_id,
+                "id": event.call_id,
+                "name": event.name,
+                "args": decoded_arguments(event.arguments),
+            }
+            return {"type": "approval_required", "data": data, "message_id": run.message_id}
 
 
 def _plain(run: Run, text: str, chain_type: str | None, *, streaming: bool) -> Payload:
@@ -125,11 +153,3 @@ def _stats(event: Stats) -> dict[str, Any]:
         "end_time": event.end_time,
         "time_to_first_token": event.first_token,
     }
-
-
-def _arguments(text: str) -> Any:
-    """A call's arguments, or their text if it is not JSON."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text

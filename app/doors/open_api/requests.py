@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.chat.commands import SendMessage
-from app.chat.fields import check_name, parse_knowledge, parse_on_busy
+from app.chat.fields import check_name, parse_knowledge, parse_on_busy, parse_tools
 from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.errors import BadRequest
 
@@ -29,6 +29,7 @@ SEND_CODES = (
     "invalid_knowledge",
     "collection_not_found",
     "collection_ambiguous",
+    "invalid_tools_use",
     "invalid_on_busy",
 )
 """The codes of refused messages, beside that of a missing field."""
@@ -66,6 +67,7 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
         on_busy=parse_on_busy(body.get("on_busy")),
         role=_name(body, "role"),
         knowledge=parse_knowledge(body.get("knowledge")),
+        tools=parse_tools(body.get("tools_use")),
     )
 
 

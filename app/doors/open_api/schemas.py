@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from app.chat.approvals import Approval
 from app.chat.fields import MAX_COLLECTIONS, MAX_NAME_CHARS
+from app.chat.parts import decoded_arguments
 from app.chat.schemas import REF, MessageContent, MessageRef, StoredPart
 from app.chat.values import Message, Run, RunStatus, Session
 from app.edge.schemas import DateTime, PageNumber, PageSize, example, shape_of
 from app.text import LINE_PATTERN, NAME_PATTERN
+from app.tools.models import MAX_TOOLS
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 RUN_ID = "6f1c2d1e-4c2b-4d57-9f0c-0a4d1d1f2a3b"
@@ -35,6 +38,10 @@ class ChatSendRequest(msgspec.Struct):
     knowledge: Annotated[
         bool | Annotated[list[str], Meta(max_length=MAX_COLLECTIONS)] | None,
         Meta(description="Search the knowledge base for this message: in all collections, or in these (ids, names)."),
+    ] = None
+    tools_use: Annotated[
+        bool | Annotated[list[str], Meta(max_length=MAX_TOOLS)] | None,
+        Meta(description="Narrow the profile's tools to these (names, patterns), or with `false` to none."),
     ] = None
     on_busy: Annotated[
         Literal["queue", "reject", "interrupt"] | None,
@@ -157,6 +164,42 @@ class ChatRun(msgspec.Struct):
         )
 
 
+class RunApproval(msgspec.Struct):
+    """A call of a tool that waits for a person's yes or no; without a decision by `expires_at` it is a no."""
+
+    approval_id: Annotated[str, example("0c7d2f6e-53a1-4a4c-9a43-7e0f8f0b6f11")]
+    name: Annotated[str, example("message")]
+    args: Annotated[Any, example({"umo": "telegram1:FriendMessage:42", "content": "Hello"})]
+    state: Annotated[
+        Literal["waiting", "approved", "denied", "expired"], Meta(description="The decision."), example("waiting")
+    ]
+    reason: str | None
+    created_at: DateTime
+    expires_at: Annotated[DateTime, example("2026-11-21T02:20:58.571438+00:00")]
+
+    @classmethod
+    def of(cls, approval: Approval) -> "RunApproval":
+        return shape_of(
+            cls,
+            approval,
+            approval_id=approval.id,
+            args=decoded_arguments(approval.arguments),
+            state=approval.decision or "waiting",
+        )
+
+
+class RunApprovals(msgspec.Struct):
+    approvals: list[RunApproval]
+
+
+class ApprovalDecision(msgspec.Struct):
+    """Yes or no to a call; the model reads the `reason` of a no."""
+
+    approval_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    approve: bool
+    reason: Annotated[str, Meta(max_length=2_000)] | None = None
+
+
 class StoppedRuns(msgspec.Struct):
     run_ids: Annotated[list[str], example([RUN_ID])]
     stopped_count: Annotated[int, example(1)]
@@ -228,6 +271,49 @@ CHAT_EVENT: Mapping[str, Any] = {
                 "message_id": _REPLY,
             },
             "Text as it comes; or a tool call, or its result, as JSON in `data`.",
+        ),
+        *(
+            _event(
+                kind,
+                {"data": _text("The attachment's id."), "message_id": _REPLY},
+                "A file that a tool added to the reply.",
+            )
+            for kind in ("image", "record", "video", "file")
+        ),
+        _event(
+            "attachment_saved",
+            {
+                "data": {
+                    "title": "SavedAttachment",
+                    "type": "object",
+                    "description": "The attachment.",
+                    "required": ["id", "type"],
+                    "properties": {
+                        "id": _text("The attachment's id."),
+                        "type": _text("Its kind: image, record, video or file."),
+                    },
+                }
+            },
+            "Follows such a file.",
+        ),
+        _event(
+            "approval_required",
+            {
+                "data": {
+                    "title": "RequiredApproval",
+                    "type": "object",
+                    "description": "The call that waits.",
+                    "required": ["approval_id", "id", "name", "args"],
+                    "properties": {
+                        "approval_id": _text("What to name in the decision."),
+                        "id": _text("The call's id."),
+                        "name": _text("The tool."),
+                        "args": {"description": "The arguments: an object, or text where the model wrote none."},
+                    },
+                },
+                "message_id": _REPLY,
+            },
+            "The run waits for a yes or no to this call: `POST /api/v1/chat/runs/{run_id}/approvals`.",
         ),
         _event(
             "agent_stats",

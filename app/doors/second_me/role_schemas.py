@@ -9,7 +9,7 @@ from app.roles.models import SHARED
 
 
 class RoleItem(msgspec.Struct, kw_only=True):
-    """A role; `owner`, `config_id` and `collections` are Palaver's own.
+    """A role; `owner`, `config_id`, `collections` and `tools` are Palaver's own.
 
     The `system_prompt` of a shared role is null for keys that are bound to a user.
     """
@@ -24,6 +24,7 @@ class RoleItem(msgspec.Struct, kw_only=True):
     owner: str = SHARED
     config_id: str | None = None
     collections: list[str] = []
+    tools: list[str] | None = None
     create_time: DateTime
     update_time: DateTime
 

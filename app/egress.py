@@ -1,4 +1,4 @@
-"""The addresses that webhooks may call: those of the public internet, unless the operator admits all.
+"""The addresses that requests for others may go to: those of the public internet, unless the operator admits all.
 
 The check stands where the socket is made, after every look-up, so that neither a literal address, nor a name that
 changes its answer between check and use, nor several addresses behind one name can go round it.

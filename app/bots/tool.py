@@ -1,0 +1,80 @@
+"""The tool `message`: the model writes through a bot, to targets that the profile lists."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.auth.models import Principal
+from app.bots.adapters.base import DeliveryError, DeliveryTimeoutError
+from app.bots.service import BotService
+from app.bots.umo import Umo, parse_umo
+from app.chat.parts import MAX_ID_CHARS
+from app.tools.models import CallContext, CallStatus, ToolError, ToolResult, ToolSpec, matches
+
+MAX_CONTENT_CHARS = 20_000
+MAX_MEDIA = 10
+_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}
+
+
+class MessageTool:
+    """Sends a message. Only the profile says where to: no prompt, page or document can name another target."""
+
+    timeout_seconds = 60.0
+    spec = ToolSpec(
+        "message",
+        "Sends a message through a bot to a chat on its platform, and tells whether it was delivered. Name the chat by "
+        "channel and chat_id, or by umo. Do not use it to answer the user you are talking to.",
+        {
+            "type": "object",
+            "properties": {
+                "content": {"type": "string", "maxLength": MAX_CONTENT_CHARS, "description": "The text."},
+                "channel": {**_ID, "description": "The bot's id."},
+                "chat_id": {**_ID, "description": "The chat's id on the platform: a person's."},
+                "umo": {**_ID, "description": "platform_id:message_type:session_id, instead of channel and chat_id."},
+                "media": {
+                    "type": "array",
+                    "maxItems": MAX_MEDIA,
+                    "items": _ID,
+                    "description": "Ids of attachments to send along.",
+                },
+            },
+            "required": ["content"],
+            "additionalProperties": False,
+        },
+    )
+
+    def __init__(self, bots: BotService) -> None:
+        self._bots = bots
+
+    async def call(self, arguments: Mapping[str, Any], context: CallContext) -> ToolResult:
+        umo = _target(arguments)
+        if not matches(str(umo), context.targets):
+            raise ToolError(f"Messages may not be sent to {umo}: the profile does not list it")
+        text = arguments["content"].strip()
+        media = arguments.get("media", [])
+        if not text and not media:
+            raise ToolError("The message is empty")
+        author = Principal(context.key_id, MessageTool.spec.name, frozenset(), context.username)
+        try:
+            receipt = await self._bots.send_for_user(umo, text, media, author, context.key)
+        except DeliveryTimeoutError as error:
+            return _receipt(context, "unknown", CallStatus.FAILED, error=error.message)
+        except DeliveryError as error:
+            return _receipt(context, "failed", CallStatus.FAILED, error=error.message)
+        return _receipt(context, "sent", CallStatus.OK, message_id=receipt.message_id)
+
+
+def _target(arguments: Mapping[str, Any]) -> Umo:
+    if umo := arguments.get("umo"):
+        return parse_umo(umo)
+    channel, chat_id = arguments.get("channel"), arguments.get("chat_id")
+    if not channel or not chat_id:
+        raise ToolError("Name the chat by channel and chat_id, or by umo")
+    if ":" in channel:  # it would move the border between the bot's id and the chat's
+        raise ToolError("The channel is the id of a bot, which has no colon")
+    return parse_umo(f"{channel}:FriendMessage:{chat_id}")
+
+
+def _receipt(context: CallContext, state: str, status: CallStatus, **details: str | None) -> ToolResult:
+    return ToolResult(msgspec.json.encode({"delivery_id": context.key, "state": state, **details}).decode(), status)

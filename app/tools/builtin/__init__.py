@@ -1,0 +1,1 @@
+"""Tools that need nothing but Palaver itself."""
