@@ -56,11 +56,16 @@ async def test_texts_with_a_nul_are_taken(everything: Client, model: ModelServer
     assert text_of(await everything.chat("Say\0it", session_id="s1")) == "a\0b"
     assert [len(message["parts"]) for message in await everything.history("s1")] == [1, 1]
     assert text_of(await everything.chat("Again", session_id="s1")) == "You said: Again"
-    change = {"username": "alice", "display_name": "x\0"}
-    assert (await everything.request("PATCH", "/api/v1/chat/sessions/s1", json=change)).status_code == 200
     body = {"messages": [{"role": "user", "content": "x\0"}], "session_id": "s2"}
     assert (await everything.post("/v1/chat/completions", body)).status_code == 200
     answer = await everything.post("/api/v1/knowledge/search", {"query": "shade\0ferns"})
     assert answer.json()["data"]["passages"] == []
     message = {"umo": "webchat:FriendMessage:s3", "message": "x\0"}
     assert (await everything.post("/api/v1/im/message", message)).status_code == 200
+
+
+async def test_a_name_with_a_nul_is_refused(everything: Client) -> None:
+    await everything.chat("Hello", session_id="s1")
+    change = {"username": "alice", "display_name": "x\0"}
+    refused = await everything.request("PATCH", "/api/v1/chat/sessions/s1", json=change)
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
