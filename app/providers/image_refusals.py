@@ -24,9 +24,9 @@ _TAKES_NONE: Final = re.compile(
     re.IGNORECASE,
 )
 _ONE_IMAGE: Final = re.compile(
-    r"(?:invalid|unsupported|bad|corrupt\w*|broken|this|your|the|an?) (?:image|picture)s?\b(?! input)"
+    r"(?:invalid|unsupported|bad|corrupt\w{0,8}|broken|this|your|the|an?) (?:image|picture)s?\b(?! input)"
     r"|image (?:format|type|data|file|size)"
-    r"|image/\w|process (?:this |the |your |input )*image\b"
+    r"|image/\w|process (?:this |the |your |input ){0,4}image\b"
     r"|decode|too (?:large|small|big)|dimension|mime|media[ _]type",
     re.IGNORECASE,
 )
