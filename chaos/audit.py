@@ -19,9 +19,9 @@ from app.database.engine import open_database
 from app.database.migrations import problems
 from app.files.models import AttachmentRow
 from chaos.clients import Tally, sse_events
-from chaos.model import Call, read_record
+from chaos.model import Call, pages_record, read_record
 from chaos.plan import Session
-from chaos.script import HARMLESS, fault_of, name_of, reply_to
+from chaos.script import HARMLESS, fault_of, name_of, reply_to, steps_of
 from chaos.seen import CRASH_GAP, Event, Exchange
 from tests.support.processes import API_KEY, ServerProcess
 
@@ -47,6 +47,8 @@ class Message:
     role: str
     status: str
     text: str
+    calls: tuple[str, ...] = ()
+    """How the calls of tools in it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ async def audit(
     for run in books.runs.values():
         findings += ended_well(run, books)
     findings += called_once(calls, books)
+    findings += carried_out_once(Counter(pages_record(record).read_text().split()), books)
     findings += shown_in_order(calls, books, {e.errand.session.id: e.errand.session for e in tally.exchanges})
     async with aiohttp.ClientSession(server.base_url, headers={"X-API-Key": API_KEY}) as http:
         for exchange in tally.exchanges:
@@ -121,7 +124,7 @@ async def _read_books(database_url: str) -> Books:
 
 def _books(connection: Connection) -> Books:
     messages = [
-        Message(row.id, row.session_id, row.run_id, row.role, row.status, _text(row.parts))
+        Message(row.id, row.session_id, row.run_id, row.role, row.status, _text(row.parts), _calls(row.parts))
         for row in connection.execute(select(MessageRow).order_by(MessageRow.id))
     ]
     runs = [
@@ -138,6 +141,10 @@ def _books(connection: Connection) -> Books:
 
 def _text(parts: Sequence[Mapping[str, Any]]) -> str:
     return "".join(part.get("text", "") for part in parts)
+
+
+def _calls(parts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(call["status"] for part in parts for call in part.get("tool_calls", ()))
 
 
 def stored_once(exchange: Exchange, books: Books) -> Iterator[Finding]:
@@ -210,14 +217,29 @@ def ended_well(run: Run, books: Books) -> Iterator[Finding]:
 
 def called_once(calls: Sequence[Call], books: Books) -> Iterator[Finding]:
     """Check that the model is not asked again for a reply that it has begun."""
-    begun_names: set[str] = set()
+    begun_steps: set[tuple[str, int]] = set()
     for call in calls:
-        if call.name in begun_names:
-            yield Finding("doubled", f"the model was asked again for {call.name}")
+        if (call.name, call.step) in begun_steps:
+            yield Finding("doubled", f"the model was asked again for step {call.step} of {call.name}")
         if call.says_something:
-            begun_names.add(call.name)
+            begun_steps.add((call.name, call.step))
         if not books.by_name.get(call.name):
             yield Finding("lost", f"the model was shown {call.name}, which is not stored")
+
+
+def carried_out_once(pages: Counter[str], books: Books) -> Iterator[Finding]:
+    """Check that no call of a tool was carried out twice, and that those of a completed reply all were."""
+    for path, count in pages.items():
+        if count > 1:
+            yield Finding("doubled", f"the call {path} was carried out {count} times")
+    for run in books.runs.values():
+        question, reply = books.messages.get(run.question), books.messages.get(run.reply)
+        if question is None or reply is None or run.status != "completed":
+            continue
+        name, steps = name_of(question.text), steps_of(question.text)
+        missing = [step for step in range(steps) if not pages[f"/{name}/{step}"]]
+        if missing or reply.calls != ("ok",) * steps:
+            yield Finding("lost", f"{name} is completed without its calls {missing}, which are kept as {reply.calls}")
 
 
 def shown_in_order(calls: Sequence[Call], books: Books, sessions: Mapping[str, Session]) -> Iterator[Finding]:

@@ -62,6 +62,8 @@ def errand(random: Random, name: str, session: Session) -> Errand:
     fault = _fault(random, words)
     if fault is not None:
         marks[fault[0]] = fault[1]
+    elif random.random() < 0.5:
+        marks["tools"] = random.choice((1, 2, 3))
     return Errand(
         name=name,
         session=session,

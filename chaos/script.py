@@ -5,10 +5,12 @@ come. Marks at the end of a message tell the model server how to fail.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from tests.support.answers import Answer, reply, status
+from app.chat.prompt import CONTINUED
+from tests.support.answers import Answer, reply, status, tool_calls
 
 _MARK = re.compile(r"\s*\[\[(\w+):([^\]]*)\]\]")
 _WORD = re.compile(r"\s*\S+")
@@ -37,6 +39,8 @@ _ODD_EVENTS = (
     b"event: ping\ndata: now\n\n",
     b'data: {"choices":\ndata: []}\n\n',
 )
+BREAK = "\n\n"
+"""Between neighbouring messages of one role, which a model server is sent as one."""
 _LAST_FAULTS = ("cut", "close", "hang")
 
 
@@ -65,9 +69,38 @@ def fault_of(text: str) -> str | None:
     return next((mark for mark, _ in _MARK.findall(text) if mark in FAULTS), None)
 
 
-def answer_to(text: str, earlier_calls: int) -> Answer:
-    """The model server's answer to a message that it was shown `earlier_calls` times before."""
+def steps_of(text: str) -> int:
+    """Read in how many steps the model calls a tool before it ends its reply."""
+    return int(dict(_MARK.findall(text)).get("tools", 0))
+
+
+def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Read the conversation in a request as it was stored: (role, text) of each message, tool calls left out.
+
+    The steps of a reply are one message again, and neighbouring messages that were joined are several.
+    """
+    turns: list[tuple[str, str]] = []
+    begun = ""
+    for message in messages:
+        role, content = message["role"], message["content"] or ""
+        if role == "assistant" and message.get("tool_calls"):
+            begun += content
+        elif role in ("user", "assistant"):
+            pieces = content.split(BREAK)
+            if role == "assistant" and pieces[0].startswith(" "):  # further words of the reply
+                begun, pieces[0] = "", begun + pieces[0]
+            if begun:
+                turns.append(("assistant", begun))
+            begun = ""
+            turns += [(role, piece) for piece in pieces if piece != CONTINUED]
+    return turns
+
+
+def answer_to(text: str, earlier_calls: int, step: int, pages: str) -> Answer:
+    """The model server's answer to a message that it was shown `earlier_calls` times before, in a step of its reply."""
     marks = dict(_MARK.findall(text))
+    if steps := steps_of(text):
+        return _answer_with_tools(text, step, steps, pages, float(marks.get("delay", 0)))
     whole = reply(tokens_of(text), delay=float(marks.get("delay", 0)))
     if "status" in marks:
         return status(int(marks["status"]))
@@ -87,6 +120,17 @@ def answer_to(text: str, earlier_calls: int) -> Answer:
         if mark in marks:
             return replace(whole, after=int(marks[mark]), then=fault)
     return whole
+
+
+def _answer_with_tools(text: str, step: int, steps: int, pages: str, delay: float) -> Answer:
+    """A part of the reply, and behind each but the last the call of a tool that counts its calls."""
+    tokens = tokens_of(text)
+    part = tokens[len(tokens) * step // (steps + 1) : len(tokens) * (step + 1) // (steps + 1)]
+    if step >= steps:
+        return reply(part, delay=delay)
+    url = f"{pages}/{name_of(text)}/{step}"
+    call = tool_calls((f"call_{step}", "fetch_page", f'{{"url": "{url}"}}'), text=part)
+    return replace(call, delay=delay)
 
 
 def says_something(answer: Answer) -> bool:

@@ -23,6 +23,7 @@ KEYS = tuple(f"{API_KEY}-{number}" for number in range(4))
 ENVIRONMENT = {
     "PALAVER_API_KEYS": ",".join((f"tests={API_KEY}", *(f"chaos{number}={key}" for number, key in enumerate(KEYS)))),
     "PALAVER_DRAIN_SECONDS": "1",
+    "PALAVER_FETCH_ALLOW_PRIVATE": "true",
 }
 
 Say = Callable[[str], None]
@@ -52,7 +53,8 @@ async def weather(plan: Plan, folder: Path, say: Say, database_url: str | None =
     record = folder / "model.jsonl"
     async with model_process(record) as model_url:
         data_dir = folder / "data"
-        data_dir.mkdir()
+        (data_dir / "configs").mkdir(parents=True)
+        (data_dir / "configs" / "default.toml").write_text('[tools]\nuse = ["fetch_page"]\n')
         toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
         (data_dir / "palaver.toml").write_text(toml)
         elsewhere = {} if database_url is None else {"PALAVER_DATABASE_URL": database_url}

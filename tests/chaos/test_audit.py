@@ -7,10 +7,21 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from chaos.audit import Books, Finding, Message, Run, called_once, ended_well, one_story, shown_in_order, stored_once
+from chaos.audit import (
+    Books,
+    Finding,
+    Message,
+    Run,
+    called_once,
+    carried_out_once,
+    ended_well,
+    one_story,
+    shown_in_order,
+    stored_once,
+)
 from chaos.model import Call
 from chaos.plan import Door, Errand, Session
-from chaos.script import message, reply_to, tokens_of
+from chaos.script import message, reply_to, tokens_of, turns_of
 from chaos.seen import CRASH_GAP, Event, Exchange
 
 SESSION = Session("s1", "s1")
@@ -131,3 +142,44 @@ def test_a_model_that_is_asked_again_or_shown_another_conversation() -> None:
 
 def replace_struct(call: Call, *, says_something: bool) -> Call:
     return msgspec.structs.replace(call, says_something=says_something)
+
+
+WITH_TOOLS = Message(1, "s1", "r1", "user", "complete", message("c1-1", 3, {"tools": 2}))
+
+
+@pytest.mark.parametrize(
+    ("pages", "calls", "kind"),
+    [
+        ({"/c1-1/0": 1, "/c1-1/1": 1}, ("ok", "ok"), None),
+        ({"/c1-1/0": 2, "/c1-1/1": 1}, ("ok", "ok"), "doubled"),
+        ({"/c1-1/0": 1}, ("ok", "ok"), "lost"),
+        ({"/c1-1/0": 1, "/c1-1/1": 1}, ("ok", "failed"), "lost"),
+    ],
+)
+def test_calls_of_tools_are_carried_out_once(pages: dict[str, int], calls: tuple[str, ...], kind: str | None) -> None:
+    stored = books(WITH_TOOLS, replace(ANSWER, calls=calls))
+    assert kinds(list(carried_out_once(Counter(pages), stored))) == ({kind} if kind else set())
+
+
+def test_the_steps_of_a_reply_are_one_turn_and_joined_messages_several() -> None:
+    shown = [
+        {"role": "user", "content": "a.0\n\nb.0"},
+        {"role": "assistant", "content": "You", "tool_calls": [{}]},
+        {"role": "tool", "content": "page"},
+        {"role": "assistant", "content": " said: b.0\n\nnews.0 news.1"},
+        {"role": "user", "content": "c.0"},
+        {"role": "assistant", "content": "You", "tool_calls": [{}]},
+        {"role": "tool", "content": "interrupted"},
+        {"role": "assistant", "content": "more.0"},
+        {"role": "user", "content": "d.0"},
+    ]
+    assert turns_of(shown) == [
+        ("user", "a.0"),
+        ("user", "b.0"),
+        ("assistant", "You said: b.0"),
+        ("assistant", "news.0 news.1"),
+        ("user", "c.0"),
+        ("assistant", "You"),
+        ("assistant", "more.0"),
+        ("user", "d.0"),
+    ]
