@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -162,7 +163,7 @@ def test_calls_of_tools_are_carried_out_once(pages: dict[str, int], calls: tuple
 
 
 def test_the_steps_of_a_reply_are_one_turn_and_joined_messages_several() -> None:
-    shown = [
+    shown: list[dict[str, Any]] = [
         {"role": "user", "content": "a.0\n\nb.0"},
         {"role": "assistant", "content": "You", "tool_calls": [{}]},
         {"role": "tool", "content": "page"},
