@@ -200,19 +200,19 @@ class BotService:
             return await _hand_over(adapter, umo, target, parts, attachments, message_key)
 
     async def send_for_user(
-        self, umo: Umo, text: str, attachment_ids: Sequence[str], author: Principal, message_key: str
+        self, umo: Umo, text: str, attachment_ids: Sequence[str], key: Principal, username: str, message_key: str
     ) -> Sent:
-        """Hand over a message that a model wrote for the author's user, to a target that the operator admits.
+        """Hand over a message that a model wrote for a user, to a target that the operator admits.
 
-        Its files must be the user's. Raises what `send` does.
+        Its files must be the user's, or uploads of the key without a user. Raises what `send` does.
         """
-        attachments = await self._files.find_usable(attachment_ids, author, author.username)
+        attachments = await self._files.find_usable(attachment_ids, key, username)
         parts: list[ClientPart] = [Text(text)] if text else []
         for id in attachment_ids:
             kind: MediaKind = attachments[id].type.value if id in attachments else "file"
             parts.append(Media(kind, id))
         async with self._adapter(umo.platform_id) as adapter:
-            target = Target(umo.message_type, umo.session_id, None, author.key_id)
+            target = Target(umo.message_type, umo.session_id, None, key.key_id)
             return await _hand_over(adapter, umo, target, parts, attachments, message_key)
 
     async def close(self) -> None:

@@ -55,9 +55,9 @@ class MessageTool:
         media = arguments.get("media", [])
         if not text and not media:
             raise ToolError("The message is empty")
-        author = Principal(context.key_id, MessageTool.spec.name, frozenset(), context.username)
+        key = Principal(context.key_id, self.spec.name, frozenset())
         try:
-            receipt = await self._bots.send_for_user(umo, text, media, author, context.key)
+            receipt = await self._bots.send_for_user(umo, text, media, key, context.username, context.key)
         except DeliveryTimeoutError as error:
             return _receipt(context, "unknown", CallStatus.FAILED, error=error.message)
         except DeliveryError as error:

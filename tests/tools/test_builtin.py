@@ -149,6 +149,25 @@ async def test_message_writes_to_a_target_of_the_profile(server: Server, client:
     assert receipt["message_id"] == str(message["id"])
 
 
+async def test_message_sends_files_of_the_user_and_no_others(
+    server: Server, client: Client, model: ModelServer
+) -> None:
+    use(server, "message", more=MESSAGE_TARGETS)
+    bob = await server.new_key("chat", "file", username="bob")
+    ids = {}
+    for name, key in (("own", client.key), ("bobs", bob)):
+        async with Client(server, key) as uploader:
+            answer = await uploader.request("POST", "/api/v1/file", files={"file": (f"{name}.txt", b"text")})
+            ids[name] = answer.json()["data"]["attachment_id"]
+    target = {"umo": "webchat:FriendMessage:news-1"}
+    result = await result_of(client, model, "message", {**target, "content": "see", "media": [ids["bobs"]]})
+    assert "attachment not found" in result
+    result = await result_of(client, model, "message", {**target, "content": "see", "media": [ids["own"]]})
+    assert json.loads(result)["state"] == "sent"
+    (message,) = await client.history("news-1", username="news-1")
+    assert message["parts"][1]["attachment_id"] == ids["own"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.conftest import StartServer
 from tests.support import answers
-from tests.support.answers import reply
+from tests.support.answers import Answer, reply
 from tests.support.client import Client, SseEvent, text_of, types_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
@@ -246,3 +247,33 @@ async def test_a_stopped_call_is_interrupted_and_kept(start_server: StartServer,
         assert [kind for kind, _ in calls_in(seen)] == ["tool_call", "tool_call_result"]
         (step,) = (await client.history("s1"))[1]["parts"]
         assert step["tool_calls"][0]["status"] == "interrupted"
+
+
+async def test_a_run_with_three_steps_is_stopped_at_every_event(
+    server: Server, client: Client, model: ModelServer
+) -> None:
+    use(server, "now")
+
+    def answer(body: Mapping[str, Any]) -> Answer:
+        step = sum(message["role"] == "tool" for message in body["messages"])
+        if step == 3:
+            return reply(["All ", "done."], delay=0.02)
+        zone = json.dumps({"timezone": ("UTC", "Asia/Tokyo", "Europe/Oslo")[step]})
+        return replace(answers.tool_calls((f"c{step}", "now", zone), text=[f"Step {step}. "]), delay=0.02)
+
+    model.default = answer
+    whole = await client.chat("Hi", session_id="whole")
+    for count in range(1, len(whole)):
+        session_id = f"s{count}"
+        async with client.chatting("Hi", session_id=session_id) as events:
+            seen = [await anext(events) for _ in range(count)]
+            run_id = seen[0].data["run_id"]
+            await client.post(f"/api/v1/chat/runs/{run_id}/stop")
+            seen += [event async for event in events]
+        assert types_of(seen)[-1] == "end"
+        assert [event.raw for event in await client.replay(run_id)] == [event.raw for event in seen]
+        (stored,) = [message for message in await client.history(session_id) if message["role"] == "assistant"] or [{}]
+        calls = [call for part in stored.get("parts", []) for call in part.get("tool_calls", [])]
+        assert {call["status"] for call in calls} <= {"ok", "interrupted"}
+        assert [kind for kind, _ in calls_in(seen)] == ["tool_call", "tool_call_result"] * len(calls)
+        assert text_of(whole).startswith("".join(part.get("text", "") for part in stored.get("parts", [])))
