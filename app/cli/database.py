@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.cli.errors import Refusal
-from app.cli.folder import data_dir_option, lock, prepare, upgrade
+from app.cli.folder import check_place, data_dir_option, lock, prepare, refusing_database, upgrade
 from app.settings import Settings, load_settings
 
 
@@ -34,7 +34,9 @@ def check_database(data_dir: Path | None) -> None:
     from app.core import database_url_of
     from app.database.migrations import head, problems
 
-    faults = problems(database_url_of(settings))
+    with refusing_database(settings):
+        check_place(settings)
+        faults = problems(database_url_of(settings))
     for fault in faults:
         click.echo(fault, err=True)
     if faults:

@@ -28,8 +28,29 @@ class Commands(click.Group):
 
 @contextmanager
 def refusing(problem: str) -> Iterator[None]:
-    """Turn the application's errors for unusable settings and files into a Refusal."""
+    """Turn the errors of unusable settings, files and databases into a Refusal."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        raise Refusal(f"{problem}: {error}") from error
+    except (OperatorError, AppError):
+        raise
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise Refusal(f"{problem}: {reason}") from error
+
+
+def _reason(error: Exception) -> str | None:
+    """The reason that the operator can correct; None for other errors. What it says has no password."""
+    import sqlite3
+
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    if isinstance(error, DBAPIError):
+        # asyncpg's adapter puts the class before the text.
+        return str(error.orig).partition(">: ")[2] or str(error.orig)
+    if isinstance(error, SQLAlchemyError):
+        return str(error.args[0])
+    if isinstance(error, TimeoutError):
+        return str(error) or "it does not answer"
+    return str(error) if isinstance(error, OSError | ValueError | ImportError | sqlite3.Error) else None

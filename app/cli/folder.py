@@ -1,6 +1,5 @@
 """The data folder that a command works on."""
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -61,10 +60,26 @@ def upgrade(settings: Settings) -> bool:
     from app.core import database_url_of
     from app.database import migrations
 
-    try:
+    with refusing_database(settings):
+        check_place(settings)
         return migrations.upgrade(database_url_of(settings))
-    except sqlite3.Error as error:
-        raise Refusal(f"Cannot use the database of {settings.data_dir}: {error}") from error
+
+
+def refusing_database(settings: Settings) -> AbstractContextManager[None]:
+    """Turn the errors of a database that cannot be used into a Refusal."""
+    name = f"the database of {settings.data_dir}" if settings.database_url is None else "PALAVER_DATABASE_URL"
+    return refusing(f"Cannot use {name}")
+
+
+def check_place(settings: Settings) -> None:
+    """Raise FileNotFoundError when a SQLite database is to be in a folder that does not exist."""
+    from sqlalchemy import make_url
+
+    from app.core import database_url_of
+
+    url = make_url(database_url_of(settings))
+    if url.drivername.startswith("sqlite") and url.database and not Path(url.database).absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {Path(url.database).absolute().parent}")
 
 
 def _unusable(settings: Settings, error: OSError) -> Refusal:

@@ -117,7 +117,7 @@ def _with_keys(data_dir: Path | None, use: "Callable[[KeyService], Awaitable[T]]
     upgrade(settings)
 
     async def run() -> T:
-        with refusing("Cannot use the data folder"):
+        with refusing("Cannot use the keys"):
             core = open_core(settings)
         try:
             await core.keys.open()
