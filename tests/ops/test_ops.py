@@ -3,13 +3,15 @@
 import asyncio
 import gzip
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from quart import Quart
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import __version__
@@ -25,7 +27,7 @@ from app.edge.services import provide
 from app.ops import documentation, health
 from app.ops.health import OpsPolicy
 from app.ops.publishing import Publisher
-from app.ops.readiness import ReadyChecks, database_check
+from app.ops.readiness import PacedCheck, ReadyChecks, database_check
 from app.telemetry.metrics import Metrics
 from tests.support.spec import SpecValidator
 
@@ -109,6 +111,51 @@ async def test_the_databases_check_passes_when_it_was_migrated_and_fails_when_no
     await check()
     await database.close()
     assert (tmp_path / "palaver.db").exists()
+
+
+class CountingDatabase:
+    """A database that takes every function, runs none, and counts them."""
+
+    url = "sqlite+aiosqlite://"
+
+    def __init__(self) -> None:
+        self.reads = self.writes = 0
+
+    async def read(self, act: Callable[[Connection], Any]) -> Any:
+        self.reads += 1
+
+    async def write(self, act: Callable[[Connection], Any]) -> Any:
+        self.writes += 1
+        await asyncio.sleep(0)
+
+    async def close(self) -> None: ...
+
+
+async def test_the_databases_write_is_shared_by_those_who_ask_at_once() -> None:
+    database = CountingDatabase()
+    check = database_check(database)
+    start = time.monotonic()
+    for _ in range(3):
+        await asyncio.gather(*(check() for _ in range(20)))
+    assert database.reads == 60
+    # One, and another for each second that this took.
+    assert 1 <= database.writes <= 1 + (time.monotonic() - start)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(3600.0, 1), (0.0, 5)])
+async def test_a_paced_check_is_made_again_once_it_is_due(seconds: float, count: int) -> None:
+    made = 0
+
+    async def check() -> None:
+        nonlocal made
+        made += 1
+        raise OSError
+
+    paced = PacedCheck(check, seconds)
+    for _ in range(5):
+        with pytest.raises(OSError):
+            await paced()
+    assert made == count
 
 
 async def test_metrics_are_prometheus_text(app: Quart) -> None:
