@@ -34,7 +34,7 @@ async def lifespan(
         stack.push_async_callback(core.database.close)
         await asyncio.to_thread(migrations.upgrade, core.database_url)
         await core.keys.open()
-        await files.storage.sweep()
+        await files.sweeper.open()
         await chat.upkeep.recover(at_start=True)
         stack.push_async_callback(_write_last_used, core)
         for close in (providers.close, knowledge.indexer.close, files.documents.close, files.images.close, bots.close):
@@ -46,6 +46,7 @@ async def lifespan(
                 _every(PURGE_SECONDS, idempotency.purge),
                 knowledge.indexer.background.run(),
                 knowledge.remover.background.run(),
+                files.sweeper.background.run(),
             )
         )
         chat.upkeep.start()

@@ -21,6 +21,7 @@ from app.files.extraction.reader import CallerBounds, DocumentReader
 from app.files.images import ImageReader
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
+from app.files.sweeping import Sweeper
 from app.idempotency import Idempotency
 from app.knowledge.collections import CollectionService
 from app.knowledge.documents import DocumentService
@@ -50,6 +51,7 @@ class Files:
     """Attachments, and the texts and images in them."""
 
     storage: AttachmentStorage
+    sweeper: Sweeper
     service: FileService
     reader: DocumentReader
     documents: ExtractedTextService
@@ -115,12 +117,21 @@ class Chat:
 
 
 def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> Files:
-    storage = open_storage(settings.storage_url or settings.data_dir / "attachments")
+    folder = settings.data_dir / "attachments"
+    storage = open_storage(settings.storage_url or folder)
+    is_own = settings.storage_url is None
+    sweeper = Sweeper(
+        core.database,
+        storage,
+        register=folder.with_suffix(".databases") if is_own else None,
+        sole_user=is_own and core.is_embedded,
+    )
     service = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
     bounds = CallerBounds(settings.max_documents_per_key, settings.max_documents_per_user)
     reader = DocumentReader(document_limits(settings), workers=settings.document_workers, bounds=bounds)
     return Files(
         storage,
+        sweeper,
         service,
         reader,
         ExtractedTextService(core.database, service, reader),

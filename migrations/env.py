@@ -12,6 +12,7 @@ import app.auth.audit
 import app.auth.models
 import app.bots.models
 import app.chat.models
+import app.database.identity
 import app.files.models
 import app.idempotency
 import app.knowledge.models

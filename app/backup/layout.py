@@ -16,5 +16,5 @@ ALWAYS_REPLACED = (DATABASE, ATTACHMENTS, PROFILES)
 CONTENTS = (*ALWAYS_REPLACED, SETTINGS, MASTER_KEY)
 """The parts of a data folder that a backup takes."""
 
-BESIDE_DATABASE = (f"{DATABASE}-wal", f"{DATABASE}-shm")
-"""Files that SQLite keeps beside its database, and that belong to no other."""
+BESIDE_DATABASE = (f"{DATABASE}-wal", f"{DATABASE}-shm", f"{ATTACHMENTS}.databases")
+"""Files beside the database, of SQLite and of Palaver, that belong to no other one."""

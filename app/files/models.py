@@ -38,7 +38,7 @@ class AttachmentRow(Base):
     charset: Mapped[str | None] = mapped_column(String(32))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
-    storage_key: Mapped[str] = mapped_column(String(255))
+    storage_key: Mapped[str] = mapped_column(String(255), index=True)
     owner_username: Mapped[str | None] = mapped_column(String(255))
     key_id: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -6,7 +6,6 @@ bytes are in a staged file beside its place (`<key>#1`), or in parts that the bu
 
 import asyncio
 import os
-import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import obstore
 import structlog
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
+from app.errors import OperatorError
 from app.files.sinks import BucketSink, FolderSink, Sink, StorageUnavailable, faults_as_unavailable, staged_at
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ class AttachmentStorage:
     """Objects under keys; `folder` is None for a bucket."""
 
     def __init__(self, store: "ObjectStore", folder: Path | None = None) -> None:
+        self.folder = folder
         self._store = store
-        self._folder = folder
+        self._under_way: set[str] = set()
 
     @staticmethod
     def new_key() -> str:
@@ -45,12 +47,19 @@ class AttachmentStorage:
     async def new_object(self, key: str) -> AsyncIterator[Sink]:
         """A sink for the object at `key`. When the block raises, the object is removed, finished or not."""
         sink = self._sink(key)
+        self._under_way.add(key)
         try:
             yield sink
         except BaseException:
             sink.abandon()
             await self._discard(key)
             raise
+        finally:
+            self._under_way.discard(key)
+
+    def is_under_way(self, key: str) -> bool:
+        """Whether this server is in the `new_object` block of the key."""
+        return key in self._under_way
 
     async def read(self, key: str, start: int, end: int) -> bytes:
         """The bytes from `start` up to but without `end`. Raises StorageUnavailable."""
@@ -71,68 +80,50 @@ class AttachmentStorage:
 
     async def check(self) -> None:
         """Raise StorageUnavailable when objects cannot be read, or a folder's permissions admit no writing."""
-        if self._folder is not None and not await asyncio.to_thread(os.access, self._folder, os.R_OK | os.W_OK):
+        if self.folder is not None and not await asyncio.to_thread(os.access, self.folder, os.R_OK | os.W_OK):
             raise StorageUnavailable
         with faults_as_unavailable(), suppress(FileNotFoundError):
             await obstore.head_async(self._store, "00/00/readiness")
 
     async def check_writing(self) -> None:
         """Raise StorageUnavailable when a folder takes no new file, because its disk is full for example."""
-        if self._folder is not None:
+        if self.folder is not None:
             with faults_as_unavailable():
-                await asyncio.to_thread(_write_and_remove, self._folder / f".ready-{os.getpid()}")
-
-    async def sweep(self) -> int:
-        """Remove the files of killed uploads from the local folder, and return their number.
-
-        Only for the start of the one server that uses the folder: running uploads look the same. Buckets hide
-        unfinished parts, and remove them by a lifecycle rule.
-        """
-        if self._folder is None:
-            return 0
-        with faults_as_unavailable():
-            removed = await asyncio.to_thread(_sweep_folder, self._folder)
-        if removed:
-            log.info("staged_uploads_swept", count=removed)
-        return removed
+                await asyncio.to_thread(_write_and_remove, self.folder / f".ready-{os.getpid()}")
 
     def _sink(self, key: str) -> Sink:
-        return BucketSink(self._store, key) if self._folder is None else FolderSink(self._folder / key)
+        return BucketSink(self._store, key) if self.folder is None else FolderSink(self.folder / key)
 
     async def _discard(self, key: str) -> None:
         try:
             await self.delete(key)
-            if self._folder is not None:
-                await asyncio.to_thread(_remove_staged, self._folder, key)
+            if self.folder is not None:
+                with faults_as_unavailable():
+                    await asyncio.to_thread(remove_file, self.folder, staged_at(self.folder / key))
         except StorageUnavailable as error:
             # The error that is being handled matters to the caller; this one leaves an object that no row names.
             log.warning("object_not_discarded", storage_key=key, exc_info=error.__cause__)
 
 
+class UnusableStorage(OperatorError):
+    """A storage that cannot be opened."""
+
+
 def open_storage(place: str | Path) -> AttachmentStorage:
     """The storage in a local folder, made if need be, or at a URL (`s3://bucket/prefix`, with the cloud's own
-    environment variables for credentials). Raises OSError, ValueError and obstore's errors, for the operator."""
-    if isinstance(place, str) and "://" in place and not place.startswith("file://"):
-        return AttachmentStorage(from_url(place))
-    folder = Path(str(place).removeprefix("file://")).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    return AttachmentStorage(LocalStore(folder, automatic_cleanup=True, mkdir=True), folder)
-
-
-_STAGED = re.compile(r"#\d+$")
-
-
-def _sweep_folder(folder: Path) -> int:
-    removed = 0
-    for parent, _, names in os.walk(folder, topdown=False):
-        staged = [name for name in names if _STAGED.search(name)]
-        for name in staged:
-            Path(parent, name).unlink(missing_ok=True)
-        removed += len(staged)
-        if Path(parent) != folder:
-            with suppress(OSError):  # not empty
-                Path(parent).rmdir()
-    return removed
+    environment variables for credentials). Raises UnusableStorage."""
+    try:
+        if isinstance(place, str) and "://" in place and not place.startswith("file://"):
+            return AttachmentStorage(from_url(place))
+        folder = Path(str(place).removeprefix("file://")).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        return AttachmentStorage(LocalStore(folder, automatic_cleanup=True, mkdir=True), folder)
+    except OSError as error:
+        raise UnusableStorage(f"Cannot keep attachments in {folder}: {error.strerror}") from error
+    except (BaseError, ValueError) as error:
+        # What follows the first line is for obstore's developers.
+        reason = (str(error).splitlines() or [""])[0]
+        raise UnusableStorage(f"PALAVER_STORAGE_URL names no storage that can be used: {reason}") from error
 
 
 def _write_and_remove(path: Path) -> None:
@@ -142,11 +133,16 @@ def _write_and_remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _remove_staged(folder: Path, key: str) -> None:
-    with faults_as_unavailable(), suppress(FileNotFoundError):
-        staged_at(folder / key).unlink()
-    for parent in list(Path(key).parents)[:-1]:
+def remove_file(folder: Path, path: Path) -> bool:
+    """Remove a file below the folder, and the folders in between that are empty then; False if it was gone."""
+    try:
+        path.unlink()
+        is_removed = True
+    except FileNotFoundError:
+        is_removed = False
+    for parent in path.relative_to(folder).parents[:-1]:
         try:
             (folder / parent).rmdir()
         except OSError:  # not empty, or never made
             continue
+    return is_removed
