@@ -1,7 +1,7 @@
 """The scripted model server: one process, raw asyncio, answers made beforehand, so that it is never the bottleneck.
 
 `python -m bench.model` prints its base URL. The model's name says the reply: `t64` is 64 tokens at once, `t64-d20` one
-every 20 ms, `t2-d600000` one token and then ten minutes of silence.
+every 20 ms, `t2-d600000` one token and then ten minutes of silence. `t64-s5` calls the tool `now` five times before.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from typing import cast
 import uvloop
 
 TOKEN = "tok "
-_NAME = re.compile(rb'"model":\s*"(?:openai/)?(t(\d+)(?:-d(\d+))?)"')
+_NAME = re.compile(rb'"model":\s*"(?:openai/)?(t(\d+)(?:-d(\d+))?(?:-s(\d+))?)"')
+_RESULT = b'"role":"tool"'
 _STREAM = re.compile(rb'"stream":\s*true')
 _LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -44,6 +45,15 @@ def reply_of(name: str, tokens: int, delay_ms: int) -> Reply:
         return Reply(0.0, (_STREAM_HEAD + _chunk(b"".join(events) + last) + _END,))
     pieces = [_chunk(event) for event in events]
     return Reply(delay_ms / 1000, (_STREAM_HEAD + pieces[0], *pieces[1:-1], pieces[-1] + _chunk(last) + _END))
+
+
+@cache
+def call_of(name: str, step: int) -> Reply:
+    """The stream of a call of the tool `now`, for another time zone in each step."""
+    function = f'{{"name":"now","arguments":"{{\\"timezone\\":\\"Etc/GMT+{step}\\"}}"}}'
+    call = f'{{"index":0,"id":"call_{step}","type":"function","function":{function}}}'
+    events = [_event(name, f'{{"role":"assistant","tool_calls":[{call}]}}', "null"), _event(name, "{}", '"tool_calls"')]
+    return Reply(0.0, (_STREAM_HEAD + _chunk(b"".join(events) + b"data: [DONE]\n\n") + _END,))
 
 
 @cache
@@ -103,6 +113,8 @@ class _Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
         elif not _STREAM.search(request):
             self.transport.write(whole_of(name[1].decode(), int(name[2])))
+        elif (step := request.count(_RESULT)) < int(name[4] or 0):
+            self._write(call_of(name[1].decode(), step), 0, self.loop.time())
         else:
             reply = reply_of(name[1].decode(), int(name[2]), int(name[3] or 0))
             self._write(reply, 0, self.loop.time())

@@ -1,8 +1,8 @@
-"""The scenarios, as data: what is measured, and what issues 5 (retrieval) and 6 of the project ask of it."""
+"""The scenarios, as data: what is measured, and what issues 5 (retrieval), 6 and 15 (tools) ask of it."""
 
 from collections.abc import Sequence
 
-from bench.measures import conversations, knowledge, memory, requests, streams, transfers
+from bench.measures import conversations, knowledge, memory, requests, steps, streams, transfers
 from bench.scenario import Row, Scenario, Target
 
 _SYSTEMS = {
@@ -106,6 +106,14 @@ SCENARIOS: Sequence[Scenario] = (
             Row("wall_ratio", "the same: time, p50", "x", Target("<=", 1.2)),
             Row("medium_ratio", "over one at 100 messages (as long a prompt): CPU", "x"),
             Row("wall", "a turn at 10,000 messages, p50", "ms"),
+        ),
+    ),
+    Scenario(
+        "steps",
+        steps.steps,
+        (
+            Row("step", "a step with a call of a tool: time added to a chat, p50", "ms", Target("<", 3)),
+            Row("cpu", "the same: CPU", "ms"),
         ),
     ),
     Scenario(
