@@ -38,6 +38,7 @@ _CODES: Mapping[str, Sequence[str]] = {
         "invalid_on_busy",
         "invalid_request",
         "invalid_role",
+        "invalid_tools_use",
         "message_too_long",
         "missing_attachment_id",
         "missing_message_id",

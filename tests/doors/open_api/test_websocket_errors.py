@@ -29,7 +29,7 @@ SOURCES = [
     ),
 ]
 """The modules on a frame's way."""
-HTTP_ONLY = {"no_scope", "unsupported_media_type"}
+HTTP_ONLY = {"no_scope", "unsupported_media_type", "approval_not_found", "approval_decided"}
 UNAUTHORIZED = {"missing_api_key", "invalid_api_key"}
 """Closes the socket, under a word of its own."""
 FIELDS = [
@@ -41,6 +41,7 @@ FIELDS = [
     "config_name",
     "message_id",
     "role",
+    "tools_use",
 ]
 
 

@@ -43,6 +43,7 @@ async def test_a_role_is_made_read_changed_and_deleted(client: Client) -> None:
         "owner": "",
         "config_id": None,
         "collections": ["sea"],
+        "tools": None,
         "create_time": made["update_time"],
         "update_time": made["update_time"],
     }
