@@ -163,8 +163,6 @@ def _act(use: Use) -> Callable[[Any], object]:
 
 @pytest.mark.parametrize("use", USES, ids=lambda use: f"{use.name}-{use.method}")
 def test_a_pattern_works_in_linear_time(use: Use) -> None:
-    if "extraction.markup" in use.name:
-        pytest.skip("it runs in a process that is ended")
     seconds, text = _slowest(use.pattern, _act(use), CHARS)
     assert seconds <= MAX_SECONDS, text
 
