@@ -119,6 +119,14 @@ def record(connection: Connection, claim: Claim | None, result: Mapping[str, Any
         raise AlreadyClaimed from None
 
 
+def is_claimed(connection: Connection, key_id: str, operation: str, key: str | None) -> bool:
+    """Check for an earlier request with an `Idempotency-Key`, whatever its body was."""
+    if key is None or "\0" in key:  # PostgreSQL refuses a NUL, even to compare with it
+        return False
+    values = {"key_id": key_id, "operation": operation, "key": key, "since": utc_now() - RETENTION}
+    return connection.execute(_FIND, values).first() is not None
+
+
 def forget(connection: Connection, claim: Claim | None) -> None:
     """Delete a claim, with the work that is undone."""
     if claim is not None:

@@ -19,6 +19,7 @@ from app.core import Core
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.reader import CallerBounds, DocumentReader
 from app.files.images import ImageReader
+from app.files.quota import StorageQuota
 from app.files.service import FileService
 from app.files.storage import AttachmentStorage, open_storage
 from app.files.sweeping import Sweeper
@@ -126,7 +127,8 @@ def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> File
         register=folder.with_suffix(".databases") if is_own else None,
         sole_user=is_own and core.is_embedded,
     )
-    service = FileService(core.database, storage, idempotency, settings.max_upload_bytes)
+    quota = StorageQuota(settings.max_storage_per_key)
+    service = FileService(core.database, storage, idempotency, quota, settings.max_upload_bytes)
     bounds = CallerBounds(settings.max_documents_per_key, settings.max_documents_per_user)
     reader = DocumentReader(document_limits(settings), workers=settings.document_workers, bounds=bounds)
     return Files(

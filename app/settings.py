@@ -162,6 +162,9 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(4 * 1024**2, ge=1024, description="The largest JSON body.")
     max_upload_bytes: int = Field(100 * 1024**2, ge=1, description="The largest uploaded file.")
+    max_storage_per_key: int = Field(
+        10 * 1024**3, ge=0, description="The most bytes of all files of a key, documents included; 0 is no bound."
+    )
     max_message_chars: int = Field(200_000, ge=1, description="The longest message, all its text together.")
     max_parts: int = Field(50, ge=1, description="The most parts in a message.")
     max_reply_seconds: float = Field(

@@ -18,7 +18,14 @@ INVALID_CODES = (
     "collection_ambiguous",
 )
 """The codes of refused requests, those of the model server's own refusals aside."""
-TOO_LARGE = ("file_too_large", "payload_too_large", "document_too_large", "documents_too_long", "image_too_large")
+TOO_LARGE = (
+    "file_too_large",
+    "payload_too_large",
+    "document_too_large",
+    "documents_too_long",
+    "image_too_large",
+    "storage_quota_exceeded",
+)
 UNREADABLE = ("document_encrypted", *DOCUMENT_CODES, *IMAGE_CODES, "upstream_error", "idempotency_key_reused")
 UPSTREAM_ERRORS = {
     429: refusal("Too many replies at once", "rate_limit_exceeded"),

@@ -44,6 +44,15 @@ class AttachmentRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class StorageUseRow(Base):
+    """The bytes that a key's attachments count; triggers on `attachments` keep it up to date."""
+
+    __tablename__ = "storage_use"
+
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
 class AttachmentTextRow(Base):
     """The text of an attachment that is a document, or the reason for its refusal.
 

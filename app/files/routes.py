@@ -35,7 +35,7 @@ _NO_STORAGE = {
     errors={
         400: refusal("Missing key: file", "missing_key"),
         **_NOT_FOUND,  # of a repeat whose attachment was deleted meanwhile
-        413: refusal("The file is larger than 104857600 bytes", "payload_too_large"),
+        413: refusal("The file is larger than 104857600 bytes", "payload_too_large", "storage_quota_exceeded"),
         **_NO_STORAGE,
     },
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import aclosing
 from uuid import uuid4
 
 import structlog
@@ -17,9 +18,10 @@ from app.files.extraction.encodings import NoText, declared_encoding, find_encod
 from app.files.intake import Digest, take_in
 from app.files.models import Attachment, AttachmentRow
 from app.files.names import clean_filename
+from app.files.quota import StorageQuota, stored_bytes
 from app.files.sniffing import FileType, Sniffer
 from app.files.storage import AttachmentStorage
-from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, record
+from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, is_claimed, record
 
 InTransaction = Callable[[Connection, Attachment], None]
 """Writes more in the transaction that makes an attachment exist."""
@@ -35,10 +37,16 @@ class FileService:
     """
 
     def __init__(
-        self, database: Database, storage: AttachmentStorage, idempotency: Idempotency, max_upload_bytes: int
+        self,
+        database: Database,
+        storage: AttachmentStorage,
+        idempotency: Idempotency,
+        quota: StorageQuota,
+        max_upload_bytes: int,
     ) -> None:
         self._database = database
         self._idempotency = idempotency
+        self._quota = quota
         self._storage = storage
         self._sniffer = Sniffer()
         self.max_upload_bytes = max_upload_bytes
@@ -55,16 +63,18 @@ class FileService:
         """Store a file as it comes; the same file with the same idempotency key is stored once.
 
         Either the row and the bytes are both there when this returns, or neither is when it raises: PayloadTooLarge,
-        Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or `in_transaction`
-        raises. A cancellation counts as raising.
+        QuotaExceeded, Unprocessable for a key that came with another file, Unavailable, or whatever `chunks` or
+        `in_transaction` raises. A cancellation counts as raising.
         """
         filename = clean_filename(filename)
         claim: Claim | None = None
         key = self._storage.new_key()
+        stored = await self._stored_bytes(principal, idempotency_key)
         try:
             async with self._storage.new_object(key) as sink:
                 digest = Digest()
-                await take_in(chunks, digest, sink, self.max_upload_bytes)
+                async with aclosing(self._quota.count(chunks, principal.key_id, stored)) as counted_chunks:
+                    await take_in(counted_chunks, digest, sink, self.max_upload_bytes)
                 await sink.finish()
                 attachment = await self._describe(filename, digest, key, principal)
                 claim = claim_of(principal.key_id, "file", idempotency_key, [filename, attachment.sha256])
@@ -126,6 +136,16 @@ class FileService:
         # The row goes first: bytes that nothing names do no harm, a name without bytes does.
         await self._storage.delete(attachment.storage_key)
 
+    async def _stored_bytes(self, principal: Principal, idempotency_key: str | None) -> int:
+        """Count what the key has stored; nothing for an upload that repeats one, which needs no room."""
+
+        def count(connection: Connection) -> int:
+            if is_claimed(connection, principal.key_id, "file", idempotency_key):
+                return 0
+            return stored_bytes(connection, principal.key_id)
+
+        return await self._database.read(count)
+
     async def _describe(self, filename: str, digest: Digest, key: str, principal: Principal) -> Attachment:
         # Off the event loop: libmagic can take a while over a text that looks like many things.
         file_type = await asyncio.to_thread(self._sniffer.sniff, bytes(digest.head))
@@ -149,6 +169,7 @@ class FileService:
             connection.execute(insert(AttachmentRow).values(**asdict(attachment)))
             if in_transaction is not None:
                 in_transaction(connection, attachment)
+            self._quota.check(connection, attachment.key_id)
 
         def undo(connection: Connection) -> None:
             remove_attachment(connection, attachment.id, None)

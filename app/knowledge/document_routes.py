@@ -49,7 +49,9 @@ DOCUMENT_MISSING: Final = {404: refusal("Document not found", "document_not_foun
         400: refusal("Missing key: attachment_id or text", "missing_key"),
         **IS_SHARED,
         404: refusal("Collection not found", "collection_not_found", "attachment_not_found"),
-        413: refusal("report.pdf cannot be read: it is larger than 25 MB", "document_too_large"),
+        413: refusal(
+            "report.pdf cannot be read: it is larger than 25 MB", "document_too_large", "storage_quota_exceeded"
+        ),
         415: refusal("Content-Type must be application/json or multipart/form-data", "unsupported_media_type"),
         422: refusal("cat.png cannot be read: it is no document (image/png)", "document_unsupported"),
         503: refusal("The storage is not available at the moment", "storage_unavailable", "database_unavailable"),

@@ -17,6 +17,7 @@ from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.models import DocumentLimits, ExtractedText, Reason
 from app.files.extraction.reader import DocumentReader
 from app.files.models import Attachment, AttachmentTextRow
+from app.files.quota import StorageQuota
 from app.files.refusals import DocumentRefused
 from app.files.service import FileService
 from app.files.storage import open_storage
@@ -121,7 +122,11 @@ class Harness:
     def __init__(self, database_url: str, folder: Path, limits: DocumentLimits | None = None) -> None:
         self.database = open_database(database_url)
         self.files = FileService(
-            self.database, open_storage(folder / "attachments"), Idempotency(self.database), 10 * 1024**2
+            self.database,
+            open_storage(folder / "attachments"),
+            Idempotency(self.database),
+            StorageQuota(0),
+            10 * 1024**2,
         )
         self.reader = CountingReader(limits, workers=1)
         self.documents = ExtractedTextService(self.database, self.files, self.reader)
