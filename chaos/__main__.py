@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from chaos.abuse import AbusePlan, abuse, describe
+from chaos.abuse_attacks import ATTACKS
 from chaos.audit import KINDS
 from chaos.plan import Plan
 from chaos.slow_reader import stop_a_reader
@@ -75,7 +77,24 @@ def _reader(_options: argparse.Namespace, folder: Path) -> bool:
     return not reading.problems
 
 
-TRIALS = {"storm": _storm, "writers": _writers, "reader": _reader}
+def _abuse(options: argparse.Namespace, folder: Path) -> bool:
+    plan = AbusePlan(
+        seconds=options.attack_seconds, tolerance=options.tolerance, attacks=options.attack or tuple(ATTACKS)
+    )
+    trial = asyncio.run(abuse(plan, folder, say))
+    for attack, answers in sorted(trial.answers.items()):
+        say(f"  {attack}: {answers}")
+    for problem, count in Counter(trial.problems).most_common(20):
+        say(f"{problem} ({count} times)")
+    say(
+        f"Abuse, {plan.seconds:.0f} s: before {describe(trial.before)}; during {describe(trial.during)}; at most "
+        f"{trial.server_peak / 1024**2:.0f} MiB, {trial.total_peak / 1024**2:.0f} with workers: "
+        f"{len(trial.problems)} problems"
+    )
+    return not trial.problems
+
+
+TRIALS = {"storm": _storm, "writers": _writers, "reader": _reader, "abuse": _abuse}
 
 
 def _parse() -> argparse.Namespace:
@@ -92,6 +111,12 @@ def _parse() -> argparse.Namespace:
     writers = parser.add_argument_group("the writers")
     writers.add_argument("--writers", type=int, default=50)
     writers.add_argument("--messages", type=int, default=200, help="of each")
+    hostility = parser.add_argument_group("the abuse")
+    hostility.add_argument("--attack", choices=ATTACKS, action="append", help="this attack alone; can be given again")
+    hostility.add_argument("--attack-seconds", type=float, default=120.0)
+    hostility.add_argument(
+        "--tolerance", type=float, default=0.2, help="seconds by which an attack may delay a busy machine's first token"
+    )
     return parser.parse_args()
 
 

@@ -1,0 +1,163 @@
+"""The trial of the abuse: one key attacks in every way it can, while ordinary clients with other keys chat.
+
+They are measured before the attack, too: what a busy machine costs is not the server's fault.
+"""
+
+import asyncio
+import sys
+import time
+from asyncio.subprocess import PIPE
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import quantiles
+
+import aiohttp
+import msgspec
+import psutil
+
+from chaos.abuse_attacks import ATTACKS
+from chaos.clients import LOST
+from chaos.storm import Say
+from tests.support.processes import API_KEY, ROOT, ServerProcess, provider_toml
+
+MAX_FIRST_TOKEN_SECONDS = 0.25
+MAX_MEMORY_BYTES = 600 * 1024**2
+QUOTA_BYTES = 512 * 1024**2
+PAUSE_SECONDS = 0.5
+KEYS = tuple(f"{API_KEY}-of-client-{number}" for number in range(8))
+HOSTILE_KEY = f"{API_KEY}-of-mallory"
+ENVIRONMENT = {
+    "PALAVER_API_KEYS": ",".join(
+        (f"mallory={HOSTILE_KEY}", *(f"client{number}={key}" for number, key in enumerate(KEYS)))
+    ),
+    "PALAVER_MAX_STORAGE_PER_KEY": str(QUOTA_BYTES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AbusePlan:
+    """Seconds of the measurement before, and of the attack; `tolerance` is for a machine that is busy before."""
+
+    seconds: float = 120.0
+    base_seconds: float = 20.0
+    clients: int = 32
+    tolerance: float = 0.2
+    attacks: Sequence[str] = tuple(ATTACKS)
+
+
+@dataclass(slots=True)
+class Abuse:
+    """Seconds to the first token, before and during the attack; bytes of the server alone, and with its workers."""
+
+    before: list[float] = field(default_factory=list)
+    during: list[float] = field(default_factory=list)
+    server_peak: int = 0
+    total_peak: int = 0
+    answers: dict[str, dict[str, int]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def p99(times: Sequence[float]) -> float:
+    return quantiles(times, n=100)[98] if len(times) > 1 else 0.0
+
+
+async def abuse(plan: AbusePlan, folder: Path, say: Say) -> Abuse:
+    trial = Abuse()
+    data_dir = folder / "data"
+    data_dir.mkdir()
+    model = await asyncio.create_subprocess_exec(sys.executable, "-m", "chaos.abuse_model", cwd=ROOT, stdout=PIPE)
+    assert model.stdout is not None
+    server = ServerProcess(data_dir, ENVIRONMENT)
+    try:
+        (data_dir / "palaver.toml").write_text(provider_toml((await model.stdout.readline()).decode().strip()))
+        await server.start()
+        await _chat_for(plan.base_seconds, plan.clients, server.base_url, trial, trial.before)
+        say(f"before: {describe(trial.before)}")
+        watch = asyncio.create_task(_watch(server.process.pid, trial))
+        arguments = (server.base_url, HOSTILE_KEY, str(plan.seconds), *plan.attacks)
+        attack = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "chaos.abuse_attacks", *arguments, cwd=ROOT, stdout=PIPE
+        )
+        await _chat_for(plan.seconds, plan.clients, server.base_url, trial, trial.during)
+        out, _ = await attack.communicate()
+        trial.answers = msgspec.json.decode(out or b"{}")
+        watch.cancel()
+        if (code := await server.end()) != 0:
+            trial.problems.append(f"the server ended with {code}")
+    finally:
+        model.kill()
+        await model.wait()
+        await server.close()
+    _judge(trial, plan)
+    return trial
+
+
+def describe(times: Sequence[float]) -> str:
+    if not times:
+        return "no chats"
+    middle, worst = sorted(times)[len(times) // 2], max(times)
+    return (
+        f"{len(times)} chats, first token after {middle * 1000:.0f} ms (p99 {p99(times) * 1000:.0f}, "
+        f"worst {worst * 1000:.0f})"
+    )
+
+
+def _judge(trial: Abuse, plan: AbusePlan) -> None:
+    before, during = p99(trial.before), p99(trial.during)
+    longest = max(MAX_FIRST_TOKEN_SECONDS, before + plan.tolerance)
+    if during > longest:
+        trial.problems.append(f"the first token took {during:.3f} s (p99), more than {longest:.3f} s")
+    if trial.total_peak > MAX_MEMORY_BYTES:
+        trial.problems.append(f"the server and its workers took {trial.total_peak / 1024**2:.0f} MiB")
+    if not trial.answers:
+        trial.problems.append("the attack failed")
+    for attack, answers in trial.answers.items():
+        if any(status.startswith(("500", "HTTP/1.1 500")) for status in answers):
+            trial.problems.append(f"an internal error: {attack}")
+
+
+async def _chat_for(seconds: float, clients: int, url: str, trial: Abuse, times: list[float]) -> None:
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=120)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout) as http:
+        end = time.monotonic() + seconds
+
+        async def client(number: int) -> None:
+            await asyncio.sleep(PAUSE_SECONDS * number / clients)
+            while time.monotonic() < end:
+                try:
+                    times.append(await _first_token(http, KEYS[number % len(KEYS)], f"c{number}"))
+                except (*LOST, AssertionError) as error:
+                    trial.problems.append(f"a chat failed: {error!r:.300}")
+                await asyncio.sleep(PAUSE_SECONDS)
+
+        await asyncio.gather(*(client(number) for number in range(clients)))
+
+
+async def _first_token(http: aiohttp.ClientSession, key: str, username: str) -> float:
+    """Measure the seconds from a message to the first text of its reply."""
+    start, first = time.monotonic(), 0.0
+    body = {"username": username, "session_id": f"{username}-{start}", "message": "Hello there"}
+    async with http.post("/api/v1/chat", json=body, headers={"X-API-Key": key}) as response:
+        async for line in response.content:
+            if not first and b'"type":"plain"' in line:
+                first = time.monotonic() - start
+    assert first, f"status {response.status}"
+    return first
+
+
+async def _watch(pid: int, trial: Abuse) -> None:
+    """Note the most memory, shared pages counted once, twice a second."""
+    process = psutil.Process(pid)
+    while True:
+        with suppress(psutil.Error):
+            own = process.memory_full_info().pss
+            workers = 0
+            for child in process.children(recursive=True):
+                with suppress(psutil.Error):
+                    workers += child.memory_full_info().pss
+            trial.server_peak = max(trial.server_peak, own)
+            trial.total_peak = max(trial.total_peak, own + workers)
+        await asyncio.sleep(0.5)
