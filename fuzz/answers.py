@@ -82,8 +82,8 @@ def check(value: object) -> None:
         deltas += reader.feed(data[start:end])
         assert isinstance(reader.is_complete, bool)
     deltas += reader.end()
-    assert reader.done
-    assert reader.failure is None or reader.failure.message.startswith("The model")
+    assert reader.decoder.done
+    assert reader.decoder.failure is None or reader.decoder.failure.message.startswith("The model")
     calls = ToolCalls()
     for delta in deltas:
         _check_usage(delta.usage)

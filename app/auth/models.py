@@ -111,7 +111,7 @@ class Principal:
 
     def check_user(self, username: str) -> None:
         """Raises Forbidden when the key is bound to another user, BadRequest for a reserved name but its own."""
-        if self.username is not None or username != self.creator:
+        if is_reserved(username) and (self.username is not None or username != self.creator):
             check_not_reserved(username)
         if self.username is not None and self.username != username:
             raise Forbidden("The API key is bound to another username", code="username_not_allowed")

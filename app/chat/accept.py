@@ -25,6 +25,8 @@ from app.providers.service import ProviderRegistry
 from app.roles.models import Role
 from app.tools.models import ToolPolicy
 
+_NO_KNOWLEDGE = ProfileKnowledge()
+
 
 class Planner:
     """Chooses which profile answers a message, and which models are asked in which order."""
@@ -165,7 +167,9 @@ def _applied(profile: Profile, command: SendMessage, role: Role | None, requeste
     """Take a profile's role and knowledge away from a caller that brings the whole conversation, and asks for none."""
     if not command.stateless or requested is not None or (role is not None and role.config_id == profile.id):
         return profile
-    return msgspec.structs.replace(profile, role=None, knowledge=ProfileKnowledge())
+    if profile.role is None and profile.knowledge == _NO_KNOWLEDGE:
+        return profile
+    return msgspec.structs.replace(profile, role=None, knowledge=_NO_KNOWLEDGE)
 
 
 def _tools(profile: Profile, command: SendMessage, role: Role | None) -> ToolPolicy | None:

@@ -1,5 +1,7 @@
 """Request fields shared by several doors."""
 
+import re
+
 from app.chat.commands import OnBusy, RetrievalOptions
 from app.errors import BadRequest
 from app.text import CONTROL_CHARACTER
@@ -7,6 +9,8 @@ from app.tools.models import MAX_TOOLS
 
 MAX_NAME_CHARS = 255
 MAX_COLLECTIONS = 50
+NAME = re.compile(rf"[^\x00-\x1f\x7f-\x9f]{{0,{MAX_NAME_CHARS}}}")
+"""What `check_name` admits."""
 
 
 def parse_on_busy(value: object) -> OnBusy:

@@ -172,6 +172,9 @@ def _transcript(
     answered = _answered_calls(turns, followed_by)
     messages: list[Message] = []
     for index, (role, all_parts) in enumerate(turns):
+        if len(all_parts) == 1 and isinstance(all_parts[0], Text):  # as nearly every message
+            messages.append({"role": role, "content": all_parts[0].text})
+            continue
         parts = all_parts
         if any(isinstance(part, ToolStep) for part in all_parts):
             messages += step_messages(all_parts)

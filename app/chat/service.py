@@ -95,9 +95,9 @@ class ChatService:
         Raises BadRequest, Forbidden, NotFound, Conflict, Unprocessable, TooManyRequests, Unavailable. When it raises,
         nothing is left behind. When the caller is cancelled, the message is accepted whole or not at all.
         """
-        if command.stateless:
+        if command.stateless or not is_reserved(command.username):
             principal.check_user(command.username)
-        else:
+        else:  # in the key's own name, which other keys may have too
             check_session(principal, command.username, command.session_id)
         while True:
             if (first := await self.find_first(principal, claim)) is not None:

@@ -5,7 +5,7 @@ import re
 from app.providers import lenient_json
 from app.providers.chunks import chunks_of, completion_of
 from app.providers.decoder import MAX_MEMBERS_BYTES, ReplyDecoder
-from app.providers.models import Delta, UpstreamError
+from app.providers.models import Delta
 
 EVENTS_TYPE, JSON_TYPE = "text/event-stream", "application/json"
 NO_REPLY = "The model server answered with something that is not a reply"
@@ -21,12 +21,13 @@ _FIELD = re.compile(rb"(?:data|event|id|retry|error)?[:\r\n]")
 class AnswerReader:
     """The deltas of one answer, from its bytes: a stream of events, or a whole completion.
 
-    It is used as a ReplyDecoder is. With `keep_raw` the deltas hold what the request asked for, whichever came: chunks
-    with `stream`, a completion without. `choices` is the number of replies that were asked for.
+    It is fed as its `decoder` is, which knows how far the reply has come. With `keep_raw` the deltas hold what the
+    request asked for, whichever came: chunks with `stream`, a completion without. `choices` is the number of replies
+    that were asked for.
     """
 
     __slots__ = (
-        "_body", "_collected", "_content_type", "_decoder", "_is_stream", "_keep_raw", "_max_reply_bytes", "_stream",
+        "_body", "_collected", "_content_type", "_is_stream", "_keep_raw", "_max_reply_bytes", "_stream", "decoder",
     )  # fmt: skip
 
     def __init__(
@@ -36,33 +37,21 @@ class AnswerReader:
         self._max_reply_bytes = max_reply_bytes
         self._stream = stream
         self._keep_raw = keep_raw
-        self._decoder = ReplyDecoder(max_reply_bytes, keep_raw=keep_raw, choices=choices)
+        self.decoder = ReplyDecoder(max_reply_bytes, keep_raw=keep_raw, choices=choices)
         self._is_stream: bool | None = None
         self._body = bytearray()  # a whole answer so far, or bytes that do not show yet what the answer is
         self._collected: list[Delta] = []
 
     @property
-    def done(self) -> bool:
-        return self._decoder.done
-
-    @property
-    def finished(self) -> bool:
-        return self._decoder.finished
-
-    @property
-    def failure(self) -> UpstreamError | None:
-        return self._decoder.failure
-
-    @property
     def is_complete(self) -> bool:
         """Whether nothing is missing if nothing more comes."""
-        return self._decoder.is_complete if self._is_stream else _is_json(self._body)
+        return self.decoder.is_complete if self._is_stream else _is_json(self._body)
 
     def feed(self, data: bytes) -> list[Delta]:
         if self._is_stream is None:
             self._is_stream, data = self._look_at(data)
         if self._is_stream:
-            deltas = self._decoder.feed(data)
+            deltas = self.decoder.feed(data)
             if self._stream or not self._keep_raw:
                 return deltas
             self._collected += deltas
@@ -70,27 +59,27 @@ class AnswerReader:
             self._body += data
             if len(self._body) > self._max_reply_bytes + MAX_MEMBERS_BYTES:
                 message = f"The model server's reply is longer than {self._max_reply_bytes} bytes"
-                self._decoder.fail(message, f"{len(self._body)} bytes of JSON were read")
+                self.decoder.fail(message, f"{len(self._body)} bytes of JSON were read")
         return []
 
     def end(self) -> list[Delta]:
-        if self._decoder.failure is not None:
+        if self.decoder.failure is not None:
             return self._collected
         if self._is_stream is None and self._content_type != JSON_TYPE:
             self._is_stream = True
-            self._decoder.feed(bytes(self._body))
+            self.decoder.feed(bytes(self._body))
         if self._is_stream:
-            return self._end_stream([*self._collected, *self._decoder.end()])
+            return self._end_stream([*self._collected, *self.decoder.end()])
         body = bytes(self._body)
         self._body.clear()
         if self._stream and self._keep_raw and (chunks := chunks_of(body)):
-            return self._decoder.feed(chunks) + self._decoder.end()
+            return self.decoder.feed(chunks) + self.decoder.end()
         if b"}\n{" in body.replace(b"\r", b""):  # objects, one a line
-            return self._end_stream(self._decoder.feed(body) + self._decoder.end())
-        return self._decoder.take_whole(body.translate(_LINE_ENDS_AS_BLANKS))
+            return self._end_stream(self.decoder.feed(body) + self.decoder.end())
+        return self.decoder.take_whole(body.translate(_LINE_ENDS_AS_BLANKS))
 
     def _end_stream(self, deltas: list[Delta]) -> list[Delta]:
-        if self._stream or not self._keep_raw or self._decoder.failure is not None:
+        if self._stream or not self._keep_raw or self.decoder.failure is not None:
             return deltas
         completion = completion_of([delta.raw for delta in deltas if delta.raw is not None])
         return ReplyDecoder(self._max_reply_bytes, keep_raw=True).take_whole(completion)
@@ -107,7 +96,7 @@ class AnswerReader:
         if head.startswith((b"{", b"[")):
             return False, head
         if head.startswith(b"<"):  # a page
-            self._decoder.fail(NO_REPLY, "a page")
+            self.decoder.fail(NO_REPLY, "a page")
             return False, b""
         if _FIELD.match(head):
             return True, head
@@ -115,7 +104,7 @@ class AnswerReader:
             return None, head
         if self._content_type in (EVENTS_TYPE, JSON_TYPE):
             return self._content_type == EVENTS_TYPE, head
-        self._decoder.fail(NO_REPLY, "neither events nor JSON")
+        self.decoder.fail(NO_REPLY, "neither events nor JSON")
         return False, b""
 
 

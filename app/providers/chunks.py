@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.providers import lenient_json
-from app.providers.deltas import Choice, read_chunk, to_delta
+from app.providers.chunk_shapes import Choice, read_chunk
+from app.providers.decoder import to_delta
 from app.providers.tool_calls import ToolCalls
 
 _REPLACED_FIELDS = frozenset({"message", "finish_reason"})

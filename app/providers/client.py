@@ -16,7 +16,7 @@ from app.providers.listing import CachedModelList, parse_model_list
 from app.providers.models import Delta, ModelRequest, ProviderSpec, UpstreamError
 from app.providers.network import Network
 from app.providers.transport import HttpClient
-from app.providers.unsupported import STREAM_OPTIONS, UnsupportedParams, refused_params
+from app.providers.unsupported import NO_NAMES, STREAM_OPTIONS, UnsupportedParams, refused_params
 
 MAX_REPLY_BYTES = 8 * 1024**2
 MAX_ANSWER_BYTES = 64 * 1024**2
@@ -92,6 +92,7 @@ class Provider:
         """
         response = await self._open(request)
         answer = self._reader(request, response)
+        decoder = answer.decoder
         # The request may hold a long conversation: release it before the reply, which may take minutes.
         del request
         response.request = _NO_REQUEST
@@ -101,10 +102,10 @@ class Provider:
                     async for data in body:
                         if deltas := answer.feed(data):
                             yield deltas
-                        if answer.done or answer.finished:
+                        if decoder.done or decoder.finished:
                             break
                     deadline = asyncio.get_running_loop().time() + FINISH_SECONDS
-                    while not answer.done and (data := await _read_before(deadline, body)):
+                    while not decoder.done and (data := await _read_before(deadline, body)):
                         if deltas := answer.feed(data):
                             yield deltas
                 except TRANSPORT_ERRORS as error:
@@ -112,12 +113,12 @@ class Provider:
                         raise self._redact(stream_error(error)) from None
                 if deltas := answer.end():
                     yield deltas
-                if answer.failure is None:
+                if decoder.failure is None:
                     await _drain(body)
         finally:
             await response.aclose()
-        if answer.failure is not None:
-            raise self._redact(answer.failure)
+        if decoder.failure is not None:
+            raise self._redact(decoder.failure)
 
     async def model_ids(self) -> Sequence[str] | None:
         """The model server's own list of models, at most a few minutes old; None if it has none."""
@@ -175,7 +176,7 @@ class Provider:
 
     async def _send(self, request: ModelRequest) -> httpx2.Response:
         """Send the request, without what Palaver adds to it on its own if the model does not support that."""
-        omitted = self._unsupported.of(request.model)
+        omitted = self._unsupported.by_model.get(request.model, NO_NAMES)
         try:
             return await self._post(request, omitted)
         except APIStatusError as error:

@@ -10,15 +10,26 @@ from typing import Any
 import msgspec
 
 from app.providers import lenient_json
-from app.providers.deltas import NO_CHOICE, Choice, Chunk, decode_chunk, read_chunk, to_delta
+from app.providers.chunk_shapes import (
+    NO_CHOICE,
+    Choice,
+    Chunk,
+    Function,
+    TokenUsage,
+    ToolCall,
+    decode_chunk,
+    read_chunk,
+)
 from app.providers.error_shapes import is_error
 from app.providers.errors import BROKEN_OFF, event_error
-from app.providers.models import Delta, UpstreamError
+from app.providers.models import Delta, ToolCallDelta, UpstreamError, Usage
 
 MAX_MEMBERS_BYTES = 1024**2
 """Bytes that an event may have besides the text of the reply."""
 RAW_RATIO = 8
 """Bytes of raw events that are kept for each byte of text that a reply may have."""
+MAX_TOKENS = 2**31 - 1
+"""The most tokens that a usage can name, so that it can be stored."""
 
 _CR, _LF = 0x0D, 0x0A
 _NO_COMPLETION = "The model server sent something that is not a chat completion"
@@ -287,6 +298,46 @@ class ReplyDecoder:
     def fail(self, message: str, detail: str) -> None:
         self.failure = UpstreamError(message, detail=detail)
         self.done = True
+
+
+def to_delta(choice: Choice, usage: TokenUsage | None, raw: bytes | None) -> Delta | None:
+    """What a choice says; None when that is nothing and there is no `raw` to keep."""
+    counts = None if usage is None else _to_usage(usage)
+    finish_reason = choice.finish_reason or None
+    if finish_reason == "null":  # as some servers write null
+        finish_reason = None
+    message = choice.delta or choice.message
+    text = reasoning = ""
+    calls: tuple[ToolCallDelta, ...] = ()
+    if message is not None:
+        text = message.content or message.refusal or ""
+        reasoning = message.reasoning_content or message.reasoning or ""
+        if message.tool_calls:
+            calls = _to_tool_calls(message.tool_calls)
+    if text or raw is not None or reasoning or calls or finish_reason or counts:
+        return Delta(text, reasoning, calls, finish_reason, counts, raw)
+    return None
+
+
+def _to_tool_calls(calls: list[ToolCall]) -> tuple[ToolCallDelta, ...]:
+    """Calls that come together without numbers are numbered; a single one without a number goes on with the last."""
+    deltas = []
+    for position, call in enumerate(calls):
+        index = position if call.index is None and len(calls) > 1 else call.index
+        function = call.function or Function()
+        deltas.append(ToolCallDelta(index, call.id or None, function.name or None, function.arguments or ""))
+    return tuple(deltas)
+
+
+def _to_usage(usage: TokenUsage) -> Usage:
+    details = usage.prompt_tokens_details
+    prompt = _clamp(usage.prompt_tokens)
+    cached = _clamp(details.cached_tokens) if details else 0
+    return Usage(prompt, min(cached, prompt), _clamp(usage.completion_tokens))
+
+
+def _clamp(count: int | None) -> int:
+    return min(max(count or 0, 0), MAX_TOKENS)
 
 
 def _read(data: bytes) -> Any:

@@ -6,23 +6,19 @@ from openai import APIStatusError
 
 STREAM_OPTIONS = "stream_options"
 MAX_MODELS = 1_000
-
-_NONE: frozenset[str] = frozenset()
+NO_NAMES: frozenset[str] = frozenset()
 
 
 class UnsupportedParams:
     """What each model of a server does not support; a model is known by its name, which callers choose."""
 
     def __init__(self) -> None:
-        self._names: dict[str, frozenset[str]] = {}
-
-    def of(self, model: str) -> frozenset[str]:
-        return self._names.get(model, _NONE)
+        self.by_model: dict[str, frozenset[str]] = {}
 
     def add(self, model: str, names: frozenset[str]) -> None:
-        if len(self._names) >= MAX_MODELS:
-            del self._names[next(iter(self._names))]
-        self._names[model] = self.of(model) | names
+        if len(self.by_model) >= MAX_MODELS:
+            del self.by_model[next(iter(self.by_model))]
+        self.by_model[model] = self.by_model.get(model, NO_NAMES) | names
 
 
 def refused_params(error: APIStatusError, candidates: Iterable[str]) -> frozenset[str]:
@@ -31,7 +27,7 @@ def refused_params(error: APIStatusError, candidates: Iterable[str]) -> frozense
     Nobody asked for them, so that a try without them costs no one anything.
     """
     if error.status_code not in (400, 422):
-        return _NONE
+        return NO_NAMES
     text = _squeeze(error.response.text)
     return frozenset(name for name in candidates if _squeeze(name) in text)
 

@@ -12,13 +12,17 @@ MAX_PENDING_BYTES = 64 * 1024
 
 
 class CoalescingTransport:
-    """A transport whose writes wait for the end of the turn; all else is the wrapped transport's."""
+    """A transport whose writes wait for the end of the turn; all else is the wrapped transport's.
 
-    __slots__ = ("_loop", "_pending", "_size", "_transport")
+    `is_closing` is asked for each write.
+    """
+
+    __slots__ = ("_loop", "_pending", "_size", "_transport", "is_closing")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.WriteTransport) -> None:
         self._loop = loop
         self._transport = transport
+        self.is_closing = transport.is_closing
         self._pending: list[bytes] = []
         self._size = 0
 
@@ -35,7 +39,7 @@ class CoalescingTransport:
     def flush(self) -> None:
         """Send the pending writes."""
         pending, self._pending, self._size = self._pending, [], 0
-        if pending and not self._transport.is_closing():
+        if pending and not self.is_closing():
             self._transport.write(pending[0] if len(pending) == 1 else b"".join(pending))
 
     def writelines(self, list_of_data: Any) -> None:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.providers.decoder import ReplyDecoder
-from app.providers.deltas import MAX_TOKENS
+from app.providers.decoder import MAX_TOKENS, ReplyDecoder
 from app.providers.models import Delta, Usage
 from tests.providers.test_decoder import DONE, LIMIT, decode, said, stream, text_of
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
-from app.telemetry.logs import configure_logging
-from app.telemetry.redaction import KEY_FORMS, Redaction
+from app.telemetry.logs import KEY_FORMS, Redaction, configure_logging
 from tests.support.logs import parsed
 
 KEY = "plv_0123456789abcdefghijABCDEFGHIJ01abcdef"

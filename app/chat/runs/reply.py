@@ -42,13 +42,15 @@ class Reply:
     def __init__(self, usage: Usage = NO_USAGE) -> None:
         self.begun = False
         self.usage = self._earlier_usage = usage
-        self._calls = ToolCalls()
+        self._calls: ToolCalls | None = None
         self._pending: list[Chunk] = []
         self._withheld: list[Chunk] = []
 
     @property
     def tool_calls(self) -> list[ToolCallPart]:
         """The calls so far."""
+        if self._calls is None:
+            return []
         return [ToolCallPart(call.id, call.name, call.arguments) for call in self._calls.calls]
 
     def begin(self) -> None:
@@ -60,7 +62,7 @@ class Reply:
         """Go on with another request to the model."""
         self.begun = False
         self._earlier_usage = self.usage
-        self._calls = ToolCalls()
+        self._calls = None
 
     def merge(self, deltas: Sequence[Delta]) -> list[Event]:
         """Return the events of deltas that arrived together: neighbouring tokens are one event."""
@@ -141,8 +143,11 @@ class Reply:
         return [Chunk(data) for data in chunks]
 
     def _gather(self, delta: Delta) -> None:
-        for call in delta.tool_calls:
-            self._calls.add(call)
+        if delta.tool_calls:
+            if self._calls is None:
+                self._calls = ToolCalls()
+            for call in delta.tool_calls:
+                self._calls.add(call)
         if delta.usage is not None:
             self.usage = _sum(self._earlier_usage, delta.usage)
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from app.chat.commands import SendMessage
-from app.chat.fields import check_name, parse_knowledge, parse_on_busy, parse_tools
+from app.chat.commands import OnBusy, SendMessage
+from app.chat.fields import NAME, check_name, parse_knowledge, parse_on_busy, parse_tools
 from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.errors import BadRequest
 
@@ -64,10 +64,10 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
         config_name=_name(body, "config_name"),
         streaming=streaming is not False,
         message_id=_name(body, "message_id"),
-        on_busy=parse_on_busy(body.get("on_busy")),
+        on_busy=parse_on_busy(body["on_busy"]) if "on_busy" in body else OnBusy.QUEUE,
         role=_name(body, "role"),
-        knowledge=parse_knowledge(body.get("knowledge")),
-        tools=parse_tools(body.get("tools_use")),
+        knowledge=parse_knowledge(body["knowledge"]) if "knowledge" in body else None,
+        tools=parse_tools(body["tools_use"]) if "tools_use" in body else None,
     )
 
 
@@ -75,22 +75,22 @@ def parse_username(value: object) -> str:
     """The trimmed username. Raises BadRequest."""
     if value is None:
         raise MissingKey("username")
-    if not isinstance(value, str):
-        raise BadRequest("username must be a string", code="invalid_username")
-    username = value.strip()
+    username = _trimmed("username", value)
     if not username:
         raise BadRequest("username is empty", code="username_empty")
-    check_name("username", username)
     return username
 
 
 def _name(body: Mapping[str, Any], field: str) -> str | None:
     """The trimmed name; None for a blank, null or missing one. Raises BadRequest."""
     value = body.get(field)
-    if value is None:
-        return None
+    return None if value is None else _trimmed(field, value) or None
+
+
+def _trimmed(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadRequest(f"{field} must be a string", code=f"invalid_{field}")
-    value = value.strip()
-    check_name(field, value)
-    return value or None
+    name = value.strip()
+    if NAME.fullmatch(name) is None:
+        check_name(field, name)
+    return name

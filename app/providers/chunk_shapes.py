@@ -1,7 +1,7 @@
-"""One event of a stream, or a whole completion, as a delta.
+"""One event of a stream, or a whole completion, as a struct.
 
-Events are decoded into structs. Where a member has another type than OpenAI's, they are read member by member instead:
-what can be read is used, and the rest does not cost the reply.
+Where a member has another type than OpenAI's, all are read one by one: what can be read is used, and the rest does not
+cost the reply.
 """
 
 import math
@@ -10,10 +10,6 @@ from typing import Any
 import msgspec
 
 from app.providers import lenient_json
-from app.providers.models import Delta, ToolCallDelta, Usage
-
-MAX_TOKENS = 2**31 - 1
-"""The most tokens that a usage can name, so that it can be stored."""
 
 
 class Function(msgspec.Struct, gc=False):
@@ -66,46 +62,6 @@ NO_CHOICE = Choice()
 
 decode_chunk = msgspec.json.Decoder(Chunk).decode
 """Raises MsgspecError, UnicodeDecodeError and RecursionError."""
-
-
-def to_delta(choice: Choice, usage: TokenUsage | None, raw: bytes | None) -> Delta | None:
-    """What a choice says; None when that is nothing and there is no `raw` to keep."""
-    counts = None if usage is None else _to_usage(usage)
-    finish_reason = choice.finish_reason or None
-    if finish_reason == "null":  # as some servers write null
-        finish_reason = None
-    message = choice.delta or choice.message
-    text = reasoning = ""
-    calls: tuple[ToolCallDelta, ...] = ()
-    if message is not None:
-        text = message.content or message.refusal or ""
-        reasoning = message.reasoning_content or message.reasoning or ""
-        if message.tool_calls:
-            calls = _to_tool_calls(message.tool_calls)
-    if text or raw is not None or reasoning or calls or finish_reason or counts:
-        return Delta(text, reasoning, calls, finish_reason, counts, raw)
-    return None
-
-
-def _to_tool_calls(calls: list[ToolCall]) -> tuple[ToolCallDelta, ...]:
-    """Calls that come together without numbers are numbered; a single one without a number goes on with the last."""
-    deltas = []
-    for position, call in enumerate(calls):
-        index = position if call.index is None and len(calls) > 1 else call.index
-        function = call.function or Function()
-        deltas.append(ToolCallDelta(index, call.id or None, function.name or None, function.arguments or ""))
-    return tuple(deltas)
-
-
-def _to_usage(usage: TokenUsage) -> Usage:
-    details = usage.prompt_tokens_details
-    prompt = _clamp(usage.prompt_tokens)
-    cached = _clamp(details.cached_tokens) if details else 0
-    return Usage(prompt, min(cached, prompt), _clamp(usage.completion_tokens))
-
-
-def _clamp(count: int | None) -> int:
-    return min(max(count or 0, 0), MAX_TOKENS)
 
 
 def read_chunk(value: dict[str, Any]) -> Chunk:
