@@ -238,9 +238,13 @@ def plain_text(parts: Iterable[Part]) -> str:
 
 def approximate_tokens(parts: Iterable[Part]) -> int:
     """Estimate the tokens of a message: about four bytes each in most languages and models, and some for itself."""
-    calls = [call for part in parts if isinstance(part, ToolStep) for call in part.calls]
-    of_calls = sum(len(call.name) + len(call.arguments.encode()) + len(call.result.encode()) for call in calls)
-    return (len(plain_text(parts).encode()) + of_calls) // 4 + 4
+    size = len(plain_text(parts).encode())
+    for part in parts:
+        if isinstance(part, ToolStep):
+            size += sum(
+                len(call.name) + len(call.arguments.encode()) + len(call.result.encode()) for call in part.calls
+            )
+    return size // 4 + 4
 
 
 def attachment_ids(parts: Iterable[Part]) -> list[str]:
