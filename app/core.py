@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from app.auth.service import KeyService, operator_keys
 from app.crypto import SecretBox, load_or_create_master_key, parse_master_key
 from app.database.engine import Database, open_database, sqlite_url
+from app.database.postgresql import PostgresOptions
 from app.settings import Settings
 
 
@@ -77,7 +78,18 @@ def open_core(settings: Settings) -> Core:
         else load_or_create_master_key(settings.data_dir / "secret.key")
     )
     url = database_url_of(settings)
-    database = open_database(url)
+    database = open_database(url, _postgres_options(settings))
     entries = [{**entry.model_dump(), "key": entry.key.get_secret_value()} for entry in settings.api_keys]
     keys = KeyService(database, secrets, settings.data_dir / "keys.changed", operator_keys(entries, secrets))
     return Core(settings, url, database, secrets, keys)
+
+
+def _postgres_options(settings: Settings) -> PostgresOptions:
+    return PostgresOptions(
+        pool_size=settings.database_pool_size,
+        pool_timeout_seconds=settings.database_pool_timeout_seconds,
+        connect_timeout_seconds=settings.database_connect_timeout_seconds,
+        statement_timeout_seconds=settings.database_statement_timeout_seconds,
+        lock_timeout_seconds=settings.database_lock_timeout_seconds,
+        pooler=settings.database_pooler,
+    )

@@ -115,6 +115,22 @@ class Settings(BaseSettings):
         description="A SQLAlchemy async URL; unset means SQLite in `<data_dir>/palaver.db`. "
         "`postgresql+asyncpg://...` needs the extra `palaver[postgres]`.",
     )
+    database_pool_size: int = Field(15, ge=1, description="The most connections to PostgreSQL.")
+    database_pool_timeout_seconds: float = Field(
+        10.0, gt=0, description="How long a request waits for one of them that is free."
+    )
+    database_connect_timeout_seconds: float = Field(
+        5.0, gt=0, description="How long connecting to PostgreSQL may take."
+    )
+    database_statement_timeout_seconds: float = Field(
+        30.0, gt=0, description="How long one statement may take on PostgreSQL."
+    )
+    database_lock_timeout_seconds: float = Field(
+        10.0, gt=0, description="How long a statement may wait for a lock on PostgreSQL."
+    )
+    database_pooler: bool = Field(
+        False, description="PostgreSQL is reached through a pooler in transaction mode, such as PgBouncer."
+    )
     storage_url: str | None = Field(
         None, description="Where attachments are kept (`s3://bucket/prefix`); unset means `<data_dir>/attachments`."
     )

@@ -4,11 +4,12 @@ import asyncio
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app.auth.audit
+import app.auth.master_key
 import app.auth.models
 import app.bots.models
 import app.chat.models
@@ -17,9 +18,12 @@ import app.files.models
 import app.idempotency
 import app.knowledge.models
 import app.roles.models  # noqa: F401 - imported so that their tables are in the metadata
+from app.database.postgresql import POOLED_ARGUMENTS
 from app.database.tables import Base
 
 BUSY_TIMEOUT_SECONDS = 60
+MIGRATION_LOCK = int.from_bytes(b"palaver")
+"""The advisory lock of PostgreSQL's that migrations hold."""
 
 
 def has_a_model(name: str | None, kind: str, _parents: Any) -> bool:
@@ -67,8 +71,10 @@ def run_sqlite(url: str) -> None:
 
 
 async def run_async(url: str) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=dict(POOLED_ARGUMENTS))
     async with engine.connect() as connection:
+        # Servers that start together wait here for each other, until the commit.
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         await connection.run_sync(run)
         await connection.commit()
     await engine.dispose()

@@ -21,6 +21,7 @@ from app.auth.changes import Actor, check_caller, check_may_grant
 from app.auth.clock import KeyClock
 from app.auth.guesses import GuessLimit
 from app.auth.keytext import VISIBLE_CHARS, is_well_formed, new_key_text
+from app.auth.master_key import check_master_key
 from app.auth.models import ANONYMOUS_ID, ApiKey, Principal, check_not_reserved
 from app.auth.scopes import SEED_SCOPES, Scope
 from app.clock import utc_now
@@ -96,7 +97,8 @@ class KeyService:
         self.guesses = GuessLimit()
 
     async def open(self) -> None:
-        """Go on from the latest time that was stored. Raises DatabaseUnavailable."""
+        """Go on from the latest time that was stored. Raises DatabaseUnavailable, WrongMasterKey."""
+        await check_master_key(self._database, self._secrets)
         if (latest := await self._database.read(store.latest_time)) is not None:
             self._clock.reach(latest)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from app.cli.errors import Refusal
+from app.cli.errors import Refusal, refusing
 from app.cli.folder import check_place, data_dir_option, lock, prepare, refusing_database, upgrade
 from app.settings import Settings, load_settings
 
@@ -41,7 +41,37 @@ def check_database(data_dir: Path | None) -> None:
         click.echo(fault, err=True)
     if faults:
         raise click.exceptions.Exit(1)
-    click.echo(f"The database is sound, and at revision {head()}")
+    is_embedded = database_url_of(settings).startswith("sqlite")
+    click.echo(f"The database is {'sound, and ' if is_embedded else ''}at revision {head()}")
+    if not is_embedded:
+        click.echo("Whether its data are damaged, PostgreSQL's own pg_amcheck and pg_dump tell", err=True)
+
+
+@db.command("adopt-key")
+@data_dir_option
+def adopt_key(data_dir: Path | None) -> None:
+    """Go on with the present master key where the database's is lost; API keys and bots' secrets are lost with it."""
+    settings = load_settings(data_dir=data_dir)
+    import asyncio
+
+    from app.auth.master_key import adopt_master_key
+    from app.core import open_core
+
+    prepare(settings)
+    with lock(settings):
+        upgrade(settings)
+
+        async def adopt() -> None:
+            with refusing("Cannot use the data folder"):
+                core = open_core(settings)
+            try:
+                await adopt_master_key(core.database, core.secrets)
+            finally:
+                await core.database.close()
+
+        asyncio.run(adopt())
+    click.echo("The database is used with this master key from now on")
+    click.echo("Make new API keys, and give the bots their secrets again", err=True)
 
 
 @db.command("backup")

@@ -1,24 +1,32 @@
 """The database's schema: whether it is the one this version wants, and bringing it there."""
 
+import asyncio
 import logging
 import re
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from sqlalchemy import make_url
+from sqlalchemy import NullPool, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.errors import OperatorError
+from app.database.addresses import WrongDatabase, check_url, shown
+from app.database.errors import is_fault
+from app.database.postgresql import POOLED_ARGUMENTS
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+CONNECT_SECONDS = 10.0
+INSUFFICIENT_PRIVILEGE = "42501"
 FOLDER = Path(__file__).resolve().parents[2] / "migrations"
 _REVISION = re.compile(r"""^(down_)?revision\b[^=]*=\s*(?:"([^"]*)"|None)""", re.MULTILINE)
 
 
-class WrongSchema(OperatorError):
+class WrongSchema(WrongDatabase):
     """A database that cannot be brought to this version's schema."""
 
 
@@ -50,10 +58,10 @@ def upgrade(url: str) -> bool:
     """Bring the database at `url` to the newest revision; False when it was there.
 
     Blocks: call it before the event loop, or in a thread. Raises WrongSchema for a database that a newer version of
-    Palaver made, and the driver's errors.
+    Palaver made, WrongDatabase for one that cannot be used, and the driver's errors.
     """
-    if not url.startswith("sqlite"):
-        return _upgrade(url)
+    if not check_url(url).drivername.startswith("sqlite"):
+        return _upgrade_server(url)
     if current(url) == head():
         return False
     # The server and the command line may both be first.
@@ -61,11 +69,54 @@ def upgrade(url: str) -> bool:
         there = current(url)
         if there == head():
             return False
-        known = {file.name.split("_")[0] for file in (FOLDER / "versions").glob("*.py")}
-        if there is not None and there not in known:
-            raise WrongSchema("The database was made by a newer version of Palaver")
+        _check_known(there)
         _use_wal(url)
         return _upgrade(url)
+
+
+def _upgrade_server(url: str) -> bool:
+    with _refusing(url):
+        there = asyncio.run(_current_of_server(url))
+        if there == head():
+            return False
+        _check_known(there)
+        # Of servers that start together, one migrates, and the others wait for its lock: see migrations/env.py.
+        return _upgrade(url)
+
+
+async def _current_of_server(url: str) -> str | None:
+    """The revision of the PostgreSQL database at `url`; None when there is none yet."""
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": CONNECT_SECONDS, **POOLED_ARGUMENTS})
+    try:
+        async with engine.connect() as connection:
+            if (await connection.execute(text("SELECT to_regclass('alembic_version')"))).scalar() is None:
+                return None
+            revision: str | None = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+            return revision
+    finally:
+        await engine.dispose()
+
+
+@contextmanager
+def _refusing(url: str) -> Iterator[None]:
+    """Turn the errors of a server that is away or keeps Palaver out into WrongDatabase."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise WrongDatabase(f"Cannot use the database {shown(url)}: it does not answer") from error
+    except OSError as error:
+        raise WrongDatabase(f"Cannot use the database {shown(url)}: {error}") from error
+    except DBAPIError as error:
+        if not is_fault(error) and getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise WrongDatabase(f"Cannot use the database {shown(url)}: {error.orig}") from error
+
+
+def _check_known(revision: str | None) -> None:
+    """Raises WrongSchema for a revision of a newer version."""
+    known = {file.name.split("_")[0] for file in (FOLDER / "versions").glob("*.py")}
+    if revision is not None and revision not in known:
+        raise WrongSchema("The database was made by a newer version of Palaver")
 
 
 def _upgrade(url: str) -> bool:
@@ -79,21 +130,28 @@ def _upgrade(url: str) -> bool:
 def problems(url: str) -> list[str]:
     """What is wrong with the database at `url`, a line each: its schema's revision and, of SQLite, its soundness.
 
-    Blocks. Raises the driver's errors.
+    Blocks. Raises WrongDatabase, and the driver's errors.
     """
-    import sqlite3
-
-    if not url.startswith("sqlite"):
-        return []
-    there = current(url)
+    if check_url(url).drivername.startswith("sqlite"):
+        there = current(url)
+    else:
+        with _refusing(url):
+            there = asyncio.run(_current_of_server(url))
     if there is None:
         return ["There is no database yet, or nothing in it: palaver db upgrade"]
-    found = [] if there == head() else [f"The schema is at revision {there}, not {head()}: palaver db upgrade"]
+    faults = [] if there == head() else [f"The schema is at revision {there}, not {head()}: palaver db upgrade"]
+    return faults + (_damages(url) if url.startswith("sqlite") else [])
+
+
+def _damages(url: str) -> list[str]:
+    """What is damaged in the SQLite database at `url`, a line each."""
+    import sqlite3
+
     path = make_url(url).database
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        found += [f"Damaged: {row[0]}" for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+        damages = [f"Damaged: {row[0]}" for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
-    return found + [f"A row of {table} names one of {parent} that is not there" for table, _, parent, _ in broken]
+    return damages + [f"A row of {table} names one of {parent} that is not there" for table, _, parent, _ in broken]
 
 
 def _use_wal(url: str) -> None:

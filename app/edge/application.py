@@ -8,6 +8,7 @@ answer. Both are solved here, for every door.
 import asyncio
 from collections.abc import AsyncIterator, Generator
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
@@ -16,6 +17,8 @@ from quart.asgi import ASGIHTTPConnection
 from quart.routing import QuartMap
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.routing import MapAdapter
+
+from app.errors import OperatorError
 
 BUFFERED_BYTES = 256 * 1024
 # How long an early answer waits for a sender that is still sending.
@@ -147,6 +150,9 @@ class AnyHostMap(QuartMap):
         return self.bind("localhost", request.root_path, subdomain, request.scheme, request.method, path)
 
 
+ExceptionInfo = tuple[type, BaseException, TracebackType] | tuple[None, None, None]
+
+
 class Application(Quart):
     """Quart with back-pressure for request bodies, and without its limits of a body's size and a response's time."""
 
@@ -159,3 +165,8 @@ class Application(Quart):
         self.config["MAX_CONTENT_LENGTH"] = None
         self.config["RESPONSE_TIMEOUT"] = None
         self.url_map.merge_slashes = False  # ids may hold two slashes, and no path is answered with a redirect
+
+    def log_exception(self, exception_info: ExceptionInfo) -> None:
+        """Log an exception, unless its text alone is shown to the operator."""
+        if not isinstance(exception_info[1], OperatorError):
+            super().log_exception(exception_info)
