@@ -119,7 +119,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         knowledge.documents,
         ReadyChecks(
             {
-                "database": database_check(core.database),
+                "database": both(database_check(core.database), chat.upkeep.check),
                 "storage": both(files.storage.check, PacedCheck(files.storage.check_writing)),
             }
         ),

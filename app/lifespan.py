@@ -1,10 +1,11 @@
 """What begins when the server starts, and ends when it stops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
+from app.background import every
 from app.bots.service import BotService
 from app.chat.runs.upkeep import PURGE_SECONDS
 from app.core import Core, ServerIdentity, data_dir_lock
@@ -41,9 +42,9 @@ async def lifespan(
             stack.push_async_callback(close)
         await stack.enter_async_context(
             _background(
-                _every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used),
-                _every(STORE_REVOCATIONS_EVERY.total_seconds(), core.keys.store_revocations),
-                _every(PURGE_SECONDS, idempotency.purge),
+                every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used, "last_used_postponed"),
+                every(STORE_REVOCATIONS_EVERY.total_seconds(), core.keys.store_revocations, "revocations_postponed"),
+                every(PURGE_SECONDS, idempotency.purge, "claims_not_purged"),
                 knowledge.indexer.background.run(),
                 knowledge.remover.background.run(),
                 files.sweeper.background.run(),
@@ -64,13 +65,6 @@ async def _background(*work: Awaitable[None]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        with suppress(DatabaseUnavailable):  # the next time will do
-            await act()
 
 
 async def _write_last_used(core: Core) -> None:

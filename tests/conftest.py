@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import make_url
 
 from app.database.engine import sqlite_url
 from tests.support.certificates import authority_certificate
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.postgres import Databases, Postgres, PostgresMissing
+from tests.support.proxy import Proxy, proxied
 from tests.support.server import Server, make_settings, migrated_template, running
 
 StartServer = Callable[..., AbstractAsyncContextManager[Server]]
@@ -115,6 +117,19 @@ def database_of(backend: str, template: Path, request: pytest.FixtureRequest) ->
 async def database_url(database_of: DatabaseOf, data_dir: Path) -> str:
     """The URL of the test's database."""
     return await database_of(data_dir)
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    """A proxy in front of PostgreSQL; `proxied_url` is the test's database through it."""
+    url = make_url(database_url)
+    async with proxied(url.host or "127.0.0.1", url.port or 5432) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_url(database_url: str, proxy: Proxy) -> str:
+    return make_url(database_url).set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
 
 
 @pytest.fixture

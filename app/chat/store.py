@@ -28,6 +28,7 @@ from app.chat.values import (
     RunStatus,
     Session,
 )
+from app.database.clock import moment_in
 from app.database.prepared import Prepared
 from app.database.tables import MAX_INTEGER, value_of
 from app.errors import BadRequest, Forbidden, NotFound
@@ -283,21 +284,38 @@ def check_quotes(connection: Connection, session_id: str, message_ids: Sequence[
 
 # Runs
 
-_ADD_RUN = Prepared(insert(RunRow), (*Run.__struct_fields__, "owner", "leased_until"))
+_ADD_RUN = Prepared(insert(RunRow).values(leased_until=moment_in(LEASE)), (*Run.__struct_fields__, "owner"))
 _START_RUN = Prepared(
     update(RunRow)
     .where(RunRow.id == bindparam("run_id"), RunRow.status == RunStatus.QUEUED.value)
     .values(status=RunStatus.RUNNING.value, started_at=bindparam("moment"))
 )
 _RENEW_LEASES = Prepared(
-    update(RunRow).where(RunRow.owner == bindparam("holder"), _IS_OPEN).values(leased_until=bindparam("deadline"))
+    update(RunRow).where(RunRow.owner == bindparam("holder"), _IS_OPEN).values(leased_until=moment_in(LEASE))
 )
 _END_RUN = Prepared(
     update(RunRow)
     .where(RunRow.id == bindparam("run_id"), _IS_OPEN)
     .values(_new_values("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at"))
 )
-_ADD_EVENTS = Prepared(insert(RunEventsRow), ("run_id", "first", "events", "created_at"))
+# None for a run that is gone; the lock keeps it from going meanwhile. What was stored by a try whose outcome was not
+# known is written over by the same and later events.
+_NEW_EVENTS = postgresql.insert(RunEventsRow).from_select(
+    ["run_id", "first", "events", "created_at"],
+    select(
+        RunRow.id,
+        bindparam("first", type_=RunEventsRow.first.type),
+        bindparam("events", type_=RunEventsRow.events.type),
+        bindparam("created_at", type_=RunEventsRow.created_at.type),
+    )
+    .where(RunRow.id == bindparam("run_id"))
+    .with_for_update(read=True, key_share=True),
+)
+_ADD_EVENTS = Prepared(
+    _NEW_EVENTS.on_conflict_do_update(
+        index_elements=[RunEventsRow.run_id, RunEventsRow.first], set_={"events": _NEW_EVENTS.excluded.events}
+    )
+)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -310,7 +328,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 def add_run(connection: Connection, run: Run, owner: str, opening: Sequence[Event]) -> None:
     """Add a run, leased to `owner`, and the first events of its log."""
-    _ADD_RUN.change(connection, {**asdict(run), "owner": owner, "leased_until": run.created_at + LEASE})
+    _ADD_RUN.change(connection, {**asdict(run), "owner": owner})
     _add_events(connection, run.id, EventBatch(1, opening), run.created_at)
 
 
@@ -319,18 +337,20 @@ def find_run(connection: Connection, run_id: str) -> Run | None:
     return None if row is None else value_of(Run, row)
 
 
-def checkpoint_runs(connection: Connection, owner: str, progress: Sequence[Progress], now: datetime) -> None:
-    """Store what running runs have gained, and renew the lease of all that `owner` holds."""
-    for each in progress:
-        add_progress(connection, each, now)
-    _RENEW_LEASES.change(connection, {"holder": owner, "deadline": now + LEASE})
+def checkpoint_runs(connection: Connection, owner: str, progress: Sequence[Progress], now: datetime) -> list[str]:
+    """Store what running runs have gained, and renew the lease of all that `owner` holds; the ids of those gone."""
+    gone = [each.run_id for each in progress if not add_progress(connection, each, now)]
+    _RENEW_LEASES.change(connection, {"holder": owner})
+    return gone
 
 
-def add_progress(connection: Connection, progress: Progress, now: datetime) -> None:
-    """Store what a run has gained."""
-    _add_events(connection, progress.run_id, progress.events, now)
+def add_progress(connection: Connection, progress: Progress, now: datetime) -> bool:
+    """Store what a run has gained; False when it is gone, with its session."""
+    if not _add_events(connection, progress.run_id, progress.events, now):
+        return False
     if progress.started_at is not None:
         _START_RUN.change(connection, {"run_id": progress.run_id, "moment": progress.started_at})
+    return True
 
 
 def enter_pause(connection: Connection, run: Run) -> None:
@@ -347,11 +367,11 @@ def leave_pause(connection: Connection, run_id: str) -> None:
     connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run_id))
 
 
-def take_run(connection: Connection, run: Run, owner: str, now: datetime) -> bool:
+def take_run(connection: Connection, run: Run, owner: str) -> bool:
     """Lease a paused run of a process that is gone to `owner`; False when another one was quicker."""
     is_lost = (RunRow.id == run.id) & (RunRow.status == RunStatus.REQUIRES_ACTION.value)
-    is_lost &= or_(RunRow.owner == owner, RunRow.leased_until < now)
-    values = {"owner": owner, "leased_until": now + LEASE}
+    is_lost &= or_(RunRow.owner == owner, RunRow.leased_until < moment_in())
+    values = {"owner": owner, "leased_until": moment_in(LEASE)}
     return connection.execute(update(RunRow).where(is_lost).values(**values)).rowcount == 1
 
 
@@ -381,12 +401,12 @@ def end_run(connection: Connection, run: Run, result: RunResult, events: EventBa
     return True
 
 
-def list_lost_runs(connection: Connection, owner: str, now: datetime, *, at_start: bool, sole_owner: bool) -> list[Run]:
+def list_lost_runs(connection: Connection, owner: str, *, at_start: bool, sole_owner: bool) -> list[Run]:
     """Return the open runs of processes that are gone.
 
     At its start a process finds those of its predecessor, of the same name, and as the `sole_owner` all others too.
     """
-    is_expired = RunRow.leased_until < now
+    is_expired = RunRow.leased_until < moment_in()
     query = select(RunRow).where(_IS_OPEN)
     if not at_start:
         query = query.where(RunRow.owner != owner, is_expired)
@@ -432,7 +452,16 @@ def _store_reply(connection: Connection, run: Run, result: RunResult) -> None:
     _STORE_REPLY.change(connection, values)
 
 
-def _add_events(connection: Connection, run_id: str, batch: EventBatch, now: datetime) -> None:
-    if batch.events:
-        events = encode_events(batch.events)
-        _ADD_EVENTS.change(connection, {"run_id": run_id, "first": batch.first, "events": events, "created_at": now})
+def list_unowned_runs(connection: Connection, owner: str, since: datetime, ids: Collection[str]) -> list[Run]:
+    """Return the open runs of `owner` that were added before `since`, without those with these ids."""
+    query = select(RunRow).where(RunRow.owner == owner, _IS_OPEN, RunRow.created_at < since)
+    rows = connection.execute(query.order_by(RunRow.created_at))
+    return [value_of(Run, row) for row in rows if row.id not in ids]
+
+
+def _add_events(connection: Connection, run_id: str, batch: EventBatch, now: datetime) -> bool:
+    """Add events to a run's log; False when the run is gone."""
+    if not batch.events:
+        return True
+    values = {"run_id": run_id, "first": batch.first, "events": encode_events(batch.events), "created_at": now}
+    return _ADD_EVENTS.change(connection, values) == 1

@@ -11,7 +11,7 @@ from app.database.engine import Database, open_database
 from app.database.errors import DatabaseUnavailable
 from app.database.postgresql import PostgresOptions
 from tests.support.database import execute
-from tests.support.proxy import Proxy, proxied
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.databases("postgresql")
 
@@ -27,17 +27,9 @@ TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datnam
 
 
 @pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[Proxy]:
-    url = make_url(database_url)
-    async with proxied(url.host or "127.0.0.1", url.port or 5432) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def database(database_url: str, proxy: Proxy) -> AsyncIterator[Database]:
+async def database(proxied_url: str) -> AsyncIterator[Database]:
     """The test's database, through the proxy."""
-    url = make_url(database_url).set(host="127.0.0.1", port=proxy.port)
-    database = open_database(url.render_as_string(hide_password=False), OPTIONS)
+    database = open_database(proxied_url, OPTIONS)
     yield database
     await database.close()
 

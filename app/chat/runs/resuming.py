@@ -11,7 +11,6 @@ from app.chat.runs.events import Event
 from app.chat.runs.paused import unpack
 from app.chat.runs.queue import Ticket
 from app.chat.values import Run
-from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import TooManyRequests
 from app.limits import ConcurrencyLimit
@@ -42,7 +41,7 @@ class PausedRuns:
 
         def take(connection: Connection) -> tuple[bytes, list[tuple[int, Event]]] | None:
             plan = find_paused_plan(connection, run.id)
-            if plan is None or not store.take_run(connection, run, self._owner, utc_now()):
+            if plan is None or not store.take_run(connection, run, self._owner):
                 return None
             return plan, store.run_events(connection, run.id)
 

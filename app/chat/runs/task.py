@@ -173,7 +173,7 @@ class RunTask:
         assert self._plan is not None
         plan = self._plan
         if plan.needs_context:
-            plan = self._plan = await self._tools.retrieval.complete(plan)
+            plan = self._plan = await _until_available(partial(self._tools.retrieval.complete, plan))
         if plan.passages and plan.resumed is None:
             self.log.append(refs_event(plan.passages))
         if plan.tools is not None:
@@ -262,7 +262,7 @@ class RunTask:
                 also(connection)
 
         try:
-            await _until_stored(lambda: self._tools.database.write(write))
+            await _until_available(lambda: self._tools.database.write(write))
             self.stored += len(batch.events)
             self.log.append(*events)
         finally:
@@ -286,7 +286,7 @@ class RunTask:
     async def _ask(
         self, plan: ReplyPlan, target: Target, steps: ToolSteps | None, hidden: Mapping[str, str] = NOTHING
     ) -> None:
-        prompt = await self._tools.prompts.build(plan, target, hidden)
+        prompt = await _until_available(partial(self._tools.prompts.build, plan, target, hidden))
         images, request = prompt.images, prompt.request
         to_events = self._reply.chunks if request.keep_raw else self._reply.merge
         if steps is not None:
@@ -385,7 +385,7 @@ class RunTask:
         async def store_end() -> bool:
             return await self._tools.database.write(lambda connection: store.end_run(connection, run, result, batch))
 
-        return await _until_stored(store_end) or await self._was_stored(result)
+        return await _until_available(store_end) or await _until_available(partial(self._was_stored, result))
 
     async def _was_stored(self, result: RunResult) -> bool:
         """Whether an earlier try stored the end after all, though the database denied it."""
@@ -393,14 +393,14 @@ class RunTask:
         return run is not None and run.status == result.status
 
 
-async def _until_stored(write: Callable[[], Awaitable[T]]) -> T:
-    """Try until the database takes it: one that is away for a while must not cost a reply. The run stays open."""
+async def _until_available(act: Callable[[], Awaitable[T]]) -> T:
+    """Try until the database is available: one that is away for a while must not cost a reply. The run stays open."""
     try:
-        return await write()
+        return await act()
     except DatabaseUnavailable:
         async for attempt in stamina.retry_context(
             on=DatabaseUnavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
         ):
             with attempt:
-                result = await write()
+                result = await act()
         return result

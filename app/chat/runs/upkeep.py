@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 
 import structlog
 
+from app.background import Pulse, every
 from app.chat import store
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import EventBatch, Failed
@@ -21,6 +23,10 @@ CHECKPOINT_SECONDS = 0.5
 LEASE_RENEWAL_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 PURGE_SECONDS = 3600.0
+PULSE_SECONDS = 5.0
+"""How long checkpoints and sweeps may fail until the server counts as not ready."""
+START_TIME = timedelta(seconds=30)
+"""Within it, a run that was committed is started by its request."""
 CRASH_GAP = 1_000_000
 """Events that a crashed process sent but did not store keep their numbers: recovery goes on from beyond them."""
 
@@ -50,13 +56,20 @@ class RunUpkeep:
         self._owner = owner
         self._sole_owner = sole_owner
         self._max_seconds = max_seconds
+        self._checkpoints = Pulse(PULSE_SECONDS)
+        self._sweeps = Pulse(PULSE_SECONDS)
         self._tasks: list[asyncio.Task[None]] = []
+
+    async def check(self) -> None:
+        """Raises TimeoutError when checkpoints or sweeps have failed for PULSE_SECONDS."""
+        self._checkpoints.check()
+        self._sweeps.check()
 
     def start(self) -> None:
         self._tasks.append(asyncio.create_task(self._checkpoint_forever()))
-        self._tasks.append(asyncio.create_task(self._every(PURGE_SECONDS, self._purge)))
+        self._tasks.append(asyncio.create_task(every(PURGE_SECONDS, self._purge, "events_not_purged")))
         if not self._sole_owner:
-            self._tasks.append(asyncio.create_task(self._every(SWEEP_SECONDS, self.recover)))
+            self._tasks.append(asyncio.create_task(every(SWEEP_SECONDS, self._sweep, "sweep_failed")))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -65,14 +78,25 @@ class RunUpkeep:
 
     async def recover(self, *, at_start: bool = False) -> None:
         """End the runs that a dead process left open, with what reached the database; paused ones wait on here."""
-        now = utc_now()
         runs = await self._database.read(
             lambda connection: store.list_lost_runs(
-                connection, self._owner, now, at_start=at_start, sole_owner=self._sole_owner
+                connection, self._owner, at_start=at_start, sole_owner=self._sole_owner
             )
         )
         for run in runs:
             if run.status is not RunStatus.REQUIRES_ACTION or not await self._paused.resume(run):
+                await self._end_lost(run)
+
+    async def _sweep(self) -> None:
+        """End the runs of dead processes, and those that were committed without this one's being told so."""
+        with self._sweeps.attempt():
+            await self.recover()
+            since = utc_now() - START_TIME
+            ids = {task.run.id for task in self._engine.runs}
+            unowned = await self._database.read(
+                lambda connection: store.list_unowned_runs(connection, self._owner, since, ids)
+            )
+            for run in unowned:
                 await self._end_lost(run)
 
     async def _end_lost(self, run: Run) -> None:
@@ -87,6 +111,8 @@ class RunUpkeep:
         lease_renewed = time.monotonic()
         failing = False
         while True:
+            if not self._engine.busy.is_set():
+                self._checkpoints.rest()
             await self._engine.busy.wait()
             await asyncio.sleep(CHECKPOINT_SECONDS)
             self._end_overdue()
@@ -95,7 +121,8 @@ class RunUpkeep:
             if not tasks and not renewal_due:
                 continue
             try:
-                await self._checkpoint(tasks)
+                with self._checkpoints.attempt():
+                    await self._checkpoint(tasks)
                 lease_renewed = time.monotonic()
                 failing = False
             except DatabaseUnavailable as error:
@@ -118,9 +145,13 @@ class RunUpkeep:
             task.checkpoint = written
         now = utc_now()
         try:
-            await self._database.write(lambda connection: store.checkpoint_runs(connection, self._owner, progress, now))
+            gone = await self._database.write(
+                lambda connection: store.checkpoint_runs(connection, self._owner, progress, now)
+            )
             for task, point in zip(tasks, progress, strict=True):
                 task.stored += len(point.events.events)
+                if task.run.id in gone:  # nobody can read it any more, and the model need not go on
+                    task.stop(RunStatus.STOPPED, Failed("session_deleted", "The session was deleted"))
         finally:
             for task in tasks:
                 task.checkpoint = None
@@ -129,11 +160,3 @@ class RunUpkeep:
     async def _purge(self) -> None:
         now = utc_now()
         await self._database.write(lambda connection: store.purge_events(connection, now))
-
-    async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await act()
-            except DatabaseUnavailable as error:
-                log.error("upkeep_failed", exc_info=error.__cause__)

@@ -1,0 +1,136 @@
+"""A database that goes away, or loses rows, under replies that are being made."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+import pytest
+
+from app.chat import store
+from app.chat.runs.events import EventBatch, TextDelta
+from app.chat.values import Run, RunStatus
+from app.clock import utc_now
+from app.database.engine import Database, open_database
+from tests.conftest import StartServer
+from tests.support import answers
+from tests.support.answers import numbered, reply
+from tests.support.client import Client, text_of, types_of
+from tests.support.database import execute
+from tests.support.model_server import ModelServer
+from tests.support.proxy import Proxy
+
+TOKENS = 30
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The server's database, from beside it."""
+    database = open_database(database_url)
+    yield database
+    await database.close()
+
+
+@pytest.mark.databases("postgresql")
+async def test_a_database_that_is_away_costs_no_reply(
+    start_server: StartServer, model: ModelServer, proxy: Proxy, proxied_url: str
+) -> None:
+    gate = asyncio.Event()
+    model.script(*(reply(numbered(TOKENS), gate=gate, hold_after=3) for _ in range(6)))
+    async with (
+        start_server(database_url=proxied_url, database_connect_timeout_seconds=1.0) as server,
+        Client(server, await server.new_key()) as client,
+    ):
+        chats = [asyncio.create_task(client.chat("Hi", session_id=f"s{number}")) for number in range(4)]
+        waiting = asyncio.create_task(client.chat("And then?", session_id="s0"))
+        await model.wait_for_requests(4)
+        await proxy.go_away()
+        gate.set()
+        async with asyncio.timeout(20):
+            while (await client.get("/ready")).status_code == 200:
+                await asyncio.sleep(0.05)
+        refused = await client.post("/api/v1/chat", {"username": "alice", "message": "Now?"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+        # Longer than every loop of the server's waits, all of which have failed by then.
+        await asyncio.sleep(6)
+        assert not any(chat.done() for chat in chats)
+        await proxy.open()
+        for events in await asyncio.wait_for(asyncio.gather(*chats, waiting), 30):
+            assert text_of(events) == "".join(numbered(TOKENS))
+            assert types_of(events)[-3:] == ["complete", "message_saved", "end"]
+        assert [message["status"] for message in await client.history("s0")] == ["complete"] * 4
+        assert (await client.get("/ready")).status_code == 200
+        assert text_of(await client.chat("Again", session_id="s1")) == "".join(numbered(TOKENS))
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+async def test_a_run_whose_session_is_gone_ends_and_keeps_no_other_from_being_stored(
+    start_server: StartServer, model: ModelServer, database: Database
+) -> None:
+    model.script(answers.hang_after(3), answers.hang_after(3))
+    async with (
+        start_server() as server,
+        Client(server, await server.new_key()) as client,
+        client.chatting("Hi", session_id="gone") as gone,
+        client.chatting("Hi", session_id="here") as here,
+    ):
+        run_id = (await anext(here)).data["run_id"]
+        await model.wait_for_requests(2)
+        await execute(database, "DELETE FROM sessions WHERE id = 'gone'")
+        async with asyncio.timeout(20):
+            events = [event async for event in gone]
+            assert [event.type for event in events[-2:]] == ["error", "end"]
+            assert events[-2].data["code"] == "session_deleted"
+            while not _text(await database.read(partial(store.run_events, run_id=run_id))):
+                await asyncio.sleep(0.05)
+
+
+def _text(events: Sequence[tuple[int, object]]) -> str:
+    return "".join(event.text for _, event in events if isinstance(event, TextDelta))
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+async def test_events_whose_storing_was_not_confirmed_are_stored_once(database: Database) -> None:
+    now = utc_now()
+    run = Run(
+        id="r1",
+        session_id=None,
+        username="alice",
+        key_id="k1",
+        status=RunStatus.QUEUED,
+        streaming=True,
+        message_id="m1",
+        config_id="default",
+        provider_id="p",
+        model="m",
+        created_at=now,
+    )
+    events = [TextDelta(f"t{number} ") for number in range(5)]
+    await database.write(lambda connection: store.add_run(connection, run, "owner", events[:1]))
+    for count in (2, 2, 4):
+        progress = store.Progress("r1", now, EventBatch(2, events[1 : 1 + count]))
+        assert (
+            await database.write(lambda connection: store.checkpoint_runs(connection, "owner", [progress], now)) == []
+        )
+    stored = await database.read(lambda connection: store.run_events(connection, "r1"))
+    assert stored == list(enumerate(events, 1))
+    unknown = store.Progress("r2", now, EventBatch(1, events))
+    assert await database.write(lambda connection: store.checkpoint_runs(connection, "owner", [unknown], now)) == ["r2"]
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+async def test_leases_are_by_the_clock_of_the_database(database: Database) -> None:
+    """However wrong the clock of a server is, a run is not taken for lost while its lease lasts."""
+    wrong = utc_now().replace(year=2001)
+    run = Run("r1", None, "alice", "k1", RunStatus.QUEUED, True, "m1", "default", "p", "m", wrong)
+    await database.write(lambda connection: store.add_run(connection, run, "other", []))
+
+    async def lost() -> list[Run]:
+        return await database.read(
+            lambda connection: store.list_lost_runs(connection, "owner", at_start=False, sole_owner=False)
+        )
+
+    assert await lost() == []
+    await execute(database, "UPDATE runs SET leased_until = '2001-01-01 00:00:00.000000'")
+    assert [each.id for each in await lost()] == ["r1"]
+    await database.write(lambda connection: store.checkpoint_runs(connection, "other", [], wrong))
+    assert await lost() == []
