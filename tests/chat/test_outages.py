@@ -107,10 +107,9 @@ async def test_events_whose_storing_was_not_confirmed_are_stored_once(database: 
     events = [TextDelta(f"t{number} ") for number in range(5)]
     await database.write(lambda connection: store.add_run(connection, run, "owner", events[:1]))
     for count in (2, 2, 4):
-        progress = store.Progress("r1", now, EventBatch(2, events[1 : 1 + count]))
-        assert (
-            await database.write(lambda connection: store.checkpoint_runs(connection, "owner", [progress], now)) == []
-        )
+        progress = [store.Progress("r1", now, EventBatch(2, events[1 : 1 + count]))]
+        checkpoint = partial(store.checkpoint_runs, owner="owner", progress=progress, now=now)
+        assert await database.write(checkpoint) == []
     stored = await database.read(lambda connection: store.run_events(connection, "r1"))
     assert stored == list(enumerate(events, 1))
     unknown = store.Progress("r2", now, EventBatch(1, events))
