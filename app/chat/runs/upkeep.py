@@ -24,7 +24,7 @@ LEASE_RENEWAL_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
 PURGE_SECONDS = 3600.0
 PULSE_SECONDS = 5.0
-"""How long checkpoints and sweeps may fail until the server counts as not ready."""
+"""How long checkpoints may fail until the server counts as not ready; sweeps for two more turns."""
 START_TIME = timedelta(seconds=30)
 """Within it, a run that was committed is started by its request."""
 CRASH_GAP = 1_000_000
@@ -57,11 +57,11 @@ class RunUpkeep:
         self._sole_owner = sole_owner
         self._max_seconds = max_seconds
         self._checkpoints = Pulse(PULSE_SECONDS)
-        self._sweeps = Pulse(PULSE_SECONDS)
+        self._sweeps = Pulse(PULSE_SECONDS + 2 * SWEEP_SECONDS)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def check(self) -> None:
-        """Raises TimeoutError when checkpoints or sweeps have failed for PULSE_SECONDS."""
+        """Raises TimeoutError when checkpoints or sweeps have failed for too long."""
         self._checkpoints.check()
         self._sweeps.check()
 
