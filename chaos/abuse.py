@@ -6,7 +6,7 @@ They are measured before the attack, too: what a busy machine costs is not the s
 import asyncio
 import sys
 import time
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ MAX_FIRST_TOKEN_SECONDS = 0.25
 MAX_MEMORY_BYTES = 600 * 1024**2
 QUOTA_BYTES = 512 * 1024**2
 PAUSE_SECONDS = 0.5
+CALM_PROVIDER = "calm"
+"""The model server of the ordinary clients: what the attack costs the other one is not measured."""
 KEYS = tuple(f"{API_KEY}-of-client-{number}" for number in range(8))
 HOSTILE_KEY = f"{API_KEY}-of-mallory"
 ENVIRONMENT = {
@@ -67,11 +69,11 @@ async def abuse(plan: AbusePlan, folder: Path, say: Say) -> Abuse:
     trial = Abuse()
     data_dir = folder / "data"
     data_dir.mkdir()
-    model = await asyncio.create_subprocess_exec(sys.executable, "-m", "chaos.abuse_model", cwd=ROOT, stdout=PIPE)
-    assert model.stdout is not None
+    models = [await _start_model() for _ in range(2)]
     server = ServerProcess(data_dir, ENVIRONMENT)
     try:
-        (data_dir / "palaver.toml").write_text(provider_toml((await model.stdout.readline()).decode().strip()))
+        hostile_toml, calm_toml = [provider_toml(await _address_of(model)) for model in models]
+        (data_dir / "palaver.toml").write_text(hostile_toml + calm_toml.replace('"scripted"', f'"{CALM_PROVIDER}"'))
         await server.start()
         await _chat_for(plan.base_seconds, plan.clients, server.base_url, trial, trial.before)
         say(f"before: {describe(trial.before)}")
@@ -87,11 +89,21 @@ async def abuse(plan: AbusePlan, folder: Path, say: Say) -> Abuse:
         if (code := await server.end()) != 0:
             trial.problems.append(f"the server ended with {code}")
     finally:
-        model.kill()
-        await model.wait()
+        for model in models:
+            model.kill()
+            await model.wait()
         await server.close()
     _judge(trial, plan)
     return trial
+
+
+async def _start_model() -> Process:
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "chaos.abuse_model", cwd=ROOT, stdout=PIPE)
+
+
+async def _address_of(model: Process) -> str:
+    assert model.stdout is not None
+    return (await model.stdout.readline()).decode().strip()
 
 
 def describe(times: Sequence[float]) -> str:
@@ -140,6 +152,7 @@ async def _first_token(http: aiohttp.ClientSession, key: str, username: str) -> 
     """Measure the seconds from a message to the first text of its reply."""
     start, first = time.monotonic(), 0.0
     body = {"username": username, "session_id": f"{username}-{start}", "message": "Hello there"}
+    body["selected_provider"] = CALM_PROVIDER
     async with http.post("/api/v1/chat", json=body, headers={"X-API-Key": key}) as response:
         async for line in response.content:
             if not first and b'"type":"plain"' in line:
