@@ -7,12 +7,14 @@ import msgspec
 from python_multipart.multipart import parse_options_header
 
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
-from app.files.multipart import MultipartReader, arriving, malformed
+from app.files.multipart import MultipartReader, Part, arriving, malformed
 from app.files.names import clean_filename
 
 MAX_PARTS = 20
 # What may come around the file: boundaries, headers, small fields.
 MAX_OVERHEAD_BYTES = 64 * 1024
+FILES_FIELD = "files"
+UNNAMED_FILE = "file"
 
 
 class FormFile:
@@ -81,14 +83,16 @@ async def read_form(content_type: str | None, body: AsyncIterator[bytes], limits
         raise UnsupportedMediaType("Content-Type must be application/json or multipart/form-data") from None
     form = Form()
     while (part := await reader.next_part()) is not None:
+        filename = _filename_of(part)
         content = bytearray()
         async for data in reader.data():
             content += data
-            if part.filename is not None and len(content) > limits.file_bytes:
-                filename = clean_filename(part.filename)
+            if filename is not None and len(content) > limits.file_bytes:
                 raise PayloadTooLarge(f"{filename} is larger than {limits.file_bytes} bytes", code="file_too_large")
-        if part.filename is not None:
-            form.files.append(FormUpload(clean_filename(part.filename), bytes(content)))
+        if filename is not None:
+            # Without a name and without content it is the field of a form where no file was chosen.
+            if content or part.filename is not None:
+                form.files.append(FormUpload(filename, bytes(content)))
             continue
         try:
             form.fields[part.name] = content.decode()
@@ -97,3 +101,10 @@ async def read_form(content_type: str | None, body: AsyncIterator[bytes], limits
     if not reader.is_complete:
         raise malformed("it ends too early")
     return form
+
+
+def _filename_of(part: Part) -> str | None:
+    """The file's name, or None for a plain field. Some generated clients send their files without one."""
+    if part.filename is not None:
+        return clean_filename(part.filename)
+    return UNNAMED_FILE if part.name == FILES_FIELD else None

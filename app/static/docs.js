@@ -8,7 +8,7 @@
   const spec = await answer.json();
   // The content security policy lets this page speak to the server it came from, and to no other.
   spec.servers = [{ url: new URL(".", window.location.href).href.replace(/\/$/, "") }];
-  shortenErrors(spec);
+  foldErrors(spec);
   linkEvents(spec);
   window.SwaggerUIBundle({
     spec,
@@ -35,17 +35,23 @@ function* operations(spec) {
   }
 }
 
-// Show an error as one row, its status and its codes: the shape is the same for all, and told at the top of the page.
-function shortenErrors(spec) {
-  const shorten = (response) => ({ description: response.description });
+// Fold the errors of each class, 4XX and 5XX, into one row that opens to a line for each status with its codes: the
+// shape is the same for all, and told at the top of the page.
+function foldErrors(spec) {
   for (const operation of operations(spec)) {
     const responses = operation.responses;
-    for (const status of Object.keys(responses)) {
-      if (status >= "400") {
-        const response = responses[status];
-        const shared = response.$ref && spec.components.responses[response.$ref.split("/").pop()];
-        responses[status] = shorten(shared ? { ...shared, ...response } : response);
-      }
+    const lines = {};
+    for (const status of Object.keys(responses).filter((status) => status >= "400")) {
+      const response = responses[status];
+      const shared = response.$ref && spec.components.responses[response.$ref.split("/").pop()];
+      const range = `${status[0]}XX`;
+      (lines[range] ??= {})[status] = response.description || (shared && shared.description);
+      delete responses[status];
+    }
+    for (const [range, texts] of Object.entries(lines)) {
+      const summary = Object.keys(texts).join(", ");
+      const list = Object.entries(texts).map(([status, text]) => `- ${status} ${text}`).join("\n");
+      responses[range] = { description: `<details><summary>${summary}</summary>\n\n${list}\n\n</details>` };
     }
   }
 }

@@ -190,6 +190,28 @@ async def test_a_form_without_files_and_streamed(client: Client, model: ModelSer
     assert shown(model)[-1] == ("user", "hi")
 
 
+async def post_unnamed_files(client: Client, *contents: bytes) -> httpx2.Response:
+    parts = [b'Content-Disposition: form-data; name="message"\r\n\r\nRead']
+    parts += [b'Content-Disposition: form-data; name="files"\r\n\r\n' + content for content in contents]
+    body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return await client.http.post(PATH, content=body, headers=headers)
+
+
+async def test_files_without_a_name_are_files(client: Client, model: ModelServer) -> None:
+    response = await post_unnamed_files(client, picture(), b"# Title", b"")
+    assert response.status_code == 200, response.text
+    (_, (text, image, document)) = shown(model)[-1]
+    assert (text["text"], image["type"]) == ("Read", "image_url")
+    assert document["text"].startswith("[file: file]\n# Title")
+
+
+async def test_a_file_without_a_name_is_bounded(client: Client, model: ModelServer) -> None:
+    response = await post_unnamed_files(client, bytes(10 * 1024**2 + 1))
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "file_too_large")
+    assert model.requests == []
+
+
 @pytest.mark.parametrize(
     ("name", "content", "status"),
     [
