@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import palaver_client as palaver
 
@@ -20,6 +21,13 @@ with palaver.ApiClient(configuration) as client:
     assert isinstance(events[0], palaver.SessionIdEvent), events[0]
     assert any(isinstance(event, palaver.PlainEvent) and event.data for event in events)
     assert isinstance(events[-1], palaver.EndEvent), events[-1]
+    # The embedded model calls no tools.
+    lines = Path(__file__).with_name("tool_events.jsonl").read_text().splitlines()
+    *files, saved, approval = [palaver.ChatEvent.from_json(line).actual_instance for line in lines]
+    kinds = [palaver.ImageEvent, palaver.RecordEvent, palaver.VideoEvent, palaver.FileEvent]
+    assert [type(event) for event in files] == kinds
+    assert isinstance(saved, palaver.AttachmentSavedEvent) and saved.data.id == "a1"
+    assert isinstance(approval, palaver.ApprovalRequiredEvent) and approval.data.name == "fetch"
     print("chat", len(events))
 
     page = api.list_sessions(username="alice", page=1, page_size=1).data

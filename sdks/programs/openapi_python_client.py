@@ -4,23 +4,30 @@ import json
 import os
 import sys
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 from palaver_opc import AuthenticatedClient
 from palaver_opc.api.open_api import get_file, get_run, list_sessions, send_chat_message, upload_file
 from palaver_opc.models import (
     AgentStatsEvent,
+    ApprovalRequiredEvent,
+    AttachmentSavedEvent,
     ChatSendRequest,
     CompleteEvent,
     EndEvent,
     ErrorEvent,
     ErrorResponse,
+    FileEvent,
     FileUpload,
+    ImageEvent,
     MessageSavedEvent,
     PlainEvent,
+    RecordEvent,
     RefsEvent,
     SessionIdEvent,
     UserMessageSavedEvent,
+    VideoEvent,
 )
 from palaver_opc.types import File
 
@@ -29,6 +36,12 @@ EVENTS = SimpleNamespace(
     user_message_saved=UserMessageSavedEvent,
     refs=RefsEvent,
     plain=PlainEvent,
+    image=ImageEvent,
+    record=RecordEvent,
+    video=VideoEvent,
+    file=FileEvent,
+    attachment_saved=AttachmentSavedEvent,
+    approval_required=ApprovalRequiredEvent,
     agent_stats=AgentStatsEvent,
     complete=CompleteEvent,
     message_saved=MessageSavedEvent,
@@ -47,6 +60,12 @@ with client.get_httpx_client().stream(**request) as response:
 assert isinstance(events[0], SessionIdEvent)
 assert any(isinstance(event, PlainEvent) and event.data for event in events)
 assert isinstance(events[-1], EndEvent)
+# The embedded model calls no tools.
+for line in Path(__file__).with_name("tool_events.jsonl").read_text().splitlines():
+    event = json.loads(line)
+    last = getattr(EVENTS, event["type"]).from_dict(event)
+assert isinstance(last, ApprovalRequiredEvent)
+assert last.data.name == "fetch"
 print("chat", len(events))
 
 page = list_sessions.sync(client=client, username="alice", page=1, page_size=1).data
