@@ -46,6 +46,7 @@ from app.roles.service import RoleService
 from app.settings import Settings, load_settings
 from app.telemetry.metrics import Metrics
 from app.tools import routes as tool_routes
+from app.tools.mcp import routes as mcp_routes
 
 EVENT_SCHEMAS = {"ChatEvent": CHAT_EVENT}
 
@@ -67,9 +68,19 @@ def create_app(settings: Settings | None = None) -> Quart:
     roles = RoleService(core.database, profiles)
     files = open_files(settings, core, idempotency)
     knowledge = open_knowledge(settings, core, files.service, profiles, providers, metrics)
-    tools = open_tools(settings, files, knowledge.service)
+    tools = open_tools(settings, core, files, knowledge.service)
     chat = open_chat(
-        settings, core, files, knowledge.service, profiles, providers, roles, tools, idempotency, metrics, identity.id
+        settings,
+        core,
+        files,
+        knowledge.service,
+        profiles,
+        providers,
+        roles,
+        tools.catalog,
+        idempotency,
+        metrics,
+        identity.id,
     )
     bots = BotService(
         core.database,
@@ -84,7 +95,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         ],
         builtin={WEBCHAT: WebchatAdapter(chat.service)},
     )
-    tools.add(MessageTool(bots))
+    tools.catalog.add(MessageTool(bots))
     streams = StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams))
     sockets = WebSocketLimit(
         "WebSockets", "too_many_websockets", Bounds(settings.max_websockets_per_key, settings.max_websockets)
@@ -110,7 +121,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         chat.catalog,
         chat.completions,
         chat.approvals,
-        tools,
+        tools.catalog,
+        tools.mcp,
         websocket.Sockets(settings.websocket_idle_seconds),
         SessionService(core.database, profiles),
         bots,
@@ -128,7 +140,7 @@ def create_app(settings: Settings | None = None) -> Quart:
 
     @app.while_serving
     async def serving() -> AsyncGenerator[None]:
-        async with lifespan(core, identity, files, chat, knowledge, providers, bots, idempotency):
+        async with lifespan(core, identity, files, chat, knowledge, providers, bots, tools.mcp, idempotency):
             yield
 
     return app
@@ -158,6 +170,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         kernel2_routes,
         role_routes,
         tool_routes,
+        mcp_routes,
         health,
         documentation,
     ):

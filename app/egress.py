@@ -10,7 +10,9 @@ from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from yarl import URL
 
+MAX_URL_CHARS = 2048
 # Python 3.11 calls these global: they are not, or may lead into the network of the host.
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2002::/16")
@@ -52,13 +54,37 @@ def is_literal(host: str) -> bool:
     return True
 
 
-def connector(*, allow_private: bool, resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
-    """Make a connection pool, for public addresses only unless `allow_private`.
+def parse_url(text: str, *, allow_private: bool) -> URL:
+    """Parse a URL, with the parser that also connects. Raises ValueError; the text goes on after the URL's name.
+
+    The addresses of a name are checked at each connection.
+    """
+    if len(text) > MAX_URL_CHARS or not text.isprintable() or " " in text:
+        raise ValueError(f"must be at most {MAX_URL_CHARS} printable characters without spaces")
+    try:
+        url = URL(text)
+        host, _ = url.host, url.port
+        (url.raw_host or "").encode("idna")  # what cannot be looked up: an empty or overlong label
+    except ValueError:
+        raise ValueError("is not a valid URL") from None
+    if url.scheme not in ("http", "https") or not host:
+        raise ValueError("must start with http:// or https:// and name a host")
+    if url.user is not None or url.password is not None:
+        raise ValueError("must not hold a username or password")
+    if not allow_private and is_literal(host) and not is_public(host):
+        raise ValueError("must not name a private address")
+    return url
+
+
+def connector(
+    *, allow_private: bool, resolver: AbstractResolver | None = None, limit: int = 20
+) -> aiohttp.TCPConnector:
+    """Make a pool of at most `limit` connections, to public addresses only unless `allow_private`.
 
     A refusal arrives as a ClientConnectorError whose `os_error` is AddressRefusedError.
     """
     return aiohttp.TCPConnector(
-        limit=20, resolver=resolver, use_dns_cache=False, socket_factory=None if allow_private else _public_socket
+        limit=limit, resolver=resolver, use_dns_cache=False, socket_factory=None if allow_private else _public_socket
     )
 
 

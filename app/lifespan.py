@@ -14,6 +14,7 @@ from app.database.errors import DatabaseUnavailable
 from app.idempotency import Idempotency
 from app.parts import Chat, Files, Knowledge
 from app.providers.service import ProviderRegistry
+from app.tools.mcp.service import McpServers
 
 
 @asynccontextmanager
@@ -25,6 +26,7 @@ async def lifespan(
     knowledge: Knowledge,
     providers: ProviderRegistry,
     bots: BotService,
+    mcp: McpServers,
     idempotency: Idempotency,
 ) -> AsyncIterator[None]:
     """Run all that works in the background; what was opened last is closed first."""
@@ -38,7 +40,14 @@ async def lifespan(
         await files.sweeper.open()
         await chat.upkeep.recover(at_start=True)
         stack.push_async_callback(_write_last_used, core)
-        for close in (providers.close, knowledge.indexer.close, files.documents.close, files.images.close, bots.close):
+        for close in (
+            providers.close,
+            knowledge.indexer.close,
+            files.documents.close,
+            files.images.close,
+            bots.close,
+            mcp.close,
+        ):
             stack.push_async_callback(close)
         await stack.enter_async_context(
             _background(
@@ -48,6 +57,7 @@ async def lifespan(
                 knowledge.indexer.background.run(),
                 knowledge.remover.background.run(),
                 files.sweeper.background.run(),
+                mcp.background.run(),
             )
         )
         chat.upkeep.start()

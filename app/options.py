@@ -14,6 +14,7 @@ from app.limits import Bounds
 from app.ops.health import OpsPolicy
 from app.providers.models import ProviderSpec
 from app.settings import Settings
+from app.tools.mcp.models import ServerSpec, Transport
 from app.written import NO_HEADER_TEXT, is_header_text
 
 OPENAI_PROVIDER = "openai_chat_completion"
@@ -53,6 +54,27 @@ def provider_specs(settings: Settings) -> list[ProviderSpec]:
             )
         )
     return specs
+
+
+def mcp_servers(settings: Settings) -> list[ServerSpec]:
+    return [
+        ServerSpec(
+            name=entry.name,
+            transport=Transport.STDIO if entry.url is None else Transport.STREAMABLE_HTTP,
+            command=entry.command or "",
+            args=tuple(entry.args),
+            env={name: value.get_secret_value() for name, value in entry.env.items()},
+            cwd=entry.cwd,
+            url=entry.url or "",
+            headers={name: value.get_secret_value() for name, value in entry.headers.items()},
+            connect_timeout_seconds=entry.connect_timeout_seconds,
+            call_timeout_seconds=entry.call_timeout_seconds,
+            tools=tuple(entry.tools),
+            allow_private=entry.allow_private,
+            enabled=entry.enabled,
+        )
+        for entry in settings.mcp_servers
+    ]
 
 
 def document_limits(settings: Settings) -> DocumentLimits:

@@ -34,7 +34,15 @@ from app.knowledge.service import KnowledgeService
 from app.knowledge.store import IndexStore
 from app.knowledge.vectors import Embedder
 from app.limits import Bounds, RunLimit
-from app.options import document_limits, image_limits, knowledge_limits, name_policy, part_limits, prompt_limits
+from app.options import (
+    document_limits,
+    image_limits,
+    knowledge_limits,
+    mcp_servers,
+    name_policy,
+    part_limits,
+    prompt_limits,
+)
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
@@ -45,6 +53,8 @@ from app.tools.builtin.knowledge import KnowledgeSearch
 from app.tools.builtin.pages import PageFetcher
 from app.tools.caller import ToolCaller
 from app.tools.catalog import ToolCatalog
+from app.tools.mcp.service import McpServers
+from app.tools.models import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +213,27 @@ def open_chat(
     return Chat(service, completions, catalog, engine, upkeep, approvals)
 
 
-def open_tools(settings: Settings, files: Files, knowledge: KnowledgeService) -> ToolCatalog:
-    """Palaver's own tools; `message` is added when there are bots."""
-    return ToolCatalog(
-        [
-            Clock(),
-            KnowledgeSearch(knowledge),
-            PageFetcher(files.reader, allow_private=settings.fetch_allow_private),
-        ]
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The tools there are, and the MCP servers that some of them come from."""
+
+    catalog: ToolCatalog
+    mcp: McpServers
+
+
+def open_tools(settings: Settings, core: Core, files: Files, knowledge: KnowledgeService) -> Tools:
+    """Palaver's own tools, and MCP servers; `message` is added when there are bots."""
+    own: list[Tool] = [
+        Clock(),
+        KnowledgeSearch(knowledge),
+        PageFetcher(files.reader, allow_private=settings.fetch_allow_private),
+    ]
+    mcp = McpServers(
+        core.database,
+        core.secrets,
+        files.service,
+        mcp_servers(settings),
+        allow_private=settings.mcp_allow_private,
+        reserved=frozenset(tool.spec.name for tool in own),
     )
+    return Tools(ToolCatalog(own, [mcp]), mcp)

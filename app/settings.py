@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -62,7 +62,19 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_mcp_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("not a URL like https://mcp.example.com/mcp")
+    return url
+
+
 Address = Annotated[str, AfterValidator(_check_address)]
+McpUrl = Annotated[str, AfterValidator(_check_mcp_url)]
 ModelServerKey = Annotated[SecretStr, AfterValidator(_check_key)]
 
 
@@ -92,6 +104,45 @@ class ApiKeySettings(BaseModel):
     name: str = Field("operator", min_length=1, max_length=100, description="What the key is for.")
     scopes: list[str] = Field(list(DEFAULT_SCOPES), description="What the key may do.")
     username: str | None = Field(None, description="The one user that the key may act as; unset means any.")
+
+
+class McpServerSettings(BaseModel):
+    """One `[[mcp_servers]]` table: a server of tools, as a command or at a URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="Its name, which its tools' names begin with: 1 to 32 letters, digits, `_` and `-`.",
+    )
+    transport: Literal["stdio", "streamable_http"] | None = Field(
+        None, description="`stdio` or `streamable_http`; unset, it is the one that `command` or `url` needs."
+    )
+    command: str | None = Field(None, min_length=1, description="The program to run, for stdio.")
+    args: list[str] = Field([], description="Its arguments.")
+    env: dict[str, SecretStr] = Field(
+        {}, description="Its variables, beside HOME, LOGNAME, PATH, SHELL, TERM and USER: it has no others."
+    )
+    cwd: str | None = Field(None, min_length=1, description="The folder that it runs in; unset means Palaver's.")
+    url: McpUrl | None = Field(None, description="The endpoint, for Streamable HTTP.")
+    headers: dict[str, ModelServerKey] = Field({}, description="Sent with each request.")
+    connect_timeout_seconds: float = Field(10.0, gt=0, le=300, description="Time to start it, connect and list.")
+    call_timeout_seconds: float = Field(60.0, gt=0, le=3600, description="Time for one call.")
+    tools: list[str] = Field(["*"], description="The tools to offer: names or patterns.")
+    allow_private: bool = Field(False, description="Let the URL lead to loopback and private addresses.")
+    enabled: bool = Field(True, description="Whether Palaver connects to it.")
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("needs either command or url")
+        if self.transport not in (None, "stdio" if self.url is None else "streamable_http"):
+            raise ValueError(f"transport {self.transport} does not fit {'command' if self.url is None else 'url'}")
+        if self.url is None and (self.headers or self.allow_private):
+            raise ValueError("headers and allow_private are for a url")
+        if self.url is not None and (self.args or self.env or self.cwd):
+            raise ValueError("args, env and cwd are for a command")
+        return self
 
 
 class Settings(BaseSettings):
@@ -265,12 +316,20 @@ class Settings(BaseSettings):
         False, description="Let the tool `fetch_page` fetch from loopback and private addresses."
     )
     webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
+    mcp_servers: list[McpServerSettings] = Field(
+        [], description="Servers of [tools](tools.md#mcp-servers): `[[mcp_servers]]` tables in the TOML."
+    )
+    mcp_allow_private: bool = Field(
+        False, description="Let MCP servers that were added over HTTP be at loopback and private addresses."
+    )
 
     def secret_texts(self) -> list[str]:
         """List every secret in the settings, and those in variables that they name: none may reach a log."""
         secrets = [self.secret_key, self.openai_api_key, *(key.key for key in self.api_keys)]
         secrets += [provider.api_key for provider in self.providers]
         environment = read_environment()
+        for server in self.mcp_servers:
+            secrets += [*server.env.values(), *server.headers.values(), SecretStr(urlsplit(server.url or "").query)]
         variables = [environment.get(provider.api_key_env or "") for provider in self.providers]
         return [*(secret.get_secret_value() for secret in secrets if secret is not None), *filter(None, variables)]
 
@@ -303,6 +362,13 @@ class Settings(BaseSettings):
                 )
         return keys
 
+    @field_validator("mcp_servers")
+    @classmethod
+    def _check_names(cls, servers: list[McpServerSettings]) -> list[McpServerSettings]:
+        if len({server.name for server in servers}) < len(servers):
+            raise ValueError("two servers have the same name")
+        return servers
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _parse_cors_origins(cls, value: Any) -> Any:
@@ -320,7 +386,7 @@ class Settings(BaseSettings):
         # Empty variables count as unset, except the one whose emptiness has a meaning.
         stateless = read_environment().get(f"{PREFIX}OPENAI_DEFAULT_SESSION") == ""
         empty = InitSettingsSource(settings_cls, {"openai_default_session": ""} if stateless else {})
-        file = InitSettingsSource(settings_cls, _read_file(_settings_file(init_settings().get("data_dir"))))
+        file = InitSettingsSource(settings_cls, _read_file(settings_file(init_settings().get("data_dir"))))
         return init_settings, Environment(settings_cls), empty, file
 
 
@@ -341,7 +407,7 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises WrongSettings.
     """
-    file = _settings_file(overrides.get("data_dir"))
+    file = settings_file(overrides.get("data_dir"))
     if read_environment().get(f"{PREFIX}CONFIG") and not file.is_file():
         raise WrongSettings(f"PALAVER_CONFIG names {file}, which is not a file")
     options = {name: value for name, value in overrides.items() if value is not None}
@@ -356,7 +422,7 @@ def load_settings(**overrides: Any) -> Settings:
         raise WrongSettings(_reason(error)) from None
 
 
-def _settings_file(data_dir: str | Path | None) -> Path:
+def settings_file(data_dir: str | Path | None) -> Path:
     environment = read_environment()
     folder = data_dir or environment.get(f"{PREFIX}DATA_DIR") or "data"
     return Path(environment.get(f"{PREFIX}CONFIG") or Path(folder) / "palaver.toml")
@@ -417,7 +483,11 @@ def _one_line(problem: Any, file: Path, elsewhere: Collection[str]) -> str:
 
 def _names_beside(place: Sequence[object]) -> list[str]:
     """The names of the settings beside an unknown one."""
-    tables: dict[object, type[BaseModel]] = {"providers": ProviderSettings, "api_keys": ApiKeySettings}
+    tables: dict[object, type[BaseModel]] = {
+        "providers": ProviderSettings,
+        "api_keys": ApiKeySettings,
+        "mcp_servers": McpServerSettings,
+    }
     return list((tables.get(place[0], Settings) if len(place) > 1 else Settings).model_fields)
 
 

@@ -17,7 +17,8 @@ import app.database.identity
 import app.files.models
 import app.idempotency
 import app.knowledge.models
-import app.roles.models  # noqa: F401 - imported so that their tables are in the metadata
+import app.roles.models
+import app.tools.mcp.models  # noqa: F401 - imported so that their tables are in the metadata
 from app.database.postgresql import POOLED_ARGUMENTS
 from app.database.tables import Base
 

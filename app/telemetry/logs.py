@@ -34,6 +34,8 @@ TALKATIVE: Final = (
     "openai",
     "sqlalchemy",
 )
+# Libraries whose errors quote what a server has sent; who uses them logs what failed.
+SILENT: Final = ("mcp",)
 
 MAX_FIELD_CHARS: Final = 4000
 MAX_TRACEBACK_CHARS: Final = 20_000
@@ -160,3 +162,5 @@ def configure_logging(
     root.setLevel(lowest)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(lowest, logging.WARNING))
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
