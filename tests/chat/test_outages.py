@@ -52,6 +52,9 @@ async def test_a_database_that_is_away_costs_no_reply(
         chats = [asyncio.create_task(client.chat("Hi", session_id=f"s{number}")) for number in range(4)]
         waiting = asyncio.create_task(client.chat("And then?", session_id="s0"))
         await model.wait_for_requests(4)
+        async with asyncio.timeout(20):
+            while len(await client.history("s0")) < 2:  # both messages are accepted
+                await asyncio.sleep(0.01)
         await proxy.go_away()
         gate.set()
         async with asyncio.timeout(20):
