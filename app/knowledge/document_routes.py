@@ -22,7 +22,7 @@ blueprint = Blueprint("knowledge_documents", __name__)
 
 DOCUMENT_ID: Final = Param("document_id", "The document's id.", {"type": "string"}, where="path")
 STATUS: Final = Param("status", "Only documents in this state.", {"type": "string", "enum": STATUSES})
-DOCUMENT_MISSING: Final = {404: refusal("Document not found", "document_not_found")}
+DOCUMENT_MISSING: Final = {404: refusal("Document not found", "document_not_found", "collection_not_found")}
 
 
 @blueprint.post("/api/v1/knowledge/collections/<collection_id>/documents")
