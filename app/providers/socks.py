@@ -31,4 +31,4 @@ async def translate_errors(
     except ProxyTimeoutError as error:
         raise aiohttp.ConnectionTimeoutError("the SOCKS proxy did not answer in time") from error
     except (ProxyConnectionError, ProxyError) as error:
-        raise aiohttp.ClientConnectionError(f"the SOCKS proxy: {error}") from error
+        raise aiohttp.ClientOSError(f"the SOCKS proxy: {error}") from error
