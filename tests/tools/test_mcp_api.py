@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from app.crypto import SecretBox
 from app.tools.mcp.models import ServerRow
 from tests.conftest import StartServer
 from tests.support.client import Client
@@ -161,10 +162,14 @@ async def test_no_secret_is_shown_or_logged(start_server: StartServer, mcp: Scri
 async def test_a_server_of_another_master_key_is_a_failure(start_server: StartServer, mcp: ScriptedMcp) -> None:
     async with palaver_with(start_server, mcp_allow_private=True) as client:
         await put(client, "weather", url=mcp.url)
-    async with palaver_with(start_server, secret_key="ab" * 32) as client:
+    secrets = SecretBox(bytes(32)).encrypt(b"{}")  # as after `palaver db adopt-key`
+    async with start_server() as server, Client(server, await server.new_key("admin")) as client:
+        await server.core.database.write(
+            lambda connection: connection.execute(update(ServerRow).values(secrets=secrets))
+        )
         data = await report(client, "weather")
-        assert (data["state"], data["url"]) == ("failed", None)
-        assert "master key" in data["error"]
+    assert (data["state"], data["url"]) == ("failed", None)
+    assert "master key" in data["error"]
 
 
 async def test_servers_on_one_database_see_each_others_changes(
