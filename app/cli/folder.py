@@ -72,12 +72,11 @@ def refusing_database(settings: Settings) -> AbstractContextManager[None]:
 
 
 def check_place(settings: Settings) -> None:
-    """Raise FileNotFoundError when a SQLite database is to be in a folder that does not exist."""
-    from sqlalchemy import make_url
-
+    """Raise FileNotFoundError when a SQLite database is to be in a folder that does not exist, WrongDatabase."""
     from app.core import database_url_of
+    from app.database.addresses import check_url
 
-    url = make_url(database_url_of(settings))
+    url = check_url(database_url_of(settings))
     if url.drivername.startswith("sqlite") and url.database and not Path(url.database).absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {Path(url.database).absolute().parent}")
 
