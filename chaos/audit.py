@@ -3,6 +3,7 @@
 Findings are `lost`, `doubled` and `out of order`, and `altered` for what has another content than before.
 """
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ async def audit(
 ) -> list[Finding]:
     """Find everything that is wrong."""
     findings = [Finding(kind, text) for exchange in tally.exchanges for kind, text in exchange.problems]
-    findings += [Finding("altered", problem) for problem in problems(database_url)]
+    findings += [Finding("altered", problem) for problem in await asyncio.to_thread(problems, database_url)]
     books = await _read_books(database_url)
     calls = read_record(record)
     for exchange in tally.exchanges:

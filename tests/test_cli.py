@@ -253,7 +253,11 @@ async def test_a_wrong_setting_is_one_line(data_dir: Path, variable: str, value:
         ("palaver.toml", b"port = [", "palaver.toml is not TOML: "),
         ("palaver.toml", b"prot = 6185", "palaver.toml: prot is not a setting; did you mean port?"),
         ("palaver.toml", "port = 1".encode("utf-16"), "palaver.toml is not TOML: the file is UTF-16"),
-        ("palaver.toml", b"[[api_keys]]\nkey = 'a-fixed-key'\nscopes = ['root']", "Unknown scope: root"),
+        (
+            "palaver.toml",
+            b"[[api_keys]]\nkey = 'a-fixed-key-of-a-team'\nscopes = ['root']",
+            "Unknown scope: root",
+        ),
         ("secret.key", b"lost", "secret.key: the master key is not written in hexadecimal"),
         ("palaver.db", b"this is no database, and long enough to be one" * 100, "file is not a database"),
     ],

@@ -77,6 +77,8 @@ def check_place(settings: Settings) -> None:
     from app.database.addresses import check_url
 
     url = check_url(database_url_of(settings))
+    if settings.database_url is None:  # in the data folder, which is made
+        return
     if url.drivername.startswith("sqlite") and url.database and not Path(url.database).absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {Path(url.database).absolute().parent}")
 
