@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy.dialects import postgresql
 
 from app.chat.models import ApprovalRow, PausedRunRow
 from app.chat.runs.events import ToolCall
@@ -20,6 +21,9 @@ from app.errors import Conflict, NotFound
 APPROVAL_TIME = timedelta(hours=1)
 POLL_SECONDS = 1.0
 """How soon a decision is seen that another server wrote."""
+
+# Both databases have the clause, and SQLite's compiler takes PostgreSQL's word for it.
+_ADD = postgresql.insert(ApprovalRow).on_conflict_do_nothing()
 
 Decision = Literal["approved", "denied", "expired"]
 
@@ -98,9 +102,12 @@ def new_approval(run_id: str, call: ToolCall) -> Approval:
 
 
 def add_approvals(connection: Connection, approvals: Sequence[Approval], plan: bytes) -> None:
-    """Add the approvals of a run that pauses, and its plan."""
+    """Add the approvals of a run that pauses, and its plan.
+
+    Those that are there were stored by a try whose outcome was not known, and may have been decided since.
+    """
     run_id = approvals[0].run_id
-    connection.execute(insert(ApprovalRow), [msgspec.structs.asdict(each) for each in approvals])
+    connection.execute(_ADD, [msgspec.structs.asdict(each) for each in approvals])
     connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run_id))
     connection.execute(insert(PausedRunRow).values(run_id=run_id, plan=plan))
 

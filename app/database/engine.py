@@ -17,7 +17,8 @@ class Database(Protocol):
     """Runs use cases, each a function of a connection, in transactions.
 
     The function may run in another thread, and must not await anything. It may be run again: PostgreSQL gives a
-    transaction up that waits for another one which waits for it.
+    transaction up that waits for another one which waits for it, and one that adds a row which another one was quicker
+    to add.
     """
 
     url: str

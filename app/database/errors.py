@@ -16,6 +16,12 @@ _CONFLICTS = frozenset(
         "40P01",  # deadlock_detected
     }
 )
+_OVERTAKEN = frozenset(
+    {
+        "23503",  # foreign_key_violation
+        "23505",  # unique_violation
+    }
+)
 _FAULT_CLASSES = (
     "08",  # the connection
     "25006",  # a standby, which writes nothing
@@ -58,6 +64,11 @@ def is_fault(error: BaseException) -> bool:
 def is_conflict(error: BaseException) -> bool:
     """Whether the transaction was given up for another one, and can be made again."""
     return _sql_state(error) in _CONFLICTS
+
+
+def is_overtaken(error: BaseException) -> bool:
+    """Whether another transaction may have added or deleted a row that this one looked for before."""
+    return _sql_state(error) in _OVERTAKEN
 
 
 def _sql_state(error: BaseException) -> str | None:

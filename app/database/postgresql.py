@@ -8,7 +8,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.database.errors import DRIVER_ERRORS, DatabaseUnavailable, is_conflict, is_fault
+from app.database.errors import DRIVER_ERRORS, DatabaseUnavailable, is_conflict, is_fault, is_overtaken
 from app.database.tables import ENGINE_OPTIONS
 
 NUL_REPLACEMENT = "\ufffd"
@@ -93,16 +93,20 @@ def _connect_args(options: PostgresOptions) -> dict[str, Any]:
 
 
 async def _run(engine: AsyncEngine, act: Callable[[Connection], T]) -> T:
-    """Make the transaction; again, when it is given up for another one. Raises DatabaseUnavailable."""
-    conflict: DBAPIError | None = None
+    """Make the transaction; again, when it is given up for another one. Raises DatabaseUnavailable.
+
+    It is made again, once, when a row was added or deleted that it had looked for: the second try sees that.
+    """
+    failure: DBAPIError | None = None
     for _ in range(TRIES):
         try:
             return await _attempt(engine, act)
         except DBAPIError as error:
-            if not is_conflict(error):
+            is_first_overtaking = is_overtaken(error) and not (failure is not None and is_overtaken(failure))
+            if not (is_conflict(error) or is_first_overtaking):
                 raise
-            conflict = error
-    raise DatabaseUnavailable from conflict
+            failure = error
+    raise DatabaseUnavailable from failure
 
 
 async def _attempt(engine: AsyncEngine, act: Callable[[Connection], T]) -> T:

@@ -22,7 +22,7 @@ from app.knowledge.store import IndexStore, Lease, LeaseLost
 from app.knowledge.vectors import Embedder, EmbeddingsFailed
 from app.telemetry.metrics import Metrics
 
-LOOK_SECONDS = 15.0
+LOOK_SECONDS = 5.0
 """How often to look for what other servers queued or abandoned."""
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
@@ -64,7 +64,8 @@ class Indexer:
         """Index the queue. Raises DatabaseUnavailable, after which the current document starts over."""
         while (lease := await self._store.take_next()) is not None:
             try:
-                await self._index(lease)
+                async with self._store.renewing(lease):
+                    await self._index(lease)
             except LeaseLost:
                 log.info("document_lease_lost", document_id=lease.document.id)
 

@@ -2,13 +2,15 @@
 
 A document's `updated_at` is the token of its lease. Each step sets a new one in its own transaction, provided that the
 old one is still there. A worker whose document was deleted, or taken over by another server as abandoned, notices at
-its next step and writes nothing more.
+its next step and writes nothing more. Tokens are times of the database, which renewals keep young while a step lasts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,16 +24,18 @@ from sqlalchemy import (
     update,
 )
 
-from app.clock import utc_now
+from app.database.clock import moment_in
 from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 from app.database.tables import value_of
 from app.files.models import AttachmentRow
 from app.knowledge.index import IndexedPassage, insert_passages
 from app.knowledge.models import CollectionRow, Document, DocumentRow, DocumentStatus, PassageRow
 from app.workers.turns import Caller, Turns
 
-LEASE = timedelta(minutes=10)
-"""How long a step may take before another server takes the document over."""
+LEASE = timedelta(seconds=10)
+"""How long a document has not been renewed when another server takes it over."""
+RENEWAL_SECONDS = 3.0
 DELETE_BATCH = 250
 """The passages that one transaction deletes. It holds up those of the chats, which share its commit."""
 _IN_PROGRESS = (DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
@@ -39,6 +43,8 @@ _IN_PROGRESS = (DocumentStatus.EXTRACTING, DocumentStatus.INDEXING)
 _KEY_ID = func.coalesce(AttachmentRow.key_id, literal_column("''"))
 _SOME_PASSAGES = select(PassageRow.id).where(PassageRow.document_id == bindparam("document_id")).limit(DELETE_BATCH)
 _DELETE_SOME = delete(PassageRow).where(PassageRow.id.in_(_SOME_PASSAGES))
+
+T = TypeVar("T")
 
 
 class LeaseLost(Exception):
@@ -54,6 +60,8 @@ class Lease:
     embedding_provider: str | None
     embedding_model: str | None
     token: datetime
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the document is changed: a renewal may come beside a step."""
 
 
 class IndexStore:
@@ -85,25 +93,26 @@ class IndexStore:
     async def begin_passages(self, lease: Lease) -> None:
         """Delete the passages of an earlier try, in batches. Raises LeaseLost."""
 
-        def write(connection: Connection) -> tuple[datetime, int]:
-            token = _renew(connection, lease, status=DocumentStatus.INDEXING, passage_count=0)
-            return token, delete_some_passages(connection, lease.document.id)
-
         deleted = DELETE_BATCH
         while deleted == DELETE_BATCH:
-            lease.token, deleted = await self._database.write(write)
+            deleted = await self._change(
+                lease,
+                lambda connection: delete_some_passages(connection, lease.document.id),
+                status=DocumentStatus.INDEXING,
+                passage_count=0,
+            )
 
     async def add_passages(
         self, lease: Lease, passages: Sequence[IndexedPassage], vectors: Sequence[bytes], *, total: int
     ) -> None:
         """Write the next passages; `total` counts them all. Raises LeaseLost."""
 
-        def write(connection: Connection) -> datetime:
-            token = _renew(connection, lease, passage_count=total)
-            insert_passages(connection, lease.document.id, lease.document.collection_id, passages, vectors)
-            return token
-
-        lease.token = await self._database.write(write)
+        document = lease.document
+        await self._change(
+            lease,
+            lambda connection: insert_passages(connection, document.id, document.collection_id, passages, vectors),
+            passage_count=total,
+        )
 
     async def finish(self, lease: Lease, *, truncated: bool, notes: Sequence[str]) -> None:
         """Make the document searchable. Raises LeaseLost."""
@@ -116,13 +125,44 @@ class IndexStore:
         await self.begin_passages(lease)
         await self._step(lease, status=DocumentStatus.FAILED, error_code=code, error=message)
 
+    @asynccontextmanager
+    async def renewing(self, lease: Lease) -> AsyncIterator[None]:
+        """Renew the lease while the block lasts, however long its steps take."""
+        if self._sole_owner:
+            yield
+            return
+        task = asyncio.create_task(self._renew_forever(lease))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _renew_forever(self, lease: Lease) -> None:
+        """Renew the lease until it is lost, which the next step notices."""
+        with suppress(LeaseLost):
+            while True:
+                await asyncio.sleep(RENEWAL_SECONDS)
+                with suppress(DatabaseUnavailable):
+                    await self._step(lease)
+
     async def _step(self, lease: Lease, **values: Any) -> None:
-        lease.token = await self._database.write(lambda connection: _renew(connection, lease, **values))
+        await self._change(lease, lambda _: None, **values)
+
+    async def _change(self, lease: Lease, act: Callable[[Connection], T], **values: Any) -> T:
+        """Set the document's values and run `act`, under the lease. Raises LeaseLost."""
+
+        def write(connection: Connection) -> tuple[datetime, T]:
+            return _renew(connection, lease, **values), act(connection)
+
+        async with lease.writing:
+            lease.token, result = await self._database.write(write)
+        return result
 
     def _find_next(self, connection: Connection) -> Lease | None:
         abandoned: ColumnElement[bool] = DocumentRow.status.in_(_IN_PROGRESS)
         if not self._sole_owner:
-            abandoned = abandoned & (DocumentRow.updated_at < utc_now() - LEASE)
+            abandoned = abandoned & (DocumentRow.updated_at < moment_in(-LEASE))
         is_due = (DocumentRow.status == DocumentStatus.QUEUED) | abandoned
         callers = _of_callers(select(_KEY_ID, CollectionRow.owner)).where(is_due).group_by(_KEY_ID, CollectionRow.owner)
         waiting = [Caller(*row) for row in connection.execute(callers.order_by(func.min(DocumentRow.updated_at)))]
@@ -157,13 +197,17 @@ def delete_some_passages(connection: Connection, document_id: str) -> int:
 
 def _renew(connection: Connection, lease: Lease, **values: Any) -> datetime:
     """Change the document under its lease, and return the new token. Raises LeaseLost."""
-    # Later than the previous one, whatever the clock does.
-    token = max(utc_now(), lease.token + timedelta(microseconds=1))
-    statement = update(DocumentRow).where(
-        DocumentRow.id == lease.document.id,
-        DocumentRow.updated_at == lease.token,
-        DocumentRow.status != DocumentStatus.DELETING,
+    statement = (
+        update(DocumentRow)
+        .where(
+            DocumentRow.id == lease.document.id,
+            DocumentRow.updated_at == lease.token,
+            DocumentRow.status != DocumentStatus.DELETING,
+        )
+        .values(updated_at=moment_in(), **values)
+        .returning(DocumentRow.updated_at)
     )
-    if connection.execute(statement.values(updated_at=token, **values)).rowcount == 0:
+    token: datetime | None = connection.execute(statement).scalar()
+    if token is None:
         raise LeaseLost
     return token

@@ -8,7 +8,9 @@ import pytest
 from app.bots.adapters.base import Target
 from app.chat.parts import Text
 from tests.bots.conftest import Im
+from tests.conftest import StartServer
 from tests.support.answers import reply
+from tests.support.client import Client
 from tests.support.model_server import ModelServer
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -264,3 +266,21 @@ async def test_webchat_is_always_listed_and_disabled_bots_are_not(im: Im) -> Non
     await im.call("POST", "/api/v1/bots", {"id": "on", "adapter": "recording", "config": {}})
     await im.call("POST", "/api/v1/bots", {"id": "off", "adapter": "recording", "config": {}, "enabled": False})
     assert (await im.call("GET", "/api/v1/im/bots"))[1]["data"] == {"bot_ids": ["webchat", "on"]}
+
+
+@pytest.mark.databases("postgresql")
+async def test_repeats_on_two_servers_at_once_add_a_message_once(start_server: StartServer) -> None:
+    async with start_server() as one, start_server() as other:
+        key = await one.new_key("im", "chat")
+        async with Client(one, key) as first, Client(other, key) as second:
+            for number in range(8):
+                body, headers = {"umo": WHERE, "message": f"m{number}"}, {"Idempotency-Key": f"k{number}"}
+                answers = await asyncio.gather(
+                    *(
+                        each.request("POST", "/api/v1/im/message", json=body, headers=headers)
+                        for each in (first, second) * 3
+                    )
+                )
+                assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+                assert len({answer.json()["data"]["message_id"] for answer in answers}) == 1
+            assert len(await first.history("s1", username="s1")) == 8

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -16,7 +17,7 @@ from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import numbered, reply
 from tests.support.client import Client, text_of, types_of
-from tests.support.database import execute
+from tests.support.database import execute, lose_confirmation
 from tests.support.model_server import ModelServer
 from tests.support.proxy import Proxy
 
@@ -74,6 +75,30 @@ async def test_a_database_that_is_away_costs_no_reply(
             while (await client.get("/ready")).status_code != 200:
                 await asyncio.sleep(0.05)
         assert text_of(await client.chat("Again", session_id="s1")) == "".join(numbered(TOKENS))
+
+
+@pytest.mark.databases("postgresql")  # of a commit of SQLite's the outcome is known
+async def test_a_run_whose_acceptance_was_not_confirmed_comes_to_an_end(
+    start_server: StartServer, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.chat.runs.upkeep.SWEEP_SECONDS", 0.3)
+    monkeypatch.setattr("app.chat.runs.upkeep.START_TIME", timedelta(seconds=1))
+    async with start_server() as server, Client(server, await server.new_key()) as client:
+        lost = lose_confirmation(monkeypatch, "runs")
+        body = {"username": "alice", "message": "Hi", "session_id": "s1"}
+        refused = await client.post("/api/v1/chat", body)
+        assert (refused.status_code, refused.json()["code"], lost) == (503, "database_unavailable", ["runs"])
+        assert "not known" in refused.json()["message"]
+        assert text_of(await client.chat("Again", session_id="s1")) == "You said: Again"
+        async with asyncio.timeout(20):
+            while not any(message["status"] == "partial" for message in await client.history("s1")):
+                await asyncio.sleep(0.05)
+        assert [message["status"] for message in await client.history("s1")] == [
+            "complete",
+            "partial",
+            *2 * ["complete"],
+        ]
+    assert len(model.requests) == 1
 
 
 @pytest.mark.databases("sqlite", "postgresql")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.clock import utc_now
@@ -95,3 +95,14 @@ async def test_a_read_writes_nothing(database: Database) -> None:
     with pytest.raises((DatabaseUnavailable, DBAPIError)):
         await database.read(add("never"))
     assert await database.read(names) == []
+
+
+@pytest.mark.databases("postgresql")  # SQLite has one writer
+async def test_a_transaction_that_another_one_overtakes_is_made_again(database: Database) -> None:
+    def add_once(connection: Connection) -> str:
+        if "one" in names(connection):
+            return "it is there"
+        connection.execute(select(func.pg_sleep(0.3)))
+        return add("one")(connection)
+
+    assert sorted(await asyncio.gather(*(database.write(add_once) for _ in range(4)))) == ["it is there"] * 3 + ["one"]

@@ -5,7 +5,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from app.knowledge.models import DocumentRow
 from app.knowledge.store import LEASE, IndexStore, Lease
 from tests.conftest import StartServer
 from tests.knowledge.conftest import ROOT, Library, rows, stored
+from tests.support import answers
 from tests.support.answers import Answer, raw, status
 from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess
@@ -92,8 +93,9 @@ def embeddings(body: Mapping[str, Any]) -> Answer:
 
 
 async def test_a_database_that_is_away_costs_nothing_but_time(
-    library: Library, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Before the server is started, which takes the value then.
     monkeypatch.setattr("app.knowledge.indexer.RETRY_SECONDS", 0.01)
     # Where another process may be at work on it, a document is taken back after its lease.
     monkeypatch.setattr("app.knowledge.store.LEASE", timedelta())
@@ -108,10 +110,38 @@ async def test_a_database_that_is_away_costs_nothing_but_time(
             raise DatabaseUnavailable
 
     monkeypatch.setattr(IndexStore, "add_passages", flaky)
-    collection_id = (await library.create())["collection_id"]
-    ready = await library.until(await library.add(collection_id, LONG))
-    assert (ready["status"], failures) == ("ready", 0)
-    assert [each["position"] for each in await library.passages(ready)] == list(range(ready["passage_count"]))
+    async with started(start_server) as library:
+        collection_id = (await library.create())["collection_id"]
+        ready = await library.until(await library.add(collection_id, LONG))
+        assert (ready["status"], failures) == ("ready", 0)
+        assert [each["position"] for each in await library.passages(ready)] == list(range(ready["passage_count"]))
+
+
+@pytest.mark.databases("postgresql")
+async def test_a_document_is_another_servers_while_that_one_lives_and_taken_over_when_it_is_gone(
+    start_server: StartServer, model: ModelServer, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.knowledge.store.LEASE", timedelta(seconds=1))
+    monkeypatch.setattr("app.knowledge.store.RENEWAL_SECONDS", 0.2)
+    monkeypatch.setattr("app.knowledge.indexer.LOOK_SECONDS", 0.1)
+    async with AsyncExitStack() as stack:
+        dying = AsyncExitStack()
+        one = await dying.enter_async_context(start_server())
+        (data_dir / "configs" / "vectors.toml").write_text('[knowledge]\nembedding_model = "embed"\n')
+        other = await stack.enter_async_context(start_server())
+        library = await stack.enter_async_context(Library(other, await other.new_key("knowledge")))
+        model.script(answers.hang())
+        model.default = embeddings
+        async with Library(one, await one.new_key("knowledge")) as adding:
+            collection = await adding.create(config_id="vectors")
+            added = await adding.add(collection["collection_id"])
+            await model.wait_for_requests(1)
+        await asyncio.sleep(2.5)  # longer than a lease that nobody renews
+        assert ((await library.document(added))["status"], len(model.requests)) == ("indexing", 1)
+        await dying.aclose()
+        async with asyncio.timeout(5):
+            ready = await library.until(added)
+        assert (ready["status"], len(await library.passages(ready))) == ("ready", ready["passage_count"])
 
 
 async def test_a_document_that_is_deleted_while_it_is_indexed_leaves_nothing(

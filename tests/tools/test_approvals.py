@@ -10,6 +10,7 @@ from tests.conftest import StartServer
 from tests.support import answers
 from tests.support.answers import reply
 from tests.support.client import Client, SseEvent, text_of, types_of
+from tests.support.database import lose_confirmation
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 from tests.tools.test_steps import calls_in, use
@@ -144,3 +145,20 @@ async def test_a_mixed_step_that_waits_over_a_restart_keeps_the_calls_of_the_cli
         await client.until_run(run_id, "completed")
         calls = [call["name"] for kind, call in calls_in(await client.replay(run_id)) if kind == "tool_call"]
     assert calls == ["now", "weather"]
+
+
+async def test_a_pause_whose_storing_was_not_confirmed_is_asked_once(
+    server: Server, client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(server, "now", more='ask = ["now"]\n')
+    model.script(answers.tool_calls(CALL, ("c2", "now", "{}")), reply(["Late."]))
+    lost = lose_confirmation(monkeypatch, "approvals")
+    async with asking(client) as (events, event, run_id):
+        assert lost == ["approvals"]
+        listed = (await client.get(f"/api/v1/chat/runs/{run_id}/approvals")).json()["data"]["approvals"]
+        assert [each["state"] for each in listed] == ["waiting", "waiting"]
+        assert event.data["data"]["approval_id"] in [each["approval_id"] for each in listed]
+        for each in listed:
+            assert (await decide(client, run_id, each["approval_id"], approve=True)).status_code == 200
+        assert text_of([each async for each in events]) == "Late."
+    assert await status_of(client, run_id) == "completed"
