@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 
 from quart import Quart
 
-from app.auth import audit_routes
+from app.auth import audit_routes, me_routes
 from app.auth import routes as key_routes
+from app.auth.browser import routes as browser_routes
 from app.auth.guards import install_guard
 from app.auth.service import KeyService
 from app.bots import routes as bot_routes
@@ -38,7 +39,7 @@ from app.ops import documentation, health
 from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, both, database_check
 from app.options import auth_policy, body_bounds, policies, provider_specs
-from app.parts import open_chat, open_files, open_knowledge, open_tools
+from app.parts import open_browser_sessions, open_chat, open_files, open_knowledge, open_tools
 from app.profiles import routes as profile_routes
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
@@ -104,9 +105,11 @@ def create_app(settings: Settings | None = None) -> Quart:
     metrics.runs_active.set_function(lambda: len(chat.engine.runs))
     metrics.run_queue_length.set_function(lambda: chat.engine.queue.waiting)
     metrics.open_streams.set_function(lambda: len(streams))
+    browsers = open_browser_sessions(settings, core)
     services = [
         metrics,
         core.keys,
+        browsers,
         *policies(settings),
         streams,
         sockets,
@@ -140,7 +143,7 @@ def create_app(settings: Settings | None = None) -> Quart:
 
     @app.while_serving
     async def serving() -> AsyncGenerator[None]:
-        async with lifespan(core, identity, files, chat, knowledge, providers, bots, tools.mcp, idempotency):
+        async with lifespan(core, identity, files, chat, knowledge, providers, bots, tools.mcp, idempotency, browsers):
             yield
 
     return app
@@ -158,6 +161,8 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
     for routes in (
         key_routes,
         audit_routes,
+        browser_routes,
+        me_routes,
         chat_routes,
         session_routes,
         websocket,

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from app.auth.service import KeyService, operator_keys
+from app.auth.checks import operator_keys
+from app.auth.service import KeyService
 from app.crypto import SecretBox, load_or_create_master_key, parse_master_key
 from app.database.engine import Database, open_database, sqlite_url
 from app.database.postgresql import PostgresOptions

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from app.auth.browser.service import BrowserSessions
 from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
 from app.background import every
 from app.bots.service import BotService
@@ -28,6 +29,7 @@ async def lifespan(
     bots: BotService,
     mcp: McpServers,
     idempotency: Idempotency,
+    browsers: BrowserSessions,
 ) -> AsyncIterator[None]:
     """Run all that works in the background; what was opened last is closed first."""
     async with AsyncExitStack() as stack:
@@ -54,6 +56,7 @@ async def lifespan(
                 every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used, "last_used_postponed"),
                 every(STORE_REVOCATIONS_EVERY.total_seconds(), core.keys.store_revocations, "revocations_postponed"),
                 every(PURGE_SECONDS, idempotency.purge, "claims_not_purged"),
+                every(PURGE_SECONDS, browsers.purge, "browser_sessions_not_purged"),
                 knowledge.indexer.background.run(),
                 knowledge.remover.background.run(),
                 files.sweeper.background.run(),

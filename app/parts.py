@@ -1,7 +1,9 @@
 """The parts of the application, opened with the settings."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
+from app.auth.browser.service import BrowserSessions
 from app.chat.accept import Planner
 from app.chat.approvals import Approvals
 from app.chat.media import MediaLoader
@@ -78,6 +80,16 @@ class Knowledge:
     documents: DocumentService
     indexer: Indexer
     remover: Remover
+
+
+def open_browser_sessions(settings: Settings, core: Core) -> BrowserSessions:
+    return BrowserSessions(
+        core.database,
+        core.secrets,
+        core.keys,
+        timedelta(hours=settings.browser_session_hours),
+        open_to_all=settings.no_auth,
+    )
 
 
 def open_knowledge(

@@ -200,6 +200,9 @@ class Settings(BaseSettings):
         "`admin`.",
     )
     allow_query_keys: bool = Field(False, description="Also take keys from `?api_key=` and `?key=`.")
+    browser_session_hours: float = Field(
+        12.0, gt=0, le=24 * 365, description="How long a browser stays signed in; then it needs a new browser token."
+    )
     metrics_public: bool = Field(
         True, description="Serve `/metrics` without a key; if false, the scope `admin` is needed."
     )

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app.auth.audit
+import app.auth.browser.models
 import app.auth.master_key
 import app.auth.models
 import app.bots.models

@@ -11,10 +11,11 @@ from quart import Quart, g, has_request_context, request, websocket
 from structlog.contextvars import bind_contextvars
 from werkzeug.datastructures import Headers
 
+from app.auth.browser.cookies import session_text
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.auth.service import ANONYMOUS, KeyService
-from app.edge.operation import PUBLIC, operation_of
+from app.edge.operation import ANY_KEY, PUBLIC, operation_of
 from app.edge.services import service
 from app.errors import Forbidden, Unauthorized
 from app.limits import Slot
@@ -67,7 +68,7 @@ async def _admit(
     if policy.open_to_all:
         _check_from_here(headers, policy)
         principal = ANONYMOUS
-    elif text := _key_text(headers, args, policy):
+    elif text := _key_text(headers, args, policy) or session_text(headers, policy.origins):
         try:
             principal = await keys.verify(text)
         except Unauthorized:
@@ -76,7 +77,7 @@ async def _admit(
     else:
         raise Unauthorized("Missing API key", code="missing_api_key")
     bind_contextvars(key_id=principal.key_id)
-    if scope not in principal.scopes:
+    if scope not in principal.scopes and scope != ANY_KEY:
         raise Forbidden("Insufficient API key scope", code="insufficient_scope")
     return principal
 

@@ -86,7 +86,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 class Principal:
     """The caller: its key, what the key may do, and the one user it may act as (None: any).
 
-    `digest` is the keyed hash of the caller's text, by which a long connection is checked again.
+    `digest` is the keyed hash of the key's text, by which a long connection is checked again, and `session` that of a
+    browser session's text, empty for a caller that sends the key itself.
     """
 
     key_id: str
@@ -94,6 +95,12 @@ class Principal:
     scopes: frozenset[Scope]
     username: str | None = None
     digest: bytes = field(default=b"", compare=False, repr=False)
+    session: bytes = field(default=b"", compare=False, repr=False)
+
+    @property
+    def is_browser(self) -> bool:
+        """Whether the caller is a browser session of the key."""
+        return bool(self.session)
 
     @property
     def is_anonymous(self) -> bool:

@@ -6,9 +6,10 @@ from typing import Annotated, Self
 import msgspec
 from msgspec import Meta
 
+from app.auth.checks import MAX_NAME_CHARS, MAX_USERNAME_CHARS, TEXT_PATTERN
 from app.auth.models import ApiKey, KeyStatus
 from app.auth.scopes import Scope
-from app.auth.service import MAX_EXPIRY_DAYS, MAX_NAME_CHARS, MAX_OVERLAP, MAX_USERNAME_CHARS, TEXT_PATTERN
+from app.auth.service import MAX_EXPIRY_DAYS, MAX_OVERLAP
 from app.clock import utc_now
 from app.edge.schemas import DateTime, example, shape_of
 

@@ -1,14 +1,12 @@
 """Making, checking and ending keys."""
 
 import os
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -17,13 +15,15 @@ from sqlalchemy import Connection
 
 from app.auth import changes, store
 from app.auth.audit import AuditEntry, list_entries
+from app.auth.browser.store import find_session
 from app.auth.changes import Actor, check_caller, check_may_grant
+from app.auth.checks import MAX_NAME_CHARS, MAX_USERNAME_CHARS, check_scopes, check_text
 from app.auth.clock import KeyClock
 from app.auth.guesses import GuessLimit
-from app.auth.keytext import VISIBLE_CHARS, is_well_formed, new_key_text
+from app.auth.keytext import SESSION_PREFIX, VISIBLE_CHARS, is_well_formed, new_key_text
 from app.auth.master_key import check_master_key
 from app.auth.models import ANONYMOUS_ID, ApiKey, Principal, check_not_reserved
-from app.auth.scopes import SEED_SCOPES, Scope
+from app.auth.scopes import SEED_SCOPES
 from app.clock import utc_now
 from app.crypto import SecretBox
 from app.database.engine import Database
@@ -35,11 +35,7 @@ CACHE_ENTRIES = 10_000
 LAST_USED_EVERY = timedelta(minutes=1)
 STORE_REVOCATIONS_EVERY = timedelta(seconds=2)
 MAX_OVERLAP = timedelta(days=7)
-MAX_NAME_CHARS = 100
-MAX_USERNAME_CHARS = 255
 MAX_EXPIRY_DAYS = 36_500
-# No control characters, which a terminal or a log would act upon, and something besides blanks.
-TEXT_PATTERN = r"^[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 log = structlog.get_logger(__name__)
 
 ANONYMOUS = Principal(key_id=ANONYMOUS_ID, name="anonymous", scopes=SEED_SCOPES)
@@ -113,20 +109,27 @@ class KeyService:
             return operator
         cached = self._cached(digest)
         # A text that was looked up before was well-formed.
-        if cached is None and is_well_formed(text):
-            cached = await self._look_up(digest)
+        if cached is None and (is_well_formed(text) or is_well_formed(text, SESSION_PREFIX)):
+            cached = await self._look_up(digest, is_session=text.startswith(SESSION_PREFIX))
         if cached is None or not self._is_good(cached):
             self._has_refused = cached is not None or self._has_refused
+            if text.startswith(SESSION_PREFIX):
+                raise Unauthorized("The browser session has ended", code="browser_session_ended")
             raise Unauthorized("Invalid API key", code="invalid_api_key")
         self._last_used[cached.principal.key_id] = utc_now()
         return cached.principal
 
     async def is_live(self, principal: Principal) -> bool:
         """Check again the key behind a long connection: it may have ended, or been rotated away."""
-        if principal == ANONYMOUS or principal.digest in self._operators:
+        if self._is_lasting(principal):
             return True
-        cached = self._cached(principal.digest) or await self._look_up(principal.digest)
+        cached = await self._entry_of(principal)
         return cached is not None and self._is_good(cached)
+
+    async def ends_at(self, principal: Principal) -> datetime | None:
+        """Return when the caller's key, its text or its browser session ends; None: not by itself."""
+        cached = None if self._is_lasting(principal) else await self._entry_of(principal)
+        return None if cached is None else cached.ends_at
 
     async def create(
         self,
@@ -142,10 +145,10 @@ class KeyService:
 
         Raises BadRequest for arguments that make no key, Forbidden for scopes or users that the caller lacks.
         """
-        granted = _check_scopes(scopes)
-        name = _check_text("name", name, MAX_NAME_CHARS)
+        granted = check_scopes(scopes)
+        name = check_text("name", name, MAX_NAME_CHARS)
         if username is not None:
-            username = _check_text("username", username, MAX_USERNAME_CHARS)
+            username = check_text("username", username, MAX_USERNAME_CHARS)
             check_not_reserved(username)
         if expires_in_days is not None and not 0 < expires_in_days <= MAX_EXPIRY_DAYS:
             raise BadRequest(f"expires_in_days must be above 0 and at most {MAX_EXPIRY_DAYS}", code="invalid_request")
@@ -198,7 +201,7 @@ class KeyService:
             now=now,
         )
         key = await self._database.write(rotate)
-        self._drop_caches()
+        self.drop_caches()
         _log_change("key_rotated", key.id, actor)
         return key, text
 
@@ -254,7 +257,7 @@ class KeyService:
     async def _store_revocation(self, key_id: str, revocation: _Revocation) -> ApiKey:
         actor, moment = revocation.actor, revocation.moment
         key = await self._database.write(lambda connection: changes.revoke(connection, actor, key_id, moment))
-        self._drop_caches()
+        self.drop_caches()
         self._ended.pop(key_id, None)
         _log_change("key_revoked", key_id, actor)
         return key
@@ -263,7 +266,7 @@ class KeyService:
         """End a key and forget it; end those that it made. Raises NotFound, Unauthorized, Forbidden."""
         actor, now = self._actor(principal, address), self.now()
         await self._database.write(lambda connection: changes.delete(connection, actor, key_id, now))
-        self._drop_caches()
+        self.drop_caches()
         _log_change("key_deleted", key_id, actor)
 
     async def audit(self, *, before: int | None, limit: int) -> list[AuditEntry]:
@@ -297,6 +300,10 @@ class KeyService:
         is_stored = principal is not None and principal.digest not in self._operators
         return Actor(principal, address, is_stored)
 
+    def _is_lasting(self, principal: Principal) -> bool:
+        """Check for a key that is not in the database, and ends with the process."""
+        return principal == ANONYMOUS or (not principal.is_browser and principal.digest in self._operators)
+
     def _is_good(self, cached: _CachedKey) -> bool:
         if cached.is_revoked:
             return False
@@ -311,27 +318,46 @@ class KeyService:
         cached = self._cache.get(digest)
         return None if cached is None or cached.stale_at < time.monotonic() else cached
 
-    async def _look_up(self, digest: bytes) -> _CachedKey | None:
+    async def _entry_of(self, principal: Principal) -> _CachedKey | None:
+        digest = principal.session or principal.digest
+        return self._cached(digest) or await self._look_up(digest, is_session=principal.is_browser)
+
+    async def _look_up(self, digest: bytes, *, is_session: bool = False) -> _CachedKey | None:
         """Find the key in the database. Called right after `_cached`, which has noticed the changes before."""
         generation = self._cache_generation
-        match = await self._database.read(lambda connection: store.find_key(connection, digest))
-        if match is None:
+        entry = await (self._find_session(digest) if is_session else self._find_key(digest))
+        if entry is None:
             return None
-        key, text_expires_at = match
-        principal = Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
-        ends = [each for each in (key.expires_at, text_expires_at) if each is not None]
-        entry = _CachedKey(
-            principal,
-            key.revoked_at is not None or any(key.id in ids for ids in self._ended.values()),
-            min(ends, default=None),
-            time.monotonic() + CACHE_SECONDS,
-        )
         if len(self._cache) >= CACHE_ENTRIES:
             self._cache.clear()
         # A change that came while this was being read makes it stale: good for this request, not for the cache.
         if generation == self._generation():
             self._cache[digest] = entry
         return entry
+
+    async def _find_key(self, digest: bytes) -> _CachedKey | None:
+        match = await self._database.read(lambda connection: store.find_key(connection, digest))
+        if match is None:
+            return None
+        key, text_expires_at = match
+        principal = Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
+        ends = [each for each in (key.expires_at, text_expires_at) if each is not None]
+        is_revoked = key.revoked_at is not None or any(key.id in ids for ids in self._ended.values())
+        return _CachedKey(principal, is_revoked, min(ends, default=None), time.monotonic() + CACHE_SECONDS)
+
+    async def _find_session(self, digest: bytes) -> _CachedKey | None:
+        """Find a browser session, which is good for as long as the text of its key is."""
+        grant = await self._database.read(lambda connection: find_session(connection, digest))
+        if grant is None:
+            return None
+        if operator := self._operators.get(grant.key_digest):
+            key: _CachedKey | None = _CachedKey(operator, False, None, time.monotonic() + CACHE_SECONDS)
+        else:
+            key = await self._find_key(grant.key_digest)
+        if key is None:
+            return None
+        ends_at = grant.expires_at if key.ends_at is None else min(key.ends_at, grant.expires_at)
+        return replace(key, principal=grant.narrow(key.principal, digest), ends_at=ends_at)
 
     def _generation(self) -> tuple[int, int]:
         try:
@@ -340,7 +366,7 @@ class KeyService:
             return 0, 0
         return status.st_ino, status.st_size
 
-    def _drop_caches(self) -> None:
+    def drop_caches(self) -> None:
         """Drop the cached keys of every process on this data folder."""
         self._cache.clear()
         try:
@@ -350,47 +376,6 @@ class KeyService:
         except OSError as error:
             # The change is made all the same: other processes notice within CACHE_SECONDS.
             log.warning("key_change_not_announced", exc_info=error)
-
-
-def operator_keys(entries: Sequence[Mapping[str, Any]], secrets: SecretBox) -> list[Principal]:
-    """Make the callers of the operator's keys, which are of any form: `key`, `name`, `scopes`, `username`.
-
-    The id is made of the key's hash, so that it is the same after a restart. Raises BadRequest for an unknown scope
-    and a reserved username.
-    """
-    for entry in entries:
-        check_not_reserved(entry["username"] or "")
-    return [
-        Principal(
-            key_id=f"op_{digest.hex()[:24]}",
-            name=entry["name"],
-            scopes=_check_scopes(entry["scopes"]),
-            username=entry["username"],
-            digest=digest,
-        )
-        for entry, digest in ((entry, secrets.digest(entry["key"].encode())) for entry in entries)
-    ]
-
-
-def _check_scopes(names: Iterable[str]) -> frozenset[Scope]:
-    scopes = set()
-    for name in names:
-        try:
-            scopes.add(Scope(name))
-        except ValueError:
-            raise BadRequest(f"Unknown scope: {name} (known: {', '.join(Scope)})", code="unknown_scope") from None
-    if not scopes:
-        raise BadRequest("A key needs at least one scope", code="missing_scope")
-    return frozenset(scopes)
-
-
-def _check_text(field: str, value: str, limit: int) -> str:
-    value = value.strip()
-    if not value:
-        raise BadRequest(f"{field} is empty", code="invalid_request")
-    if len(value) > limit or not re.fullmatch(TEXT_PATTERN, value):
-        raise BadRequest(f"{field} must be at most {limit} characters, no control characters", code="invalid_request")
-    return value
 
 
 def _log_change(event: str, key_id: str, actor: Actor) -> None:

@@ -1,12 +1,19 @@
 """The sessions of an API key: those of `/v1`, whose ids begin with the key's own."""
 
+from hashlib import sha256
+
 from app.auth.models import Principal, check_not_reserved, is_reserved
 from app.chat.values import KEYS_PREFIX
 from app.errors import Forbidden
 
+USER_CHARS = 12
+
 
 def session_id_of(principal: Principal, name: str) -> str:
-    """The id of a key's session; each key has names of its own."""
+    """The id of a key's session; each key has names of its own, and so has each user of its browser sessions."""
+    if principal.session and principal.username is not None:
+        user = sha256(principal.username.encode()).hexdigest()[:USER_CHARS]
+        name = f"~{user}:{name}"
     return f"{session_prefix_of(principal.key_id)}{name}"
 
 

@@ -10,12 +10,13 @@ import msgspec
 from app.edge.openapi_components import Schemas, header_references
 from app.edge.openapi_errors import ErrorWriter
 from app.edge.openapi_schemas import JsonSchema, reference_to
-from app.edge.operation import PUBLIC, Answer, Body, Operation, Param
+from app.edge.operation import ANY_KEY, PUBLIC, Answer, Body, Operation, Param
 from app.edge.routes import CONVERTER, Route
 from app.edge.schemas import example_of
 
 EVENT_STREAM: Final = "text/event-stream"
 EVENT_COMPONENT: Final = "ChatEvent"
+_ACCESS: Final = {PUBLIC: "No key is needed.", ANY_KEY: "Every key may call it."}
 _PATH_SCHEMAS: Final[dict[str, JsonSchema]] = {
     "int": {"type": "integer", "minimum": 0},
     "uuid": {"type": "string", "format": "uuid"},
@@ -115,7 +116,7 @@ class OperationWriter:
 
 def description_of(operation: Operation) -> str:
     """The operation's description, with the scope that it needs."""
-    access = "No key is needed." if operation.scope == PUBLIC else f"Required scope: `{operation.scope}`."
+    access = _ACCESS.get(operation.scope, f"Required scope: `{operation.scope}`.")
     return f"{operation.description}\n\n{access}"
 
 

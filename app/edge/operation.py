@@ -11,6 +11,8 @@ from typing import Any, Final, Literal, TypeVar
 from app.errors import AppError
 
 PUBLIC: Final = "public"
+ANY_KEY: Final = "any"
+"""The scope of a route that every key may call."""
 
 Schema = Mapping[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from app.auth.service import MAX_USERNAME_CHARS, TEXT_PATTERN
+from app.auth.checks import MAX_USERNAME_CHARS, TEXT_PATTERN
 from app.edge.schemas import DateTime, PageNumber, PageSize, example, shape_of
 from app.files.schemas import EXAMPLE_ID
 from app.knowledge.models import (

@@ -1,0 +1,46 @@
+"""Browser tokens and sessions in the database: functions of a connection."""
+
+from datetime import datetime
+
+from msgspec import structs
+from sqlalchemy import Connection, delete, insert, select
+
+from app.auth.browser.models import BrowserSessionRow, BrowserTokenRow, Grant
+from app.database.tables import value_of
+
+
+def add_token(connection: Connection, digest: bytes, grant: Grant) -> None:
+    connection.execute(insert(BrowserTokenRow), {**_values(grant), "digest": digest})
+
+
+def take_token(connection: Connection, digest: bytes, now: datetime) -> Grant | None:
+    """Use a token up; None when there is none, or it has expired."""
+    statement = delete(BrowserTokenRow).where(BrowserTokenRow.digest == digest).returning(BrowserTokenRow)
+    row = connection.execute(statement).first()
+    if row is None:
+        return None
+    grant = value_of(Grant, row)
+    return grant if now < grant.expires_at else None
+
+
+def add_session(connection: Connection, digest: bytes, grant: Grant, now: datetime) -> None:
+    connection.execute(insert(BrowserSessionRow), {**_values(grant), "digest": digest, "created_at": now})
+
+
+def find_session(connection: Connection, digest: bytes) -> Grant | None:
+    row = connection.execute(select(BrowserSessionRow).where(BrowserSessionRow.digest == digest)).first()
+    return None if row is None else value_of(Grant, row)
+
+
+def delete_session(connection: Connection, digest: bytes) -> None:
+    connection.execute(delete(BrowserSessionRow).where(BrowserSessionRow.digest == digest))
+
+
+def purge(connection: Connection, now: datetime) -> None:
+    """Delete what has expired."""
+    connection.execute(delete(BrowserTokenRow).where(BrowserTokenRow.expires_at <= now))
+    connection.execute(delete(BrowserSessionRow).where(BrowserSessionRow.expires_at <= now))
+
+
+def _values(grant: Grant) -> dict[str, object]:
+    return {**structs.asdict(grant), "scopes": sorted(grant.scopes)}
