@@ -76,6 +76,23 @@ class Slot:
     __del__ = release
 
 
+class Pace:
+    """Bytes a second of each caller, beyond a burst: who sends more waits."""
+
+    def __init__(self, rate: int, burst: int) -> None:
+        self._rate = rate
+        self._burst_seconds = burst / rate
+        self._paid_until: dict[str, float] = {}
+
+    async def keep(self, caller: str, size: int) -> None:
+        """Wait until the caller may send another `size` bytes."""
+        now = asyncio.get_running_loop().time()
+        start = max(self._paid_until.get(caller, 0.0), now - self._burst_seconds)
+        self._paid_until = {name: moment for name, moment in self._paid_until.items() if moment > now}
+        self._paid_until[caller] = start + size / self._rate
+        await asyncio.sleep(max(0.0, self._paid_until[caller] - now))
+
+
 class ByteLimit:
     """Bytes that callers hold at once. What is too much waits, in its order, for what the others give back."""
 

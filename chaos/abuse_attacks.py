@@ -1,4 +1,4 @@
-"""The attacks of one hostile key, all at once.
+"""The attacks of one hostile key.
 
 `python -m chaos.abuse_attacks URL KEY SECONDS` runs them, and prints as JSON how often each was answered with what.
 """
@@ -235,6 +235,7 @@ async def slow_uploads(attacker: Attacker) -> None:
 
     async def one() -> None:
         reader, writer = await attacker.open("POST /api/v1/file HTTP/1.1")
+        attacker.count("slow uploads", "begun")
         writer.write(
             b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n" + form.encode()
         )

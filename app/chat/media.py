@@ -15,12 +15,17 @@ from app.files.models import Attachment, Kind
 from app.files.quoting import framed, label, named
 from app.files.refusals import DocumentRefused, ImageRefused
 from app.files.service import FileService
+from app.limits import Pace
 from app.workers.turns import Caller
 
 SHOWN_BY_NAME = frozenset({Reason.UNSUPPORTED, Reason.TOO_LARGE})
 """Files that are no documents, or too long to be read, are shown by their names."""
 MIN_CUT_BYTES = 1_000
 """A document of which less than this could be shown is shown by its name."""
+
+# A MiB of an image takes some 10 ms on its way to a model server, in which nobody else is served.
+IMAGE_BYTES_A_SECOND = 20 * 1024**2
+IMAGE_BURST = 64 * 1024**2
 
 Message = Mapping[str, Any]
 Turn = tuple[str, tuple[Part, ...]]
@@ -76,6 +81,7 @@ class MediaLoader:
         self._documents = documents
         self._images = images
         self._limits = limits
+        self._pace = Pace(IMAGE_BYTES_A_SECOND, IMAGE_BURST)
 
     def room(self, history_tokens: int, own: Sequence[Message]) -> Room:
         """The room beside the caller's own messages, which are shown as they are."""
@@ -97,7 +103,9 @@ class MediaLoader:
         """
         ids = {part.attachment_id for _, parts in turns for part in parts if isinstance(part, Media)}
         attachments = await self._files.find_many(ids, None)
-        loading = _Loading(self._files, self._documents, self._images, self._limits, room, hidden, attachments, caller)
+        loading = _Loading(
+            self._files, self._documents, self._images, self._limits, self._pace, room, hidden, attachments, caller
+        )
         content = MediaContent()
         for index in range(len(turns) - 1, -1, -1):
             role, parts = turns[index]
@@ -121,6 +129,7 @@ class _Loading:
         documents: ExtractedTextService,
         images: ImageReader,
         limits: PromptLimits,
+        pace: Pace,
         room: Room,
         hidden: Mapping[str, str],
         attachments: Mapping[str, Attachment],
@@ -130,6 +139,7 @@ class _Loading:
         self._documents = documents
         self._images = images
         self._limits = limits
+        self._pace = pace
         self._room = room
         self._hidden = hidden
         self._attachments = attachments
@@ -170,6 +180,7 @@ class _Loading:
         size = len(changed) if facts.changed else attachment.size
         if size * 4 // 3 > self._room.bytes:
             return text_part(named("image", name, "not shown: the images of this conversation are too large together"))
+        await self._pace.keep(self._caller.key_id, size)
         data = changed if facts.changed else await self._files.read(attachment, attachment.size)
         self._shown.add(attachment.sha256)
         url = f"data:{facts.media_type};base64,{base64.b64encode(data).decode()}"

@@ -16,11 +16,14 @@ from app.edge.json_scan import MAX_DEPTH, check_json
 from app.edge.operation import Refusal, refusal
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
-from app.limits import ByteLimit
+from app.limits import Bounds, ByteLimit, Pace
 
 SMALL_BYTES: Final = 256 * 1024
 LARGE_BYTES: Final = 1024**2
 """The size from which on a caller's bodies are counted: many small ones are no more than one large one."""
+# To receive and scan a large body takes some 5 ms a MiB, in which nobody else is served.
+BODY_BYTES_A_SECOND: Final = 16 * 1024**2
+BODY_BURST: Final = 64 * 1024**2
 
 T = TypeVar("T")
 
@@ -33,7 +36,11 @@ class BodyLimit:
 
 
 class LargeBodies(ByteLimit):
-    """The memory for large bodies, which wait for one another."""
+    """The memory for large bodies, which wait for one another, and the pace at which a caller's are read."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__(bounds)
+        self.pace = Pace(BODY_BYTES_A_SECOND, BODY_BURST)
 
 
 class JsonParser:
@@ -79,20 +86,21 @@ async def reserve_memory(size: int) -> None:
     """Wait until the caller may hold another body of `size` bytes, until the view returns. Raises TooManyRequests."""
     try:
         async with asyncio.timeout(request.body_timeout):
-            # Released with the request.
-            g.body_memory = await service(LargeBodies).take(g.get("caller", ""), size)
+            bodies, name = service(LargeBodies), g.get("caller", "")
+            await bodies.pace.keep(name, size)
+            g.body_memory = await bodies.take(name, size)  # released with the request
     except TimeoutError:
         raise TooManyRequests("Too many large requests at once", retry_after=10) from None
 
 
-async def parse_beside(text: bytes | str) -> dict[str, Any]:
+async def parse_beside(text: bytes | bytearray | str) -> dict[str, Any]:
     """Parse as `parse_json_object` does, and large texts beside the event loop."""
     if len(text) <= SMALL_BYTES:
         return parse_json_object(text)
     return await service(JsonParser).run(partial(parse_json_object, text))
 
 
-async def _read_body(limit: int | None) -> bytes:
+async def _read_body(limit: int | None) -> bytearray:
     limit = limit or service(BodyLimit).bytes
     size = request.content_length
     if (size or 0) > limit:
@@ -111,14 +119,14 @@ async def _read_body(limit: int | None) -> bytes:
                     await reserve_memory(limit)
     except TimeoutError:
         raise RequestTimeout from None
-    return bytes(body)
+    return body
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The request body is larger than {limit} bytes")
 
 
-def parse_json_object(text: bytes | str) -> dict[str, Any]:
+def parse_json_object(text: bytes | bytearray | str) -> dict[str, Any]:
     """Parse one JSON object of bounded depth and size. Raises BadRequest, PayloadTooLarge."""
     try:
         data = text.encode() if isinstance(text, str) else text

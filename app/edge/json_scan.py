@@ -4,6 +4,7 @@ A value may take thirty times the bytes of its text, and the parser cannot be in
 slices: its own memory does not grow with the text, and other threads run in between.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from app.errors import BadRequest, PayloadTooLarge
@@ -25,7 +26,7 @@ _OPENING: Final = frozenset(b"[{")
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def check_json(data: bytes) -> None:
+def check_json(data: bytes | bytearray) -> None:
     """Check the depth and the size of the values in a JSON text, which is not parsed.
 
     Raises BadRequest for a text that is nested too deep, and PayloadTooLarge for one with too many values.
@@ -38,7 +39,7 @@ def check_json(data: bytes) -> None:
         start = end
 
 
-def _end_of_slice(data: bytes, start: int) -> int:
+def _end_of_slice(data: bytes | bytearray, start: int) -> int:
     """The end of the slice from `start` on, which cuts no escape in two."""
     end = min(start + _SLICE_BYTES, len(data))
     backslashes = end - start - len(data[start:end].rstrip(b"\\"))
@@ -56,7 +57,7 @@ class _Scan:
         self._string_bytes = 0
         self._is_ascii = True
 
-    def take(self, piece: bytes) -> None:
+    def take(self, piece: bytes | bytearray) -> None:
         if (escapes := piece.count(b"\\")) > 0:
             self._escapes += escapes
             # A backslash that is left by the first replacement is the last of its run.
@@ -64,13 +65,17 @@ class _Scan:
         parts = piece.split(b'"')
         strings, syntax = (parts[::2], parts[1::2]) if self._in_string else (parts[1::2], parts[::2])
         self._in_string ^= len(parts) % 2 == 0
-        self._take_strings(strings)
+        self._strings += len(strings)
+        if self._is_ascii and piece.isascii() and b"\\u" not in piece:
+            carried = self._string_bytes if len(strings) == 1 else 0
+            self._string_bytes = carried + len(strings[-1]) if self._in_string else 0
+        else:
+            self._take_strings(strings)
         self._take_syntax(b"".join(syntax))
         self._check_counts()
 
-    def _take_strings(self, parts: list[bytes]) -> None:
+    def _take_strings(self, parts: Sequence[bytes | bytearray]) -> None:
         """Count parts of strings; the first may have begun in an earlier slice, and the last may end in a later one."""
-        self._strings += len(parts)
         last = len(parts) - 1
         for index, part in enumerate(parts):
             self._string_bytes += len(part)

@@ -109,6 +109,11 @@ def is_alive(process: psutil.Process) -> bool:
     return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
+def bytes_read_by(processes: Iterable[psutil.Process]) -> int:
+    """The bytes that the processes have read so far."""
+    return sum(process.io_counters().read_chars for process in processes)
+
+
 async def until(condition: Callable[[], Any | Awaitable[Any]], seconds: float = 30) -> Any:
     """Ask until the answer is true, and return it."""
     async with asyncio.timeout(seconds):

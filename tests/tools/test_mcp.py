@@ -17,6 +17,7 @@ from tests.support import answers
 from tests.support.answers import reply
 from tests.support.mcp_servers import (
     EverythingOverHttp,
+    bytes_read_by,
     children,
     everything,
     http_server,
@@ -155,9 +156,11 @@ async def test_a_process_killed_in_mid_call_is_started_again(
         slow = json.dumps({"duration": 30, "steps": 1})
         model.script(answers.tool_calls(("c1", "every_trigger-long-running-operation", slow)), reply(["Done."]))
         first = children(script)
+        seen = bytes_read_by(first)
         async with client.chatting("Go", session_id="s1") as events:
             async for event in events:
                 if event.data.get("chain_type") == "tool_call":
+                    await until(lambda: bytes_read_by(first) > seen)  # a call that was not written is tried again
                     kill(first)
         assert await status_of(client, "s1") == "failed"
         result, _ = await call(client, model, "every_echo", {"message": "again"})
