@@ -34,12 +34,19 @@ from app.files import routes as file_routes
 from app.idempotency import Idempotency
 from app.knowledge import collection_routes, document_routes
 from app.lifespan import lifespan
-from app.limits import Bounds, StreamLimit, WebSocketLimit
 from app.ops import documentation, health
 from app.ops.publishing import Publisher
-from app.ops.readiness import PacedCheck, ReadyChecks, both, database_check
+from app.ops.readiness import PacedCheck, ReadyChecks, all_of, database_check
 from app.options import auth_policy, body_bounds, policies, provider_specs
-from app.parts import open_browser_sessions, open_chat, open_files, open_knowledge, open_tools
+from app.parts import (
+    open_browser_sessions,
+    open_chat,
+    open_files,
+    open_knowledge,
+    open_limits,
+    open_servers,
+    open_tools,
+)
 from app.profiles import routes as profile_routes
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
@@ -70,6 +77,8 @@ def create_app(settings: Settings | None = None) -> Quart:
     files = open_files(settings, core, idempotency)
     knowledge = open_knowledge(settings, core, files.service, profiles, providers, metrics)
     tools = open_tools(settings, core, files, knowledge.service)
+    limits = open_limits(settings)
+    servers = open_servers(settings, core, limits, identity.id)
     chat = open_chat(
         settings,
         core,
@@ -81,7 +90,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         tools.catalog,
         idempotency,
         metrics,
-        identity.id,
+        limits.runs,
+        servers,
     )
     bots = BotService(
         core.database,
@@ -97,22 +107,20 @@ def create_app(settings: Settings | None = None) -> Quart:
         builtin={WEBCHAT: WebchatAdapter(chat.service)},
     )
     tools.catalog.add(MessageTool(bots))
-    streams = StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams))
-    sockets = WebSocketLimit(
-        "WebSockets", "too_many_websockets", Bounds(settings.max_websockets_per_key, settings.max_websockets)
-    )
-    metrics.open_websockets.set_function(lambda: len(sockets))
+    metrics.open_websockets.set_function(lambda: len(limits.sockets))
     metrics.runs_active.set_function(lambda: len(chat.engine.runs))
     metrics.run_queue_length.set_function(lambda: chat.engine.queue.waiting)
-    metrics.open_streams.set_function(lambda: len(streams))
+    metrics.open_streams.set_function(lambda: len(limits.streams))
+    metrics.servers.set_function(lambda: servers.live)
     browsers = open_browser_sessions(settings, core)
     services = [
         metrics,
         core.keys,
         browsers,
         *policies(settings),
-        streams,
-        sockets,
+        limits.streams,
+        limits.sockets,
+        servers,
         JsonParser(),
         LargeBodies(body_bounds(settings)),
         files.service,
@@ -134,8 +142,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         knowledge.documents,
         ReadyChecks(
             {
-                "database": both(database_check(core.database), chat.upkeep.check),
-                "storage": both(files.storage.check, PacedCheck(files.storage.check_writing)),
+                "database": all_of(database_check(core.database), chat.upkeep.check, servers.check),
+                "storage": all_of(files.storage.check, PacedCheck(files.storage.check_writing)),
             }
         ),
     ]
@@ -143,7 +151,9 @@ def create_app(settings: Settings | None = None) -> Quart:
 
     @app.while_serving
     async def serving() -> AsyncGenerator[None]:
-        async with lifespan(core, identity, files, chat, knowledge, providers, bots, tools.mcp, idempotency, browsers):
+        async with lifespan(
+            core, identity, servers, files, chat, knowledge, providers, bots, tools.mcp, idempotency, browsers
+        ):
             yield
 
     return app

@@ -4,7 +4,7 @@ The command line needs no more than this, and is quick because it imports no mor
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -83,6 +83,11 @@ def open_core(settings: Settings) -> Core:
     entries = [{**entry.model_dump(), "key": entry.key.get_secret_value()} for entry in settings.api_keys]
     keys = KeyService(database, secrets, settings.data_dir / "keys.changed", operator_keys(entries, secrets))
     return Core(settings, url, database, secrets, keys)
+
+
+def open_aside(core: Core) -> Database:
+    """The same database by one connection of its own, which no request can be in the way of."""
+    return open_database(core.database_url, replace(_postgres_options(core.settings), pool_size=1))
 
 
 def _postgres_options(settings: Settings) -> PostgresOptions:

@@ -9,6 +9,7 @@ from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
 from app.background import every
 from app.bots.service import BotService
 from app.chat.runs.upkeep import PURGE_SECONDS
+from app.cluster.servers import Servers
 from app.core import Core, ServerIdentity, data_dir_lock
 from app.database import migrations
 from app.database.errors import DatabaseUnavailable
@@ -22,6 +23,7 @@ from app.tools.mcp.service import McpServers
 async def lifespan(
     core: Core,
     identity: ServerIdentity,
+    servers: Servers,
     files: Files,
     chat: Chat,
     knowledge: Knowledge,
@@ -40,7 +42,9 @@ async def lifespan(
         await asyncio.to_thread(migrations.upgrade, core.database_url)
         await core.keys.open()
         await files.sweeper.open()
-        await chat.upkeep.recover(at_start=True)
+        await servers.join()
+        stack.push_async_callback(servers.leave)
+        await chat.recovery.open()
         stack.push_async_callback(_write_last_used, core)
         for close in (
             providers.close,

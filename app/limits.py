@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.errors import TooManyRequests
@@ -16,7 +17,10 @@ class Bounds:
 
 
 class ConcurrencyLimit:
-    """Slots that are taken while something goes on. A caller without a slot is forgotten."""
+    """Slots that are taken while something goes on. A caller without a slot is forgotten.
+
+    `elsewhere` is what the callers have taken at other servers, as far as that is known here.
+    """
 
     def __init__(self, name: str, code: str, bounds: Bounds) -> None:
         self._name = name
@@ -24,13 +28,20 @@ class ConcurrencyLimit:
         self._bounds = bounds
         self._taken: dict[str, int] = {}
         self._total = 0
+        self.elsewhere: Mapping[str, int] = {}
+
+    @property
+    def taken(self) -> Mapping[str, int]:
+        """The number of slots that each caller has here."""
+        return self._taken
 
     def __len__(self) -> int:
         return self._total
 
     def take(self, caller: str) -> "Slot":
         """Take a slot until it is released. Raises TooManyRequests, at once, when there is none."""
-        if self._total >= self._bounds.total or self._taken.get(caller, 0) >= self._bounds.each:
+        taken = self._taken.get(caller, 0) + self.elsewhere.get(caller, 0)
+        if self._total >= self._bounds.total or taken >= self._bounds.each:
             raise TooManyRequests(f"Too many {self._name} at once", retry_after=2, code=self._code)
         self._taken[caller] = self._taken.get(caller, 0) + 1
         self._total += 1

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from socket import gethostname
 
+from app import __version__
 from app.auth.browser.service import BrowserSessions
 from app.chat.accept import Planner
 from app.chat.approvals import Approvals
@@ -11,13 +13,16 @@ from app.chat.prompt import PromptBuilder
 from app.chat.retrieval import Retrieval
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.queue import SessionQueue
+from app.chat.runs.recovery import Recovery
 from app.chat.runs.resuming import PausedRuns
 from app.chat.runs.task import RunTools
 from app.chat.runs.upkeep import RunUpkeep
 from app.chat.service import ChatService
+from app.cluster.models import ServerInfo
+from app.cluster.servers import Servers
 from app.completions.catalog import ModelCatalog
 from app.completions.service import CompletionService
-from app.core import Core
+from app.core import Core, open_aside
 from app.files.extracted_text import ExtractedTextService
 from app.files.extraction.reader import CallerBounds, DocumentReader
 from app.files.images import ImageReader
@@ -35,7 +40,7 @@ from app.knowledge.search import Searcher
 from app.knowledge.service import KnowledgeService
 from app.knowledge.store import IndexStore
 from app.knowledge.vectors import Embedder
-from app.limits import Bounds, RunLimit
+from app.limits import Bounds, RunLimit, StreamLimit, WebSocketLimit
 from app.options import (
     document_limits,
     image_limits,
@@ -69,6 +74,15 @@ class Files:
     reader: DocumentReader
     documents: ExtractedTextService
     images: ImageReader
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may go on at once."""
+
+    runs: RunLimit
+    streams: StreamLimit
+    sockets: WebSocketLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +141,23 @@ def open_knowledge(
     )
 
 
+def open_limits(settings: Settings) -> Limits:
+    return Limits(
+        RunLimit("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs)),
+        StreamLimit("streams", "too_many_streams", Bounds(settings.max_streams_per_key, settings.max_streams)),
+        WebSocketLimit(
+            "WebSockets", "too_many_websockets", Bounds(settings.max_websockets_per_key, settings.max_websockets)
+        ),
+    )
+
+
+def open_servers(settings: Settings, core: Core, limits: Limits, server_id: str) -> Servers:
+    """The servers that share the database; on the embedded one, this one alone."""
+    info = ServerInfo(server_id, gethostname(), f"{settings.host}:{settings.port}", __version__)
+    shared = {"runs": limits.runs, "streams": limits.streams, "websockets": limits.sockets}
+    return Servers(None if core.is_embedded else open_aside(core), info, shared)
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """Chats and completions, and the runs that answer them."""
@@ -135,6 +166,7 @@ class Chat:
     completions: CompletionService
     catalog: ModelCatalog
     engine: RunEngine
+    recovery: Recovery
     upkeep: RunUpkeep
     approvals: Approvals
 
@@ -174,7 +206,8 @@ def open_chat(
     tools: ToolCatalog,
     idempotency: Idempotency,
     metrics: Metrics,
-    owner: str,
+    slots: RunLimit,
+    servers: Servers,
 ) -> Chat:
     media = MediaLoader(files.service, files.documents, files.images, prompt_limits(settings))
     prompts = PromptBuilder(core.database, media)
@@ -191,7 +224,6 @@ def open_chat(
         ),
         SessionQueue(settings.max_waiting_per_session, settings.max_waiting),
     )
-    slots = RunLimit("replies", "too_many_runs", Bounds(settings.max_runs_per_key, settings.max_runs))
     service = ChatService(
         core.database,
         engine,
@@ -203,7 +235,7 @@ def open_chat(
         slots,
         roles,
         knowledge,
-        owner,
+        servers.id,
     )
     catalog = ModelCatalog(profiles, providers, roles, name_policy(settings))
     completions = CompletionService(
@@ -218,11 +250,11 @@ def open_chat(
         slots,
         roles,
     )
-    paused = PausedRuns(core.database, engine, providers, slots, owner)
-    upkeep = RunUpkeep(
-        core.database, engine, paused, owner, sole_owner=core.is_embedded, max_seconds=settings.max_reply_seconds
-    )
-    return Chat(service, completions, catalog, engine, upkeep, approvals)
+    is_shared = not core.is_embedded
+    paused = PausedRuns(core.database, engine, providers, slots, servers.id)
+    recovery = Recovery(core.database, engine, paused, servers, is_shared=is_shared)
+    upkeep = RunUpkeep(core.database, engine, recovery, is_shared=is_shared, max_seconds=settings.max_reply_seconds)
+    return Chat(service, completions, catalog, engine, recovery, upkeep, approvals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,11 +112,12 @@ def accept(
         provider_id=targets[0].provider.id,
         model=targets[0].model,
         created_at=now,
+        owner=owner,
     )
     if session_id is not None:
         run = _add_turn(connection, run, session_id, command)
     opening = opening_events(run)
-    store.add_run(connection, run, owner, opening)
+    store.add_run(connection, run, opening)
     profile = _applied(profile, command, role, requested)
     searches = profile.knowledge.search if command.knowledge is None else command.knowledge.enabled
     return ReplyPlan(

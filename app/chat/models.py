@@ -3,10 +3,27 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.tables import Base, BigId, UtcDateTime
+
+_IS_OPEN = "status IN ('queued', 'running', 'requires_action')"
+IS_OPEN: ColumnElement[bool] = literal_column(f"runs.{_IS_OPEN}", Boolean)
+"""Whether a run is open, in the words of the index of open runs: a database uses it for the same ones only."""
 
 
 class SessionRow(Base):
@@ -59,15 +76,17 @@ class MessageRow(Base):
 
 
 class RunRow(Base):
-    """The making of one reply. `owner` is the process that makes it, and has it leased until `leased_until`.
+    """The making of one reply. `owner` is the server that makes it.
 
-    A run without a session answers a request that brought its conversation along; it has no messages either.
+    A run without a session answers a request that brought its conversation along; it has no messages either. `place`
+    orders the runs of a session that wait for their turn, where several servers have them; `stop_reason` is the reason
+    for which another server wants the run to end.
     """
 
     __tablename__ = "runs"
     __table_args__ = (
         Index("ix_runs_session_id", "session_id"),
-        Index("ix_runs_status_leased_until", "status", "leased_until"),
+        Index("ix_runs_open", "session_id", sqlite_where=text(_IS_OPEN), postgresql_where=text(_IS_OPEN)),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -85,7 +104,8 @@ class RunRow(Base):
     error_code: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(Text)
     owner: Mapped[str] = mapped_column(String(36))
-    leased_until: Mapped[datetime] = mapped_column(UtcDateTime)
+    place: Mapped[int | None]
+    stop_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

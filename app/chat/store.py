@@ -10,16 +10,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import asdict
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 
-from app.chat.models import MessageRow, PausedRunRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
+from app.chat.models import IS_OPEN, MessageRow, PausedRunRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
 from app.chat.parts import Media, Part, from_stored, plain_text, to_stored
 from app.chat.runs.events import Event, EventBatch, decode_events, encode_events
 from app.chat.runs.reply import RunResult
 from app.chat.values import (
     KEYS_PREFIX,
-    OPEN_STATUSES,
     WEBCHAT,
     Message,
     MessageRole,
@@ -28,13 +38,11 @@ from app.chat.values import (
     RunStatus,
     Session,
 )
-from app.database.clock import moment_in
 from app.database.prepared import Prepared
 from app.database.tables import MAX_INTEGER, value_of
 from app.errors import BadRequest, Forbidden, NotFound
 from app.text import CONTROL_CHARACTER
 
-LEASE = timedelta(seconds=15)
 EVENTS_KEPT = timedelta(hours=24)
 TITLE_CHARS = 60
 
@@ -42,9 +50,6 @@ TITLE_CHARS = 60
 def _new_values(*columns: str) -> dict[str, Any]:
     """Parameters for an update: `new_status` for the column `status`, and so on."""
     return {column: bindparam(f"new_{column}") for column in columns}
-
-
-_IS_OPEN = or_(*(RunRow.status == status.value for status in OPEN_STATUSES))
 
 
 # Sessions
@@ -188,7 +193,7 @@ _NEWEST_MESSAGES = Prepared(
         or_(
             MessageRow.id == bindparam("user_message_id"),
             MessageRow.role != MessageRole.USER.value,
-            not_(exists().where(RunRow.id == MessageRow.run_id, _IS_OPEN)),
+            not_(exists().where(RunRow.id == MessageRow.run_id, IS_OPEN)),
         ),
     )
     .order_by(MessageRow.id.desc())
@@ -284,18 +289,15 @@ def check_quotes(connection: Connection, session_id: str, message_ids: Sequence[
 
 # Runs
 
-_ADD_RUN = Prepared(insert(RunRow).values(leased_until=moment_in(LEASE)), (*Run.__struct_fields__, "owner"))
+_ADD_RUN = Prepared(insert(RunRow), Run.__struct_fields__)
 _START_RUN = Prepared(
     update(RunRow)
     .where(RunRow.id == bindparam("run_id"), RunRow.status == RunStatus.QUEUED.value)
     .values(status=RunStatus.RUNNING.value, started_at=bindparam("moment"))
 )
-_RENEW_LEASES = Prepared(
-    update(RunRow).where(RunRow.owner == bindparam("holder"), _IS_OPEN).values(leased_until=moment_in(LEASE))
-)
 _END_RUN = Prepared(
     update(RunRow)
-    .where(RunRow.id == bindparam("run_id"), _IS_OPEN)
+    .where(RunRow.id == bindparam("run_id"), IS_OPEN)
     .values(_new_values("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at"))
 )
 # None for a run that is gone; the lock keeps it from going meanwhile. What was stored by a try whose outcome was not
@@ -326,9 +328,9 @@ class Progress(msgspec.Struct, frozen=True):
     events: EventBatch
 
 
-def add_run(connection: Connection, run: Run, owner: str, opening: Sequence[Event]) -> None:
-    """Add a run, leased to `owner`, and the first events of its log."""
-    _ADD_RUN.change(connection, {**asdict(run), "owner": owner})
+def add_run(connection: Connection, run: Run, opening: Sequence[Event]) -> None:
+    """Add a run, and the first events of its log."""
+    _ADD_RUN.change(connection, asdict(run))
     _add_events(connection, run.id, EventBatch(1, opening), run.created_at)
 
 
@@ -337,11 +339,9 @@ def find_run(connection: Connection, run_id: str) -> Run | None:
     return None if row is None else value_of(Run, row)
 
 
-def checkpoint_runs(connection: Connection, owner: str, progress: Sequence[Progress], now: datetime) -> list[str]:
-    """Store what running runs have gained, and renew the lease of all that `owner` holds; the ids of those gone."""
-    gone = [each.run_id for each in progress if not add_progress(connection, each, now)]
-    _RENEW_LEASES.change(connection, {"holder": owner})
-    return gone
+def checkpoint_runs(connection: Connection, progress: Sequence[Progress], now: datetime) -> list[str]:
+    """Store what running runs have gained; the ids of those that are gone."""
+    return [each.run_id for each in progress if not add_progress(connection, each, now)]
 
 
 def add_progress(connection: Connection, progress: Progress, now: datetime) -> bool:
@@ -356,7 +356,7 @@ def add_progress(connection: Connection, progress: Progress, now: datetime) -> b
 def enter_pause(connection: Connection, run: Run) -> None:
     """Mark a run as waiting for a person."""
     connection.execute(
-        update(RunRow).where(RunRow.id == run.id, _IS_OPEN).values(status=RunStatus.REQUIRES_ACTION.value)
+        update(RunRow).where(RunRow.id == run.id, IS_OPEN).values(status=RunStatus.REQUIRES_ACTION.value)
     )
 
 
@@ -367,20 +367,49 @@ def leave_pause(connection: Connection, run_id: str) -> None:
     connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run_id))
 
 
-def take_run(connection: Connection, run: Run, owner: str) -> bool:
-    """Lease a paused run of a process that is gone to `owner`; False when another one was quicker."""
-    is_lost = (RunRow.id == run.id) & (RunRow.status == RunStatus.REQUIRES_ACTION.value)
-    is_lost &= or_(RunRow.owner == owner, RunRow.leased_until < moment_in())
-    values = {"owner": owner, "leased_until": moment_in(LEASE)}
-    return connection.execute(update(RunRow).where(is_lost).values(**values)).rowcount == 1
-
-
 def end_run(connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
     """Store a run's end: its reply, its status and the rest of its log.
 
-    False when the run is no longer open: its session was deleted, or another process ended it. `run` is as it is now.
+    False when the run is no longer open. `run` is as it is now. Its session is changed first: that orders the end among
+    the session's other transactions.
     """
-    values = {
+    if run.session_id is not None:
+        _TOUCH_SESSION.change(connection, {"session_id": run.session_id, "moment": result.ended_at})
+    if _END_RUN.change(connection, _values_of_end(run, result)) == 0:
+        return False
+    _add_events(connection, run.id, events, result.ended_at)
+    if run.status is RunStatus.REQUIRES_ACTION:
+        connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run.id))
+    if run.session_id is not None:
+        _store_reply(connection, run, result)
+    return True
+
+
+def replace_end(connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
+    """Store the end of a run whose server was taken for dead: the reply as far as that was known gives way to it.
+
+    False when that is not what has ended the run.
+    """
+    is_lost = (RunRow.id == run.id) & (RunRow.owner == run.owner) & (RunRow.status == RunStatus.INTERRUPTED.value)
+    names = ("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at")
+    values = _values_of_end(run, result)
+    if (
+        connection.execute(
+            update(RunRow).where(is_lost).values({name: values[f"new_{name}"] for name in names})
+        ).rowcount
+        == 0
+    ):
+        return False
+    last = events.first + len(events.events) - 1
+    connection.execute(delete(RunEventsRow).where(RunEventsRow.run_id == run.id, RunEventsRow.first > last))
+    _add_events(connection, run.id, events, result.ended_at)
+    if run.session_id is not None:
+        _store_reply(connection, run, result)
+    return True
+
+
+def _values_of_end(run: Run, result: RunResult) -> dict[str, Any]:
+    return {
         "run_id": run.id,
         "new_status": result.status.value,
         "new_error_code": result.error_code,
@@ -390,29 +419,6 @@ def end_run(connection: Connection, run: Run, result: RunResult, events: EventBa
         "new_started_at": run.started_at,
         "new_finished_at": result.ended_at,
     }
-    if _END_RUN.change(connection, values) == 0:
-        return False
-    _add_events(connection, run.id, events, result.ended_at)
-    if run.status is RunStatus.REQUIRES_ACTION:
-        connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run.id))
-    if run.session_id is not None:
-        _store_reply(connection, run, result)
-        touch_session(connection, run.session_id, result.ended_at)
-    return True
-
-
-def list_lost_runs(connection: Connection, owner: str, *, at_start: bool, sole_owner: bool) -> list[Run]:
-    """Return the open runs of processes that are gone.
-
-    At its start a process finds those of its predecessor, of the same name, and as the `sole_owner` all others too.
-    """
-    is_expired = RunRow.leased_until < moment_in()
-    query = select(RunRow).where(_IS_OPEN)
-    if not at_start:
-        query = query.where(RunRow.owner != owner, is_expired)
-    elif not sole_owner:
-        query = query.where(or_(RunRow.owner == owner, is_expired))
-    return [value_of(Run, row) for row in connection.execute(query.order_by(RunRow.created_at))]
 
 
 def run_events(connection: Connection, run_id: str) -> list[tuple[int, Event]]:
@@ -450,13 +456,6 @@ def _store_reply(connection: Connection, run: Run, result: RunResult) -> None:
         "new_created_at": result.ended_at,
     }
     _STORE_REPLY.change(connection, values)
-
-
-def list_unowned_runs(connection: Connection, owner: str, since: datetime, ids: Collection[str]) -> list[Run]:
-    """Return the open runs of `owner` that were added before `since`, without those with these ids."""
-    query = select(RunRow).where(RunRow.owner == owner, _IS_OPEN, RunRow.created_at < since)
-    rows = connection.execute(query.order_by(RunRow.created_at))
-    return [value_of(Run, row) for row in rows if row.id not in ids]
 
 
 def _add_events(connection: Connection, run_id: str, batch: EventBatch, now: datetime) -> bool:

@@ -69,7 +69,10 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
-    """The making of one reply. Without a session it has no messages either."""
+    """The making of one reply, at the server `owner`. Without a session it has no messages either.
+
+    One that waits in a queue that is in the database has a `place` in it.
+    """
 
     id: str
     session_id: str | None
@@ -88,3 +91,5 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    owner: str = ""
+    place: int | None = None

@@ -70,17 +70,17 @@ def database_check(database: Database) -> Check:
     query = text("SELECT version_num FROM alembic_version")
     # Written though it changes nothing: a full disk and a lock of another process show.
     update = text("UPDATE alembic_version SET version_num = version_num")
-    return both(
+    return all_of(
         lambda: database.read(lambda connection: connection.execute(query).all()),
         PacedCheck(lambda: database.write(lambda connection: connection.execute(update).rowcount)),
     )
 
 
-def both(first: Check, second: Check) -> Check:
-    """Make the check that is passed when both are."""
+def all_of(*checks: Check) -> Check:
+    """Make the check that is passed when all of these are."""
 
     async def check() -> None:
-        await first()
-        await second()
+        for each in checks:
+            await each()
 
     return check

@@ -47,6 +47,7 @@ class Metrics:
             "palaver_open_streams", "Streams and WebSockets that follow a reply now.", registry=registry
         )
         self.open_websockets = Gauge("palaver_open_websockets", "WebSockets that are open now.", registry=registry)
+        self.servers = Gauge("palaver_servers", "Servers that live, this one included.", registry=registry)
         self.deliveries = Counter(
             "palaver_webhook_deliveries", "Webhook deliveries, by how they ended.", ("outcome",), registry=registry
         )

@@ -82,7 +82,7 @@ async def test_a_run_whose_acceptance_was_not_confirmed_comes_to_an_end(
     start_server: StartServer, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.chat.runs.upkeep.SWEEP_SECONDS", 0.3)
-    monkeypatch.setattr("app.chat.runs.upkeep.START_TIME", timedelta(seconds=1))
+    monkeypatch.setattr("app.chat.runs.recovery.START_TIME", timedelta(seconds=1))
     async with start_server() as server, Client(server, await server.new_key()) as client:
         lost = lose_confirmation(monkeypatch, "runs")
         body = {"username": "alice", "message": "Hi", "session_id": "s1"}
@@ -144,31 +144,12 @@ async def test_events_whose_storing_was_not_confirmed_are_stored_once(database: 
         created_at=now,
     )
     events = [TextDelta(f"t{number} ") for number in range(5)]
-    await database.write(lambda connection: store.add_run(connection, run, "owner", events[:1]))
+    await database.write(lambda connection: store.add_run(connection, run, events[:1]))
     for count in (2, 2, 4):
         progress = [store.Progress("r1", now, EventBatch(2, events[1 : 1 + count]))]
-        checkpoint = partial(store.checkpoint_runs, owner="owner", progress=progress, now=now)
+        checkpoint = partial(store.checkpoint_runs, progress=progress, now=now)
         assert await database.write(checkpoint) == []
     stored = await database.read(lambda connection: store.run_events(connection, "r1"))
     assert stored == list(enumerate(events, 1))
     unknown = store.Progress("r2", now, EventBatch(1, events))
-    assert await database.write(lambda connection: store.checkpoint_runs(connection, "owner", [unknown], now)) == ["r2"]
-
-
-@pytest.mark.databases("sqlite", "postgresql")
-async def test_leases_are_by_the_clock_of_the_database(database: Database) -> None:
-    """However wrong the clock of a server is, a run is not taken for lost while its lease lasts."""
-    wrong = utc_now().replace(year=2001)
-    run = Run("r1", None, "alice", "k1", RunStatus.QUEUED, True, "m1", "default", "p", "m", wrong)
-    await database.write(lambda connection: store.add_run(connection, run, "other", []))
-
-    async def lost() -> list[Run]:
-        return await database.read(
-            lambda connection: store.list_lost_runs(connection, "owner", at_start=False, sole_owner=False)
-        )
-
-    assert await lost() == []
-    await execute(database, "UPDATE runs SET leased_until = '2001-01-01 00:00:00.000000'")
-    assert [each.id for each in await lost()] == ["r1"]
-    await database.write(lambda connection: store.checkpoint_runs(connection, "other", [], wrong))
-    assert await lost() == []
+    assert await database.write(lambda connection: store.checkpoint_runs(connection, [unknown], now)) == ["r2"]

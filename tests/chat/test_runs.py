@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, delete, update
 
 from app.chat.models import MessageRow, RunEventsRow, RunRow
-from app.chat.store import EVENTS_KEPT, LEASE, purge_events
+from app.chat.store import EVENTS_KEPT, purge_events
 from app.clock import utc_now
 from tests.conftest import StartServer
 from tests.support import answers
@@ -163,7 +163,7 @@ async def test_a_run_that_no_process_holds_any_more_is_ended_at_the_next_start(s
     def crash(connection: Connection) -> None:
         """Leave the run as a process does that is killed before the first checkpoint."""
         connection.execute(delete(RunEventsRow))
-        running = {"status": "running", "finished_at": None, "owner": "nobody", "leased_until": utc_now() - LEASE}
+        running = {"status": "running", "finished_at": None, "owner": "nobody"}
         connection.execute(update(RunRow).values(running))
         connection.execute(update(MessageRow).where(MessageRow.role == "assistant").values(status="pending", parts=[]))
 

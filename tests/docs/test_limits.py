@@ -7,7 +7,8 @@ import pytest
 from app.auth.service import CACHE_SECONDS
 from app.bots.adapters.webhook import RetryPolicy
 from app.chat.fields import MAX_NAME_CHARS
-from app.chat.store import EVENTS_KEPT, LEASE
+from app.chat.store import EVENTS_KEPT
+from app.cluster.store import LEASE
 from app.completions.content import MAX_IMAGES
 from app.completions.service import MAX_CALL_ID_CHARS
 from app.database.sqlite import BUSY_TIMEOUT_SECONDS
@@ -47,7 +48,7 @@ def test_the_limits_with_a_variable_are_its_default() -> None:
         ("docs/limits.md", f"A comment line after {HEARTBEAT_SECONDS:.0f} seconds"),
         ("docs/deployment.md", f"connections are kept for {KEEP_ALIVE_SECONDS:.0f} seconds"),
         ("docs/limits.md", f"a run's events for {EVENTS_KEPT.total_seconds() / 3600:.0f} hours"),
-        ("ARCHITECTURE.md", f"a lease of {LEASE.total_seconds():.0f} seconds"),
+        ("ARCHITECTURE.md", f"has not been seen for {LEASE.total_seconds():.0f} seconds"),
         (
             "docs/decisions/0101-use-cases-are-functions-of-a-connection.md",
             f"busy timeout of {BUSY_TIMEOUT_SECONDS} seconds",

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 
 from app.chat import store
 from app.chat.approvals import find_paused_plan
+from app.chat.runs import lost
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Event
 from app.chat.runs.paused import unpack
@@ -41,7 +42,7 @@ class PausedRuns:
 
         def take(connection: Connection) -> tuple[bytes, list[tuple[int, Event]]] | None:
             plan = find_paused_plan(connection, run.id)
-            if plan is None or not store.take_run(connection, run, self._owner):
+            if plan is None or not lost.take_run(connection, run, self._owner):
                 return None
             return plan, store.run_events(connection, run.id)
 
@@ -49,6 +50,7 @@ class PausedRuns:
             return False
         data, events = row
         try:
+            run = msgspec.structs.replace(run, owner=self._owner)
             plan = unpack(data, run, [event for _, event in events], self._providers)
             slot = self._slots.take(run.key_id)
             ticket = Ticket(run.session_id or run.id)

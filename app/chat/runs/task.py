@@ -28,7 +28,7 @@ from app.chat.runs.queue import Ticket
 from app.chat.runs.reply import Reply, RunResult, completed, content_of, cut_short, failure_of
 from app.chat.runs.steps import ToolSteps
 from app.chat.runs.tool_parts import open_calls
-from app.chat.values import RunStatus
+from app.chat.values import Run, RunStatus
 from app.clock import utc_now
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
@@ -345,9 +345,8 @@ class RunTask:
             await asyncio.wait([self.checkpoint])
         unstored = self.unstored()
         events = result.events
-        if not await self._store(result, EventBatch(unstored.first, [*unstored.events, *events])):
-            cause = "The session was deleted, or the run ended elsewhere, while the reply was being made"
-            events = [Failed("session_deleted", cause), Ended()]
+        if (cause := await self._store(result, EventBatch(unstored.first, [*unstored.events, *events]))) is not None:
+            events = [cause, Ended()]
         self.log.append(*events)
         metrics, usage = self._tools.metrics, self._reply.usage
         metrics.runs.labels(result.status.value).inc()
@@ -378,19 +377,32 @@ class RunTask:
         self.log.append(*result.events)
         self._tools.metrics.runs.labels(result.status.value).inc()
 
-    async def _store(self, result: RunResult, batch: EventBatch) -> bool:
-        """Store the end; False when the run is no longer open."""
+    async def _store(self, result: RunResult, batch: EventBatch) -> Failed | None:
+        """Store the end; the reason when the run is no longer open."""
         run = self.run
 
         async def store_end() -> bool:
             return await self._tools.database.write(lambda connection: store.end_run(connection, run, result, batch))
 
-        return await _until_available(store_end) or await _until_available(partial(self._was_stored, result))
+        if await _until_available(store_end):
+            return None
+        return await _until_available(partial(self._store_late, result, batch))
 
-    async def _was_stored(self, result: RunResult) -> bool:
-        """Whether an earlier try stored the end after all, though the database denied it."""
-        run = await self._tools.database.read(lambda connection: store.find_run(connection, self.run.id))
-        return run is not None and run.status == result.status
+    async def _store_late(self, result: RunResult, batch: EventBatch) -> Failed | None:
+        """Store the end of a run that was taken for lost; the reason when it has ended or goes on otherwise."""
+
+        def replace(connection: Connection) -> Run | bool | None:
+            return store.replace_end(connection, self.run, result, batch) or store.find_run(connection, self.run.id)
+
+        stored = await self._tools.database.write(replace)
+        if isinstance(stored, bool):
+            log.warning("run_was_taken_for_lost", run_id=self.run.id)
+            return None
+        if stored is None:
+            return Failed("session_deleted", "The session was deleted while the reply was being made")
+        if stored.status == result.status:  # an earlier try stored the end after all, though the database denied it
+            return None
+        return Failed("interrupted", "The run was taken over by another server")
 
 
 async def _until_available(act: Callable[[], Awaitable[T]]) -> T:

@@ -1,0 +1,1 @@
+"""Servers that share a database: who there is, and what they tell each other."""
