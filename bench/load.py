@@ -161,17 +161,24 @@ def _end_of(head: bytes) -> int:
     return len(head) + int(rest.split(b"\r\n", 1)[0]) if found else 0
 
 
+async def _connect(loop: asyncio.AbstractEventLoop, job: Job, generator: _Generator) -> None:
+    if not job.receive_buffer:
+        await loop.create_connection(lambda: _Client(generator), job.host, job.port)
+        return
+    # The size of the window is settled when the connection is made.
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, job.receive_buffer)
+    connection.setblocking(False)
+    await loop.sock_connect(connection, (job.host, job.port))
+    await loop.create_connection(lambda: _Client(generator), sock=connection)
+
+
 async def _generate(job: Job) -> Load:
     generator = _Generator(job)
     loop = asyncio.get_running_loop()
     began, cpu = time.perf_counter(), time.process_time()
     for _ in range(job.clients):
-        connection = socket.create_connection((job.host, job.port))
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if job.receive_buffer:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, job.receive_buffer)
-        await loop.create_connection(lambda: _Client(generator), sock=connection)
+        await _connect(loop, job, generator)
         if job.ramp:
             await asyncio.sleep(job.ramp / job.clients)
     if job.hold:

@@ -1,7 +1,8 @@
 """The scripted model server: one process, raw asyncio, answers made beforehand, so that it is never the bottleneck.
 
 `python -m bench.model` prints its base URL. The model's name says the reply: `t64` is 64 tokens at once, `t64-d20` one
-every 20 ms, `t2-d600000` one token and then ten minutes of silence. `t64-s5` calls the tool `now` five times before.
+every 20 ms, `t2-d600000` one token and then ten minutes of silence. `t64-s5` calls the tool `now` five times before,
+and `t64-s5-w50` calls `waiting_wait`, for 50 ms each.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import cast
 import uvloop
 
 TOKEN = "tok "
-_NAME = re.compile(rb'"model":\s*"(?:openai/)?(t(\d+)(?:-d(\d+))?(?:-s(\d+))?)"')
+_NAME = re.compile(rb'"model":\s*"(?:openai/)?(t(\d+)(?:-d(\d+))?(?:-s(\d+)(?:-w(\d+))?)?)"')
 _RESULT = b'"role":"tool"'
 _STREAM = re.compile(rb'"stream":\s*true')
 _LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
@@ -48,9 +49,12 @@ def reply_of(name: str, tokens: int, delay_ms: int) -> Reply:
 
 
 @cache
-def call_of(name: str, step: int) -> Reply:
-    """The stream of a call of the tool `now`, for another time zone in each step."""
+def call_of(name: str, step: int, wait_ms: int) -> Reply:
+    """The stream of a call of `waiting_wait`, or of `now`; with other arguments in each step."""
     function = f'{{"name":"now","arguments":"{{\\"timezone\\":\\"Etc/GMT+{step}\\"}}"}}'
+    if wait_ms:
+        arguments = f'{{\\"milliseconds\\":{wait_ms},\\"step\\":{step}}}'
+        function = f'{{"name":"waiting_wait","arguments":"{arguments}"}}'
     call = f'{{"index":0,"id":"call_{step}","type":"function","function":{function}}}'
     events = [_event(name, f'{{"role":"assistant","tool_calls":[{call}]}}', "null"), _event(name, "{}", '"tool_calls"')]
     return Reply(0.0, (_STREAM_HEAD + _chunk(b"".join(events) + b"data: [DONE]\n\n") + _END,))
@@ -114,7 +118,7 @@ class _Connection(asyncio.Protocol):
         elif not _STREAM.search(request):
             self.transport.write(whole_of(name[1].decode(), int(name[2])))
         elif (step := request.count(_RESULT)) < int(name[4] or 0):
-            self._write(call_of(name[1].decode(), step), 0, self.loop.time())
+            self._write(call_of(name[1].decode(), step, int(name[5] or 0)), 0, self.loop.time())
         else:
             reply = reply_of(name[1].decode(), int(name[2]), int(name[3] or 0))
             self._write(reply, 0, self.loop.time())

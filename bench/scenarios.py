@@ -117,6 +117,15 @@ SCENARIOS: Sequence[Scenario] = (
         ),
     ),
     Scenario(
+        "tool-calls",
+        steps.tool_calls,
+        (
+            Row("spread", "64 chats over 4 s, five calls of 50 ms each: time over the calls'", "x", Target("<", 1.3)),
+            Row("burst", "the same, begun at once", "x"),
+            Row("cpu", "a step with such a call: CPU, with the tool's process", "ms"),
+        ),
+    ),
+    Scenario(
         "session-list",
         conversations.session_list,
         (

@@ -108,12 +108,12 @@ def palaver_environment(**settings: str) -> dict[str, str]:
     return {"PALAVER_API_KEYS": f"bench={API_KEY}", **settings}
 
 
-def write_provider(data_dir: Path, model: ServerProcess) -> None:
+def write_provider(data_dir: Path, model: ServerProcess, tables: str = "") -> None:
     """Let the Palaver of that data folder ask the scripted model server."""
     data_dir.mkdir(parents=True, exist_ok=True)
     (data_dir / "palaver.toml").write_text(
         f'[[providers]]\nid = "bench"\nbase_url = "http://{model.host}:{model.port}/v1"\n'
-        'api_key = "none"\nmax_retries = 0\n'
+        'api_key = "none"\nmax_retries = 0\n' + tables
     )
 
 
@@ -124,10 +124,14 @@ async def palaver(
     *,
     program: Sequence[str] = PALAVER,
     start_seconds: float = START_SECONDS,
+    tables: str = "",
     **settings: str,
 ) -> AsyncIterator[ServerProcess]:
-    """`palaver serve`, with its default settings but for those given, logs included; `program` is the `palaver`."""
-    write_provider(data_dir, model)
+    """`palaver serve`, with its default settings but for those given, logs included.
+
+    `program` is the `palaver`; `tables` are added to its palaver.toml.
+    """
+    write_provider(data_dir, model, tables)
     port = free_port()
     environment = palaver_environment(**settings)
     log_file = data_dir.with_name(f"{data_dir.name}.log")
