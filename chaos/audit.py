@@ -16,8 +16,8 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from app.chat.models import MessageRow, RunRow
+from app.database.checking import problems
 from app.database.engine import open_database
-from app.database.migrations import problems
 from app.files.models import AttachmentRow
 from chaos.clients import Tally, sse_events
 from chaos.model import Call, pages_record, read_record

@@ -1,13 +1,29 @@
 """Faults that keep a command from starting: each is one line on standard error, and no password is in it."""
 
+import asyncio
 import os
+import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import Postgres
 from tests.test_cli import palaver
 
-COMMANDS = (["serve", "--port", "0"], ["keys", "list"], ["db", "upgrade"])
+COMMANDS = (["serve", "--port", "0"], ["keys", "list"], ["db", "upgrade"], ["db", "check"])
+SSL_REQUEST = 80877103
+WITHOUT_ASYNCPG = """
+import sys
+from importlib.machinery import PathFinder
+
+class Others(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "asyncpg" else PathFinder.find_spec(name, path, target)
+
+sys.meta_path = [Others if finder is PathFinder else finder for finder in sys.meta_path]
+"""
 PASSWORD = "a-pass-word"
 POSTGRES = f"postgresql+asyncpg://palaver:{PASSWORD}@127.0.0.1"
 
@@ -44,9 +60,42 @@ async def test_postgresql_out_of_reach(data_dir: Path, command: list[str], close
     await refused(data_dir, command, "Cannot use", PALAVER_DATABASE_URL=f"{POSTGRES}:{closed_port}/x")
 
 
-@pytest.mark.usefixtures("postgres")
-async def test_a_user_that_postgresql_does_not_let_in(data_dir: Path, command: list[str]) -> None:
-    await refused(data_dir, command, "palaver", PALAVER_DATABASE_URL=f"{POSTGRES}/no_such_database")
+@pytest.fixture
+async def wrong_password_port() -> AsyncIterator[int]:
+    """The port of a server that speaks PostgreSQL's protocol as far as "password authentication failed"."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length, code = struct.unpack("!ii", await reader.readexactly(8))
+        if code == SSL_REQUEST:
+            writer.write(b"N")
+            length, code = struct.unpack("!ii", await reader.readexactly(8))
+        await reader.readexactly(length - 8)
+        fields = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "palaver"\0\0'
+        writer.write(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_password_that_postgresql_does_not_take(
+    data_dir: Path, command: list[str], wrong_password_port: int
+) -> None:
+    message = 'password authentication failed for user "palaver"'
+    await refused(data_dir, command, message, PALAVER_DATABASE_URL=f"{POSTGRES}:{wrong_password_port}/x")
+
+
+async def test_a_database_that_postgresql_does_not_have(data_dir: Path, command: list[str], postgres: Postgres) -> None:
+    url = postgres.url.set(database="no_such_database", password=PASSWORD)
+    shown = url.render_as_string(hide_password=False)
+    await refused(data_dir, command, 'database "no_such_database" does not exist', PALAVER_DATABASE_URL=shown)
+
+
+async def test_a_driver_of_postgresql_that_is_not_installed(data_dir: Path, command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_ASYNCPG)
+    message = "asyncpg, the driver for the database, is not installed: pip install 'palaver[postgres]'"
+    await refused(data_dir, command, message, PALAVER_DATABASE_URL=f"{POSTGRES}/x", PYTHONPATH=str(tmp_path))
 
 
 @pytest.mark.parametrize("place", ["missing/x.db", "file/x.db", "."])

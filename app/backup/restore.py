@@ -13,8 +13,9 @@ import msgspec
 
 from app.backup.archive import BackupError, Manifest, backup_errors, fsync_folder, new_file, unpack
 from app.backup.layout import ALWAYS_REPLACED, BESIDE_DATABASE, CONTENTS, DATABASE, JOURNAL
+from app.database.checking import problems
 from app.database.engine import sqlite_url
-from app.database.migrations import WrongSchema, head, problems, upgrade
+from app.database.migrations import WrongSchema, head, upgrade
 
 
 class _Journal(msgspec.Struct, frozen=True):

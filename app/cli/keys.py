@@ -1,6 +1,7 @@
 """`palaver keys`: API keys, while the server runs or not."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from app.auth.service import KeyService
 
 T = TypeVar("T")
+
+REVOKE_SECONDS = 60.0
+"""How long a revocation is tried for, where the database takes no changes."""
+RETRY_SECONDS = 1.0
 
 
 @click.group()
@@ -82,8 +87,8 @@ def list_keys(data_dir: Path | None) -> None:
 @click.argument("key_id")
 @data_dir_option
 def revoke_key(key_id: str, data_dir: Path | None) -> None:
-    """End a key for good, at once; it stays in the list."""
-    key = _with_keys(data_dir, lambda service: service.revoke(key_id))
+    """End a key for good, at once; it stays in the list. Where the database is locked, try for a minute."""
+    key = _with_keys(data_dir, lambda service: _patiently(lambda: service.revoke(key_id)))
     click.echo(f"Key {key.id} ({key.name}) is revoked")
 
 
@@ -126,6 +131,23 @@ def _with_keys(data_dir: Path | None, use: "Callable[[KeyService], Awaitable[T]]
             await core.database.close()
 
     return asyncio.run(run())
+
+
+async def _patiently(act: Callable[[], Awaitable[T]]) -> T:
+    """Do what may be done twice, again until the database takes it, or REVOKE_SECONDS are over."""
+    from app.database.errors import DatabaseUnavailable
+
+    end, is_first = time.monotonic() + REVOKE_SECONDS, True
+    while True:
+        try:
+            return await act()
+        except DatabaseUnavailable:
+            if time.monotonic() >= end:
+                raise
+        if is_first:
+            click.echo(f"The database takes no changes; trying for {REVOKE_SECONDS:.0f} seconds", err=True)
+            is_first = False
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 def _overlap(seconds: float) -> timedelta:

@@ -75,8 +75,8 @@ def upgrade(url: str) -> bool:
 
 
 def _upgrade_server(url: str) -> bool:
-    with _refusing(url):
-        there = asyncio.run(_current_of_server(url))
+    with refusing(url):
+        there = asyncio.run(current_of_server(url))
         if there == head():
             return False
         _check_known(there)
@@ -84,7 +84,7 @@ def _upgrade_server(url: str) -> bool:
         return _upgrade(url)
 
 
-async def _current_of_server(url: str) -> str | None:
+async def current_of_server(url: str) -> str | None:
     """The revision of the PostgreSQL database at `url`; None when there is none yet."""
     engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": CONNECT_SECONDS, **POOLED_ARGUMENTS})
     try:
@@ -98,7 +98,7 @@ async def _current_of_server(url: str) -> str | None:
 
 
 @contextmanager
-def _refusing(url: str) -> Iterator[None]:
+def refusing(url: str) -> Iterator[None]:
     """Turn the errors of a server that is away or keeps Palaver out into WrongDatabase."""
     try:
         yield
@@ -123,35 +123,8 @@ def _upgrade(url: str) -> bool:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command
 
-    command.upgrade(_config(url), "head")
+    command.upgrade(config_for(url), "head")
     return True
-
-
-def problems(url: str) -> list[str]:
-    """What is wrong with the database at `url`, a line each: its schema's revision and, of SQLite, its soundness.
-
-    Blocks. Raises WrongDatabase, and the driver's errors.
-    """
-    if check_url(url).drivername.startswith("sqlite"):
-        there = current(url)
-    else:
-        with _refusing(url):
-            there = asyncio.run(_current_of_server(url))
-    if there is None:
-        return ["There is no database yet, or nothing in it: palaver db upgrade"]
-    faults = [] if there == head() else [f"The schema is at revision {there}, not {head()}: palaver db upgrade"]
-    return faults + (_damages(url) if url.startswith("sqlite") else [])
-
-
-def _damages(url: str) -> list[str]:
-    """What is damaged in the SQLite database at `url`, a line each."""
-    import sqlite3
-
-    path = make_url(url).database
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
-        damages = [f"Damaged: {row[0]}" for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
-        broken = connection.execute("PRAGMA foreign_key_check").fetchmany(20)
-    return damages + [f"A row of {table} names one of {parent} that is not there" for table, _, parent, _ in broken]
 
 
 def _use_wal(url: str) -> None:
@@ -162,7 +135,8 @@ def _use_wal(url: str) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-def _config(url: str) -> "Config":
+def config_for(url: str) -> "Config":
+    """Alembic's configuration for the database at `url`."""
     from alembic.config import Config
 
     config = Config()

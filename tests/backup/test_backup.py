@@ -19,8 +19,9 @@ import pytest
 from app.backup.archive import BackupError
 from app.backup.create import back_up
 from app.backup.restore import finish_restore, restore
+from app.database.checking import problems
 from app.database.engine import sqlite_url
-from app.database.migrations import head, problems
+from app.database.migrations import head
 from tests.conftest import StartServer
 from tests.knowledge.conftest import Library
 from tests.support.client import Client, text_of

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import answers
 from tests.support.answers import reply
 from tests.support.client import Client, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
+from tests.tools.test_steps import use
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
@@ -69,3 +71,65 @@ async def test_a_name_with_a_nul_is_refused(everything: Client) -> None:
     change = {"username": "alice", "display_name": "x\0"}
     refused = await everything.request("PATCH", "/api/v1/chat/sessions/s1", json=change)
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
+
+
+async def test_calls_and_decisions_with_a_nul_are_taken(server: Server, everything: Client, model: ModelServer) -> None:
+    use(server, "now", more='ask = ["now"]\n')
+    model.script(
+        answers.tool_calls(("c\0", "now", '{"timezone": "UTC\\u0000"}'), ("c2", "no\0w", "\0"), text=["a\0"]),
+        reply(["b\0"]),
+    )
+    async with everything.chatting("Hi", session_id="s1") as events:
+        run_id = (await anext(events)).data["run_id"]
+        async for event in events:
+            if event.type == "approval_required":
+                path = f"/api/v1/chat/runs/{run_id}/approvals"
+                (approval,) = (await everything.get(path)).json()["data"]["approvals"]
+                body = {"approval_id": approval["approval_id"], "approve": False, "reason": "not\0now"}
+                decided = await everything.post(path, body)
+                assert (decided.status_code, decided.json()["data"]["state"]) == (200, "denied")
+    assert event.type == "end"
+    assert [message["status"] for message in await everything.history("s1")] == ["complete"] * 2
+    assert (await everything.get(f"/api/v1/chat/runs/{run_id}")).json()["data"]["status"] == "completed"
+    assert len(model.requests) == 2
+
+
+async def test_names_and_texts_with_a_nul_anywhere_are_no_fault(everything: Client) -> None:
+    collection = (await everything.post("/api/v1/knowledge/collections", {"name": "garden"})).json()["data"]
+    documents = f"/api/v1/knowledge/collections/{collection['collection_id']}/documents"
+    bodies: list[tuple[str, str, Any]] = [
+        ("POST", "/api/v1/knowledge/collections", {"name": "x\0"}),
+        ("POST", "/api/v1/knowledge/collections", {"name": "x", "description": "x\0"}),
+        ("POST", documents, {"title": "x\0", "text": "x"}),
+        ("POST", documents, {"title": "x", "text": "x\0y"}),
+        ("POST", documents, {"title": "x", "attachment_id": "\0"}),
+        ("POST", "/api/v1/bots", {"id": "x\0", "adapter": "webhook", "config": {}}),
+        ("POST", "/api/v1/bots", {"id": "x", "adapter": "web\0", "config": {}}),
+        ("POST", "/api/v1/bots", {"id": "x", "adapter": "webhook", "config": {"url": "http://127.0.0.1/\0"}}),
+        ("POST", "/api/v1/bots", {"id": "x", "name": "\0", "adapter": "webhook", "config": {}}),
+        ("POST", "/api/v1/api-keys", {"name": "x\0", "scopes": ["chat"]}),
+        ("POST", "/api/v1/api-keys", {"name": "x", "scopes": ["chat\0"]}),
+        ("POST", "/api/v1/api-keys", {"name": "x", "scopes": ["chat"], "username": "\0"}),
+        ("POST", "/api/v1/mcp/servers", {"name": "x\0", "url": "http://127.0.0.1/"}),
+        ("POST", "/api/v1/mcp/servers", {"name": "x", "url": "http://127.0.0.1/\0"}),
+        ("POST", "/api/kernel2/roles", {"name": "x\0", "system_prompt": "x"}),
+        ("POST", "/api/kernel2/roles", {"name": "x", "system_prompt": "x\0", "description": "\0"}),
+        ("POST", "/api/v1/chat", {"username": "a\0", "message": "x"}),
+        ("POST", "/api/v1/chat", {"username": "alice", "message": "x", "session_id": "\0"}),
+        ("POST", "/api/v1/chat", {"username": "alice", "message": "x", "message_id": "\0"}),
+        ("POST", "/api/v1/chat", {"username": "alice", "message": "x", "config_id": "\0"}),
+        ("POST", "/api/v1/chat", {"username": "alice", "message": "x", "selected_model": "\0"}),
+        ("POST", "/v1/chat/completions", {"messages": [{"role": "us\0er", "content": "x"}]}),
+        ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "user": "\0"}),
+        ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "model": "\0"}),
+        ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "session_id": "\0"}),
+        ("POST", "/api/v1/im/message", {"umo": "webchat:FriendMessage:s\0", "message": "x"}),
+    ]
+    for method, path, body in bodies:
+        answer = await everything.request(method, path, json=body)
+        assert answer.status_code < 500, (method, path, body, answer.text)
+    uploads = [{"file": ("x\0.txt", b"x\0")}, {"file": ("x.txt", "x\0".encode("utf-16"))}]
+    for files in uploads:
+        for path in ("/api/v1/file", documents):
+            answer = await everything.request("POST", path, files=files)
+            assert answer.status_code < 500, (path, answer.text)

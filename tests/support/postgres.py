@@ -77,6 +77,11 @@ class Postgres:
                 reasons.append(f"{error}" or type(error).__name__)
         raise PostgresMissing(f"no PostgreSQL lets the tests in at 127.0.0.1:5432: {reasons[-1]}")
 
+    @property
+    def url(self) -> URL:
+        """The server, with a database that is always there."""
+        return self._admin.set(drivername="postgresql+asyncpg")
+
     async def take(self) -> URL:
         """Return an empty database with the newest schema."""
         return self._free.pop() if self._free else await self._create()
