@@ -6,17 +6,17 @@ answer. Both are solved here, for every door.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from hypercorn.typing import ASGIReceiveCallable, ASGIReceiveEvent, ASGISendCallable, ASGISendEvent
 from quart import Quart, Request
 from quart.asgi import ASGIHTTPConnection
-from quart.routing import QuartMap
+from quart.routing import QuartMap, QuartRule
 from quart.wrappers.base import BaseRequestWebsocket
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule
 
 from app.errors import OperatorError
 
@@ -150,6 +150,18 @@ class AnyHostMap(QuartMap):
         return self.bind("localhost", request.root_path, subdomain, request.scheme, request.method, path)
 
 
+class MatchedRule(QuartRule):
+    """A route that is matched, and whose URL is never built."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., NoReturn]:
+        # Werkzeug's makes and compiles a syntax tree, twice a rule: most of the time in which an application is made.
+        return _refuse_to_build
+
+
+def _refuse_to_build(_rule: Rule, **_values: Any) -> NoReturn:
+    raise RuntimeError("URLs of routes are not built")
+
+
 ExceptionInfo = tuple[type, BaseException, TracebackType] | tuple[None, None, None]
 
 
@@ -159,6 +171,7 @@ class Application(Quart):
     request_class = BoundedRequest
     asgi_http_class = BoundedConnection
     url_map_class = AnyHostMap
+    url_rule_class = MatchedRule
 
     def __init__(self, import_name: str) -> None:
         super().__init__(import_name, static_folder=None)
