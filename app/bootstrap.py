@@ -40,6 +40,7 @@ from app.ops.readiness import PacedCheck, ReadyChecks, all_of, database_check
 from app.options import auth_policy, body_bounds, policies, provider_specs
 from app.parts import (
     open_browser_sessions,
+    open_bus,
     open_chat,
     open_files,
     open_knowledge,
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     tools = open_tools(settings, core, files, knowledge.service)
     limits = open_limits(settings)
     servers = open_servers(settings, core, limits, identity.id)
+    bus = open_bus(core)
     chat = open_chat(
         settings,
         core,
@@ -92,6 +94,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         metrics,
         limits.runs,
         servers,
+        bus,
     )
     bots = BotService(
         core.database,
@@ -109,7 +112,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     tools.catalog.add(MessageTool(bots))
     metrics.open_websockets.set_function(lambda: len(limits.sockets))
     metrics.runs_active.set_function(lambda: len(chat.engine.runs))
-    metrics.run_queue_length.set_function(lambda: chat.engine.queue.waiting)
+    metrics.run_queue_length.set_function(lambda: chat.engine.turns.waiting)
     metrics.open_streams.set_function(lambda: len(limits.streams))
     metrics.servers.set_function(lambda: servers.live)
     browsers = open_browser_sessions(settings, core)

@@ -14,10 +14,13 @@ from app.chat.retrieval import Retrieval
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.queue import SessionQueue
 from app.chat.runs.recovery import Recovery
+from app.chat.runs.remote import RemoteControl
 from app.chat.runs.resuming import PausedRuns
+from app.chat.runs.row_queue import RowQueue
 from app.chat.runs.task import RunTools
 from app.chat.runs.upkeep import RunUpkeep
 from app.chat.service import ChatService
+from app.cluster.bus import Bus, NoBus
 from app.cluster.models import ServerInfo
 from app.cluster.servers import Servers
 from app.completions.catalog import ModelCatalog
@@ -158,6 +161,10 @@ def open_servers(settings: Settings, core: Core, limits: Limits, server_id: str)
     return Servers(None if core.is_embedded else open_aside(core), info, shared)
 
 
+def open_bus(core: Core) -> Bus:
+    return NoBus(is_shared=not core.is_embedded)
+
+
 @dataclass(frozen=True, slots=True)
 class Chat:
     """Chats and completions, and the runs that answer them."""
@@ -208,10 +215,13 @@ def open_chat(
     metrics: Metrics,
     slots: RunLimit,
     servers: Servers,
+    bus: Bus,
 ) -> Chat:
     media = MediaLoader(files.service, files.documents, files.images, prompt_limits(settings))
     prompts = PromptBuilder(core.database, media)
     approvals = Approvals(core.database)
+    bounds = settings.max_waiting_per_session, settings.max_waiting
+    turns = RowQueue(bus, servers.id, *bounds) if bus.is_shared else SessionQueue(*bounds)
     engine = RunEngine(
         RunTools(
             core.database,
@@ -221,8 +231,9 @@ def open_chat(
             tools,
             ToolCaller(metrics),
             approvals,
+            turns,
         ),
-        SessionQueue(settings.max_waiting_per_session, settings.max_waiting),
+        turns,
     )
     service = ChatService(
         core.database,
@@ -252,8 +263,11 @@ def open_chat(
     )
     is_shared = not core.is_embedded
     paused = PausedRuns(core.database, engine, providers, slots, servers.id)
+    remote = RemoteControl(core.database, engine, bus, servers.id)
     recovery = Recovery(core.database, engine, paused, servers, is_shared=is_shared)
-    upkeep = RunUpkeep(core.database, engine, recovery, is_shared=is_shared, max_seconds=settings.max_reply_seconds)
+    upkeep = RunUpkeep(
+        core.database, engine, recovery, remote, is_shared=is_shared, max_seconds=settings.max_reply_seconds
+    )
     return Chat(service, completions, catalog, engine, recovery, upkeep, approvals)
 
 

@@ -8,15 +8,15 @@ from sqlalchemy import Connection
 
 from app.auth.models import Principal
 from app.chat import store
-from app.chat.commands import OnBusy, SendMessage
+from app.chat.commands import SendMessage
 from app.chat.parts import Reply, plain_text
 from app.chat.passages import question_of
 from app.chat.plan import ReplyPlan, Target
 from app.chat.runs.events import Event, Started, UserMessageSaved
-from app.chat.runs.queue import SessionQueue, Ticket
+from app.chat.runs.queue import Ticket, Turns
 from app.chat.values import MessageRole, MessageStatus, Run, RunStatus
 from app.clock import iso, utc_now
-from app.errors import BadRequest, Conflict
+from app.errors import BadRequest
 from app.idempotency import Claim, record
 from app.profiles.models import Profile, ProfileKnowledge
 from app.profiles.service import DEFAULT_ID, ProfileService
@@ -80,7 +80,7 @@ def accept(
     *,
     run_id: str,
     ticket: Ticket,
-    queue: SessionQueue,
+    turns: Turns,
     planner: Planner,
     owner: str,
 ) -> ReplyPlan:
@@ -97,9 +97,6 @@ def accept(
     targets = planner.targets(command, profile)
     if claim is not None:
         record(connection, claim, {"run_id": run_id})
-    if command.on_busy is OnBusy.REJECT and queue.is_busy(ticket.key):
-        raise Conflict("The session is answering another message", code="session_busy")
-    queue.enter(ticket, next_in_line=command.on_busy is OnBusy.INTERRUPT)
     run = Run(
         id=run_id,
         session_id=session_id,
@@ -113,6 +110,7 @@ def accept(
         model=targets[0].model,
         created_at=now,
         owner=owner,
+        place=turns.enter(connection, ticket, command.on_busy),
     )
     if session_id is not None:
         run = _add_turn(connection, run, session_id, command)

@@ -22,11 +22,12 @@ from app.chat.parts import Part, Reply, Text, attachment_ids, check_attachments,
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Completed, Ended, Event, Failed, MessageSaved, Ref, Refs
 from app.chat.runs.log import RunLog
-from app.chat.runs.queue import Ticket
+from app.chat.runs.queue import INTERRUPTED, Ticket
 from app.chat.runs.tool_parts import events_of
 from app.chat.values import OPEN_STATUSES, MessageRole, MessageStatus, Run, RunStatus
 from app.clock import iso, utc_now
 from app.database.engine import Database
+from app.database.errors import DatabaseUnavailable
 from app.errors import NotFound
 from app.files.extracted_text import ExtractedTextService
 from app.files.images import ImageReader
@@ -125,7 +126,7 @@ class ChatService:
         slot = self._slots.take(principal.key_id)
         run_id = str(uuid4())
         # A run without a session has a queue to itself.
-        ticket = Ticket(run_id if command.stateless else command.session_id or str(uuid4()))
+        ticket = Ticket(run_id if command.stateless else command.session_id or str(uuid4()), run_id)
         act = partial(
             accept,
             principal=principal,
@@ -134,19 +135,21 @@ class ChatService:
             claim=claim,
             run_id=run_id,
             ticket=ticket,
-            queue=self._engine.queue,
+            turns=self._engine.turns,
             planner=self._planner,
             owner=self._owner,
         )
         try:
             plan = await self._database.write(act)
-        except BaseException:
+        except BaseException as error:
             slot.release()
-            self._engine.queue.leave(ticket)
+            self._engine.turns.leave(ticket)
+            if isinstance(error, DatabaseUnavailable):  # it may have been stored after all
+                self._engine.doubt(run_id)
             raise
         log = self._engine.start(plan, ticket, slot)
         if command.on_busy is OnBusy.INTERRUPT and not ticket.turn.is_set():
-            self._engine.interrupt(ticket.key, Failed("stopped", "The reply was interrupted by another message"))
+            self._engine.interrupt(ticket, Failed("stopped", INTERRUPTED))
         return Accepted(plan.run, log)
 
     async def _check_attachments(self, principal: Principal, command: SendMessage) -> None:

@@ -106,7 +106,7 @@ async def test_state_of_idle_sessions_is_freed_defect_14(server: Server, client:
     async with server.app.app_context():
         engine = service(RunEngine)
     async with asyncio.timeout(5):
-        while len(engine.queue):
+        while engine.runs or engine.turns.waiting:
             await asyncio.sleep(0.01)
 
 

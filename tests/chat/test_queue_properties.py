@@ -1,12 +1,15 @@
-"""The session queue, whatever happens: one turn at a time, in the order agreed, and nothing is kept afterwards."""
+"""The queue in memory, whatever happens: one turn at a time, in the order agreed, and nothing is kept afterwards."""
+
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from app.chat.commands import OnBusy
 from app.chat.runs.queue import SessionQueue, Ticket
-from app.errors import TooManyRequests
+from app.errors import Conflict, TooManyRequests
 
 SESSION_LIMIT = 3
 TOTAL_LIMIT = 5
@@ -29,17 +32,21 @@ class QueueMachine(RuleBasedStateMachine):
         line = self.lines[session_id]
         return bool(line) and (len(line) > SESSION_LIMIT or self.waiting >= TOTAL_LIMIT)
 
-    @rule(target=tickets, session_id=SESSIONS, next_in_line=st.booleans())
-    def enter(self, session_id: str, next_in_line: bool) -> Ticket:
+    @rule(target=tickets, session_id=SESSIONS, on_busy=st.sampled_from(OnBusy))
+    def enter(self, session_id: str, on_busy: OnBusy) -> Ticket:
         line = self.lines[session_id]
-        ticket = Ticket(session_id)
+        ticket = Ticket(session_id, str(uuid4()))
+        if line and on_busy is OnBusy.REJECT:
+            with pytest.raises(Conflict):
+                self.queue.enter(None, ticket, on_busy)
+            return ticket  # in no queue: leaving it changes nothing
         if self.is_full(session_id):
             with pytest.raises(TooManyRequests) as refused:
-                self.queue.enter(ticket, next_in_line=next_in_line)
+                self.queue.enter(None, ticket, on_busy)
             assert int(refused.value.headers["Retry-After"]) >= 1
-            return ticket  # in no queue: leaving it changes nothing
-        self.queue.enter(ticket, next_in_line=next_in_line)
-        line.insert(min(1, len(line)) if next_in_line else len(line), ticket)
+            return ticket
+        self.queue.enter(None, ticket, on_busy)
+        line.insert(min(1, len(line)) if on_busy is OnBusy.INTERRUPT else len(line), ticket)
         return ticket
 
     @rule(ticket=tickets)
@@ -58,8 +65,6 @@ class QueueMachine(RuleBasedStateMachine):
     def the_numbers_are_right_and_idle_sessions_are_gone(self) -> None:
         assert self.queue.waiting == self.waiting
         assert len(self.queue) == sum(1 for line in self.lines.values() if line)
-        for session_id, line in self.lines.items():
-            assert self.queue.is_busy(session_id) == bool(line)
 
     def teardown(self) -> None:
         for line in self.lines.values():

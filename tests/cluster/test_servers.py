@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from app.chat import store
-from app.chat.runs import lost
+from app.chat.runs import shared
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
 from app.cluster.models import Server, ServerInfo
@@ -110,8 +110,8 @@ async def test_only_the_runs_of_the_dead_are_lost_however_wrong_a_clock_is(datab
             owner=owner,
         )
         await database.write(lambda connection, run=run: store.add_run(connection, run, []))  # type: ignore[misc]
-    assert {run.id for run in await database.read(lost.list_lost_runs)} == {"dead", "gone"}
-    left = await database.read(lambda connection: lost.list_left_runs(connection, "living"))
+    assert {run.id for run in await database.read(shared.list_lost_runs)} == {"dead", "gone"}
+    left = await database.read(lambda connection: shared.list_left_runs(connection, "living"))
     assert {run.id for run in left} == {"living", "gone"}
 
 

@@ -4,13 +4,14 @@ A run is a task of its own, which outlives the request that asked for it.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
 from app.chat.plan import ReplyPlan
 from app.chat.runs.events import Failed
 from app.chat.runs.log import RunLog
-from app.chat.runs.queue import SessionQueue, Ticket
+from app.chat.runs.queue import Ticket, Turns
 from app.chat.runs.task import RunTask, RunTools
 from app.chat.values import OPEN_STATUSES, Run, RunStatus
 from app.database.errors import DatabaseUnavailable
@@ -20,25 +21,38 @@ from app.limits import Slot
 CLOSE_SECONDS = 10.0
 STOP_SECONDS = 20.0
 START_SECONDS = 1.0
+DOUBT_SECONDS = 60.0
 
 
 class RunEngine:
     """The runs of this process."""
 
-    def __init__(self, tools: RunTools, queue: SessionQueue) -> None:
-        self.queue = queue
+    def __init__(self, tools: RunTools, turns: Turns) -> None:
+        self.turns = turns
         self.busy = asyncio.Event()
         """Set while there are runs."""
         self._tools = tools
         self._runs: dict[str, RunTask] = {}
         self._starting: dict[str, asyncio.Future[RunLog]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._doubtful: dict[str, float] = {}
         self._closing = False
 
     @property
     def runs(self) -> Sequence[RunTask]:
         """The runs that wait or go on, in the order in which they were accepted."""
         return tuple(self._runs.values())
+
+    @property
+    def doubtful(self) -> Sequence[str]:
+        """The ids of runs of the last DOUBT_SECONDS that may be in the database, though the database denied it."""
+        oldest = time.monotonic() - DOUBT_SECONDS
+        self._doubtful = {run_id: at for run_id, at in self._doubtful.items() if at > oldest}
+        return tuple(self._doubtful)
+
+    def doubt(self, run_id: str) -> None:
+        """Have a run ended if it is in the database, where it would be in the way of its session's next ones."""
+        self._doubtful[run_id] = time.monotonic()
 
     def check_open(self) -> None:
         """Raises Unavailable when the server is going down and takes no more runs."""
@@ -63,7 +77,7 @@ class RunEngine:
         finally:
             del self._runs[run.run.id]
             run.close()
-            self.queue.leave(run.ticket)
+            self.turns.leave(run.ticket)
             if not self._runs:
                 self.busy.clear()
 
@@ -109,11 +123,12 @@ class RunEngine:
             raise DatabaseUnavailable from None
         return [task.run.id for task in tasks]
 
-    def interrupt(self, session_id: str, cause: Failed) -> None:
-        """Ask the run whose turn it is in the session to end; does not wait for it."""
+    def interrupt(self, ticket: Ticket, cause: Failed) -> None:
+        """Ask the run that is before the ticket's to end, wherever it goes on; does not wait for it."""
         for task in self.runs:
-            if task.run.session_id == session_id and task.ticket.turn.is_set():
+            if task.run.session_id == ticket.key and task.ticket.turn.is_set():
                 task.stop(RunStatus.STOPPED, cause)
+        self.turns.entered(ticket)
 
     async def close(self, drain_seconds: float = 0.0) -> None:
         """Take no more runs, give the open ones `drain_seconds`, then end them as interrupted and keep their text."""

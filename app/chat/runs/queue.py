@@ -1,4 +1,4 @@
-"""One run at a time in a session, first come first served.
+"""One run at a time in a session, first come first served: the queues of one server, which has its sessions to itself.
 
 Tickets enter in the transaction that numbers their message, which may run in the database's thread, and leave on the
 event loop. An idle session keeps nothing.
@@ -7,23 +7,71 @@ event loop. An idle session keeps nothing.
 import asyncio
 import threading
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from app.errors import TooManyRequests
+from sqlalchemy import Connection
 
+from app.chat import store
+from app.chat.commands import OnBusy
+from app.chat.runs.events import EventBatch
+from app.chat.runs.reply import RunResult
+from app.chat.values import Run
+from app.errors import Conflict, TooManyRequests
+
+INTERRUPTED = "The reply was interrupted by another message"
+"""The reason for which a message ends the reply before it."""
 SESSION_LIMIT = 16
 TOTAL_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """A place in the queue named `key`, a session's id; `turn` is set when it is first."""
+    """The place of a run in the queue named `key`, a session's id or its own; `turn` is set when it is first."""
 
     key: str
+    run_id: str
     turn: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Turns(Protocol):
+    """The queues of sessions: in memory, or as rows that several servers share (`RowQueue`).
+
+    The limits count the runs that wait, not the first of each queue.
+    """
+
+    @property
+    def waiting(self) -> int:
+        """The number of runs of this server that wait for their turn."""
+
+    def enter(self, connection: Connection, ticket: Ticket, on_busy: OnBusy) -> int | None:
+        """Queue a run in the transaction that adds it; its place, where the database has the queue.
+
+        Raises Conflict and TooManyRequests, at once.
+        """
+
+    def entered(self, ticket: Ticket) -> None:
+        """Tell others about a ticket whose transaction is committed."""
+
+    def reenter(self, ticket: Ticket) -> None:
+        """Queue a run that goes on after a pause. Raises TooManyRequests."""
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give the place up, whether its turn had come or not. A ticket that is in no queue is no error."""
+
+    def end_run(self, connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
+        """Store the end of a run, as `store.end_run` does, and whose turn comes by it."""
+
+    def ended(self, run_id: str) -> None:
+        """Tell others about the end of a run that has no ticket here, once it is committed."""
+
+    def give_turn(self, run_id: str) -> None:
+        """Let a run of this server begin whose turn has come; one that has begun, or is unknown, is no error."""
+
+
 class SessionQueue:
-    """The queues of all sessions of this process. The limits count the tickets that wait, not the first of each."""
+    """The queues of all sessions of this process."""
+
+    end_run = staticmethod(store.end_run)
 
     def __init__(self, session_limit: int = SESSION_LIMIT, total_limit: int = TOTAL_LIMIT) -> None:
         self._session_limit = session_limit
@@ -41,31 +89,34 @@ class SessionQueue:
         """The number of queues that are not empty."""
         return len(self._queues)
 
-    def is_busy(self, key: str) -> bool:
-        return key in self._queues
-
-    def enter(self, ticket: Ticket, *, next_in_line: bool = False) -> None:
-        """Queue the ticket as the last, or right behind the first.
-
-        Raises TooManyRequests, at once, when the queue is full.
-        """
+    def enter(self, connection: Connection | None, ticket: Ticket, on_busy: OnBusy) -> int | None:
+        """Queue the ticket as the last, or right behind the first if it interrupts that."""
         with self._lock:
             queue = self._queues.get(ticket.key)
             if queue is None:
                 self._queues[ticket.key] = [ticket]
                 ticket.turn.set()
-                return
-            if len(queue) > self._session_limit:
-                raise TooManyRequests(
-                    "Too many messages are waiting in this session", retry_after=2, code="session_busy"
-                )
-            if self._waiting >= self._total_limit:
-                raise TooManyRequests("Too many messages are waiting", retry_after=5, code="server_busy")
-            queue.insert(1 if next_in_line else len(queue), ticket)
+                return None
+            if on_busy is OnBusy.REJECT:
+                raise session_is_busy()
+            check_room(len(queue), self._waiting, self._session_limit, self._total_limit)
+            queue.insert(1 if on_busy is OnBusy.INTERRUPT else len(queue), ticket)
             self._waiting += 1
+        return None
+
+    def entered(self, ticket: Ticket) -> None:
+        """There is nobody to tell."""
+
+    def reenter(self, ticket: Ticket) -> None:
+        self.enter(None, ticket, OnBusy.QUEUE)
+
+    def ended(self, run_id: str) -> None:
+        """There is nobody to tell."""
+
+    def give_turn(self, run_id: str) -> None:
+        """Turns are given by the queue itself."""
 
     def leave(self, ticket: Ticket) -> None:
-        """Give the place up, whether its turn had come or not. A ticket that is in no queue is no error."""
         with self._lock:
             queue = self._queues.get(ticket.key)
             if queue is None or ticket not in queue:
@@ -79,3 +130,15 @@ class SessionQueue:
                 queue[0].turn.set()
             if not queue:
                 del self._queues[ticket.key]
+
+
+def session_is_busy() -> Conflict:
+    return Conflict("The session is answering another message", code="session_busy")
+
+
+def check_room(length: int, waiting: int, session_limit: int, total_limit: int) -> None:
+    """Raises TooManyRequests when a queue of this length, or all of them, take no more."""
+    if length > session_limit:
+        raise TooManyRequests("Too many messages are waiting in this session", retry_after=2, code="session_busy")
+    if waiting >= total_limit:
+        raise TooManyRequests("Too many messages are waiting", retry_after=5, code="server_busy")

@@ -7,7 +7,7 @@ import structlog
 
 from app.background import Pulse
 from app.chat import store
-from app.chat.runs import lost
+from app.chat.runs import shared
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import EventBatch, Failed
 from app.chat.runs.reply import cut_short
@@ -51,20 +51,21 @@ class Recovery:
     async def open(self) -> None:
         """End the runs that this server's predecessor left, before it has any of its own."""
         if self._is_shared:
-            runs = await self._database.read(lambda connection: lost.list_left_runs(connection, self._servers.id))
+            runs = await self._database.read(lambda connection: shared.list_left_runs(connection, self._servers.id))
         else:
-            runs = await self._database.read(lost.list_open_runs)
+            runs = await self._database.read(shared.list_open_runs)
         await self._end(runs)
 
     async def sweep(self) -> None:
         """End the runs of dead servers, and those that were committed without this one's being told so."""
         with self._pulse.attempt():
             if self._servers.may_judge:
-                await self._end(await self._database.read(lost.list_lost_runs))
+                await self._end(await self._database.read(shared.list_lost_runs))
             since = utc_now() - START_TIME
+            doubtful = self._engine.doubtful
             ids = {task.run.id for task in self._engine.runs}
             unowned = await self._database.read(
-                lambda connection: lost.list_unowned_runs(connection, self._servers.id, since, ids)
+                lambda connection: shared.list_unowned_runs(connection, self._servers.id, since, doubtful, ids)
             )
             for run in unowned:
                 await self._end_lost(run)
@@ -79,5 +80,7 @@ class Recovery:
         cause = Failed("interrupted", "The server stopped while the reply was being made")
         result = cut_short(run, [event for _, event in events], RunStatus.INTERRUPTED, cause)
         batch = EventBatch((events[-1][0] if events else 0) + CRASH_GAP + 1, result.events)
-        if await self._database.write(lambda connection: store.end_run(connection, run, result, batch)):
+        turns = self._engine.turns
+        if await self._database.write(lambda connection: turns.end_run(connection, run, result, batch)):
+            turns.ended(run.id)
             log.warning("run_interrupted", run_id=run.id, chars=len(result.content.text))

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from app.chat import store
 from app.chat.approvals import find_paused_plan
-from app.chat.runs import lost
+from app.chat.runs import shared
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Event
 from app.chat.runs.paused import unpack
@@ -42,7 +42,7 @@ class PausedRuns:
 
         def take(connection: Connection) -> tuple[bytes, list[tuple[int, Event]]] | None:
             plan = find_paused_plan(connection, run.id)
-            if plan is None or not lost.take_run(connection, run, self._owner):
+            if plan is None or not shared.take_run(connection, run, self._owner):
                 return None
             return plan, store.run_events(connection, run.id)
 
@@ -53,8 +53,8 @@ class PausedRuns:
             run = msgspec.structs.replace(run, owner=self._owner)
             plan = unpack(data, run, [event for _, event in events], self._providers)
             slot = self._slots.take(run.key_id)
-            ticket = Ticket(run.session_id or run.id)
-            self._engine.queue.enter(ticket)
+            ticket = Ticket(run.session_id or run.id, run.id)
+            self._engine.turns.reenter(ticket)
         except (KeyError, msgspec.MsgspecError, TooManyRequests) as error:
             log.error("paused_run_lost", run_id=run.id, exc_info=error)
             return False

@@ -24,7 +24,7 @@ from app.chat.retrieval import Retrieval
 from app.chat.runs.events import ApprovalRequired, Ended, Event, EventBatch, Failed, ToolCall
 from app.chat.runs.log import RunLog
 from app.chat.runs.paused import pack
-from app.chat.runs.queue import Ticket
+from app.chat.runs.queue import Ticket, Turns
 from app.chat.runs.reply import Reply, RunResult, completed, content_of, cut_short, failure_of
 from app.chat.runs.steps import ToolSteps
 from app.chat.runs.tool_parts import open_calls
@@ -57,6 +57,7 @@ class RunTools:
     catalog: ToolCatalog
     caller: ToolCaller
     approvals: Approvals
+    turns: Turns
 
 
 class RunTask:
@@ -379,10 +380,10 @@ class RunTask:
 
     async def _store(self, result: RunResult, batch: EventBatch) -> Failed | None:
         """Store the end; the reason when the run is no longer open."""
-        run = self.run
+        run, end_run = self.run, self._tools.turns.end_run
 
         async def store_end() -> bool:
-            return await self._tools.database.write(lambda connection: store.end_run(connection, run, result, batch))
+            return await self._tools.database.write(lambda connection: end_run(connection, run, result, batch))
 
         if await _until_available(store_end):
             return None

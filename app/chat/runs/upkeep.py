@@ -10,6 +10,7 @@ from app.chat import store
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Failed
 from app.chat.runs.recovery import SWEEP_SECONDS, Recovery
+from app.chat.runs.remote import LOOK_SECONDS, RemoteControl
 from app.chat.runs.task import RunTask
 from app.chat.values import RunStatus
 from app.clock import utc_now
@@ -37,6 +38,7 @@ class RunUpkeep:
         database: Database,
         engine: RunEngine,
         recovery: Recovery,
+        remote: RemoteControl,
         *,
         is_shared: bool,
         max_seconds: float,
@@ -44,6 +46,7 @@ class RunUpkeep:
         self._database = database
         self._engine = engine
         self._recovery = recovery
+        self._remote = remote
         self._is_shared = is_shared
         self._checkpoint_seconds = SHARED_CHECKPOINT_SECONDS if is_shared else CHECKPOINT_SECONDS
         self._max_seconds = max_seconds
@@ -60,6 +63,7 @@ class RunUpkeep:
         self._tasks.append(asyncio.create_task(every(PURGE_SECONDS, self._purge, "events_not_purged")))
         if self._is_shared:
             self._tasks.append(asyncio.create_task(every(SWEEP_SECONDS, self._recovery.sweep, "sweep_failed")))
+            self._tasks.append(asyncio.create_task(every(LOOK_SECONDS, self._remote.look, "runs_not_looked_up")))
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -1,7 +1,8 @@
-"""Statements on open runs whose server is gone, or knows nothing of them, as functions of a connection."""
+"""Statements on open runs that other servers are concerned with, as functions of a connection."""
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, select, update
 
@@ -26,10 +27,32 @@ def list_lost_runs(connection: Connection) -> list[Run]:
     return _runs(connection, ~servers.is_live(RunRow.owner))
 
 
-def list_unowned_runs(connection: Connection, owner: str, since: datetime, ids: Collection[str]) -> list[Run]:
-    """Return the open runs of `owner` that were added before `since`, without those with these ids."""
-    runs = _runs(connection, RunRow.owner == owner, RunRow.created_at < since)
+def list_unowned_runs(
+    connection: Connection, owner: str, since: datetime, doubtful: Collection[str], ids: Collection[str]
+) -> list[Run]:
+    """Return the open runs of `owner` that were added before `since` or are doubtful, without those with these ids."""
+    is_due = (RunRow.created_at < since) | RunRow.id.in_(doubtful)
+    runs = _runs(connection, RunRow.owner == owner, is_due)
     return [run for run in runs if run.id not in ids]
+
+
+class Standing(NamedTuple):
+    """Where an open run stands: its place in its session's queue, and why it is to stop."""
+
+    id: str
+    place: int | None
+    stop_reason: str | None
+
+
+def list_standings(connection: Connection, owner: str) -> list[Standing]:
+    """Return where the open runs of a server stand."""
+    query = select(RunRow.id, RunRow.place, RunRow.stop_reason).where(IS_OPEN, RunRow.owner == owner)
+    return [Standing(*row) for row in connection.execute(query)]
+
+
+def existing_runs(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Return those of the ids that are runs."""
+    return set(connection.scalars(select(RunRow.id).where(RunRow.id.in_(ids))))
 
 
 def take_run(connection: Connection, run: Run, owner: str) -> bool:
