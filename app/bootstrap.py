@@ -9,11 +9,8 @@ from app.auth import routes as key_routes
 from app.auth.browser import routes as browser_routes
 from app.auth.guards import install_guard
 from app.auth.service import KeyService
+from app.bots import message_routes
 from app.bots import routes as bot_routes
-from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
-from app.bots.adapters.webchat import WebchatAdapter
-from app.bots.adapters.webhook import webhook_factory
-from app.bots.service import BotService
 from app.bots.tool import MessageTool
 from app.chat.sessions import SessionService
 from app.completions.errors import openai_error
@@ -39,6 +36,7 @@ from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, all_of, database_check
 from app.options import auth_policy, body_bounds, policies, provider_specs
 from app.parts import (
+    open_bots,
     open_browser_sessions,
     open_bus,
     open_chat,
@@ -96,20 +94,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         servers,
         bus,
     )
-    bots = BotService(
-        core.database,
-        core.secrets,
-        files.service,
-        idempotency,
-        factories=[
-            webhook_factory(
-                allow_private=settings.webhook_allow_private,
-                count=lambda outcome: metrics.deliveries.labels(outcome).inc(),
-            )
-        ],
-        builtin={WEBCHAT: WebchatAdapter(chat.service)},
-    )
-    tools.catalog.add(MessageTool(bots))
+    bots = open_bots(settings, core, files.service, chat.service, idempotency, metrics, identity.id)
+    tools.catalog.add(MessageTool(bots.messages))
     metrics.open_websockets.set_function(lambda: len(limits.sockets))
     metrics.runs_active.set_function(lambda: len(chat.engine.runs))
     metrics.run_queue_length.set_function(lambda: chat.engine.turns.waiting)
@@ -139,7 +125,9 @@ def create_app(settings: Settings | None = None) -> Quart:
         tools.mcp,
         websocket.Sockets(settings.websocket_idle_seconds),
         SessionService(core.database, profiles),
-        bots,
+        bots.service,
+        bots.outbox,
+        bots.messages,
         knowledge.service,
         knowledge.collections,
         knowledge.documents,
@@ -182,6 +170,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         profile_routes,
         file_routes,
         bot_routes,
+        message_routes,
         collection_routes,
         document_routes,
         openai_routes,

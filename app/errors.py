@@ -15,11 +15,12 @@ class AppError(Exception):
     """An error with the HTTP status and the code that the caller gets.
 
     `status` is the HTTP status, `code` a snake_case word for programs, `message` a sentence for people, and
-    `headers` what must go with the answer (`Retry-After`, `WWW-Authenticate`).
+    `headers` what must go with the answer (`Retry-After`, `WWW-Authenticate`). `data` is what else the caller needs.
     """
 
     status = 500
     code = "internal_error"
+    data: Mapping[str, str] | None = None
 
     def __init__(
         self,

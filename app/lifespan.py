@@ -7,14 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from app.auth.browser.service import BrowserSessions
 from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
 from app.background import every
-from app.bots.service import BotService
 from app.chat.runs.upkeep import PURGE_SECONDS
 from app.cluster.servers import Servers
 from app.core import Core, ServerIdentity, data_dir_lock
 from app.database import migrations
 from app.database.errors import DatabaseUnavailable
 from app.idempotency import Idempotency
-from app.parts import Chat, Files, Knowledge
+from app.parts import Bots, Chat, Files, Knowledge
 from app.providers.service import ProviderRegistry
 from app.tools.mcp.service import McpServers
 
@@ -28,7 +27,7 @@ async def lifespan(
     chat: Chat,
     knowledge: Knowledge,
     providers: ProviderRegistry,
-    bots: BotService,
+    bots: Bots,
     mcp: McpServers,
     idempotency: Idempotency,
     browsers: BrowserSessions,
@@ -51,10 +50,12 @@ async def lifespan(
             knowledge.indexer.close,
             files.documents.close,
             files.images.close,
-            bots.close,
+            bots.service.close,
+            bots.outbox.close,
             mcp.close,
         ):
             stack.push_async_callback(close)
+        await bots.outbox.open()
         await stack.enter_async_context(
             _background(
                 every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used, "last_used_postponed"),
@@ -65,6 +66,7 @@ async def lifespan(
                 knowledge.remover.background.run(),
                 files.sweeper.background.run(),
                 mcp.background.run(),
+                bots.outbox.run(),
             )
         )
         chat.upkeep.start()

@@ -6,6 +6,13 @@ from socket import gethostname
 
 from app import __version__
 from app.auth.browser.service import BrowserSessions
+from app.bots.adapters.http import Network
+from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
+from app.bots.adapters.webchat import WebchatAdapter
+from app.bots.outbox.worker import Outbox
+from app.bots.platforms import platform_factories
+from app.bots.sending import MessageService
+from app.bots.service import BotService
 from app.chat.accept import Planner
 from app.chat.approvals import Approvals
 from app.chat.media import MediaLoader
@@ -295,3 +302,32 @@ def open_tools(settings: Settings, core: Core, files: Files, knowledge: Knowledg
         reserved=frozenset(tool.spec.name for tool in own),
     )
     return Tools(ToolCatalog(own, [mcp]), mcp)
+
+
+@dataclass(frozen=True, slots=True)
+class Bots:
+    """Bots, and messages through them."""
+
+    service: BotService
+    outbox: Outbox
+    messages: MessageService
+
+
+def open_bots(
+    settings: Settings,
+    core: Core,
+    files: FileService,
+    chat: ChatService,
+    idempotency: Idempotency,
+    metrics: Metrics,
+    owner: str,
+) -> Bots:
+    network = Network(allow_private=settings.webhook_allow_private)
+    service = BotService(
+        core.database,
+        core.secrets,
+        factories=platform_factories(network, count_webhook=lambda outcome: metrics.deliveries.labels(outcome).inc()),
+        builtin={WEBCHAT: WebchatAdapter(chat)},
+    )
+    outbox = Outbox(core.database, service, files, owner, sole_owner=core.is_embedded)
+    return Bots(service, outbox, MessageService(core.database, service, outbox, files, idempotency))

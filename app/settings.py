@@ -318,7 +318,9 @@ class Settings(BaseSettings):
     fetch_allow_private: bool = Field(
         False, description="Let the tool `fetch_page` fetch from loopback and private addresses."
     )
-    webhook_allow_private: bool = Field(False, description="Let webhook bots call loopback and private addresses.")
+    webhook_allow_private: bool = Field(
+        False, description="Let bots call loopback and private addresses: webhooks, and platforms by `api_base_url`."
+    )
     mcp_servers: list[McpServerSettings] = Field(
         [], description="Servers of [tools](tools.md#mcp-servers): `[[mcp_servers]]` tables in the TOML."
     )

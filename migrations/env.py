@@ -13,6 +13,7 @@ import app.auth.browser.models
 import app.auth.master_key
 import app.auth.models
 import app.bots.models
+import app.bots.outbox.models
 import app.chat.models
 import app.database.identity
 import app.files.models

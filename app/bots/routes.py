@@ -1,111 +1,21 @@
-"""`/api/v1/im/*`: messages through bots; `/api/v1/bots`: the bots themselves."""
+"""`/api/v1/bots`: the bots."""
 
 from functools import partial
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.bots.schemas import (
-    BotItem,
-    BotItems,
-    BotList,
-    BotWithSecrets,
-    CreateBotRequest,
-    SendMessageRequest,
-    UpdateBotRequest,
-)
+from app.bots.schemas import BotItem, BotItems, BotWithSecrets, CreateBotRequest, UpdateBotRequest
 from app.bots.service import ID_PATTERN, BotService
-from app.bots.umo import parse_umo
-from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.edge.bodies import convert, json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, empty, operation, refusal
+from app.edge.operation import Answer, Body, Param, empty, operation, refusal
 from app.edge.responses import ok
 from app.edge.schemas import example_of, shape_of
 from app.edge.services import service
-from app.errors import BadRequest
-from app.idempotency import claim_of
 
-blueprint = Blueprint("im", __name__)
+blueprint = Blueprint("bots", __name__)
 bot_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
-
-_UMO = "webchat:FriendMessage:openapi_probe"
-
-
-@blueprint.post("/api/v1/im/message")
-@operation(
-    "sendImMessage",
-    "Send proactive message to a platform bot",
-    scope=Scope.IM,
-    description="Hands a message to the bot of the umo's platform, and answers when the platform has taken it. "
-    "`webchat` adds a bot message to that chat session, which is created if need be.",
-    params=[IDEMPOTENCY_KEY],
-    body=Body(
-        SendMessageRequest,
-        {
-            "plain": {"umo": _UMO, "message": "ping from api key"},
-            "chain": {
-                "umo": _UMO,
-                "message": [
-                    {"type": "plain", "text": "hello"},
-                    {"type": "image", "attachment_id": "9a2f8c72-e7af-4c0e-b352-111111111111"},
-                ],
-            },
-        },
-    ),
-    answers={
-        200: empty(
-            "The platform has taken the message; `message_id` is the platform's own, if it gave one",
-            message_id="42",
-            umo=_UMO,
-        )
-    },
-    errors={
-        400: refusal(
-            "Missing key: umo",
-            "missing_key",
-            "invalid_umo",
-            "username_reserved",
-            "empty_message",
-            *PART_CODES,
-            "part_not_supported",
-            "unknown_adapter",
-            "invalid_config",
-            "invalid_session_id",
-        ),
-        403: refusal("The API key is bound to another username", "username_not_allowed", "session_not_yours"),
-        404: refusal("Bot not found or not running for platform: X", "bot_not_running"),
-        502: refusal("The webhook receiver could not be reached", "delivery_failed"),
-        503: refusal(
-            "The database is not available at the moment; nothing was changed",
-            "database_unavailable",
-            "storage_unavailable",
-        ),
-        504: refusal("The webhook receiver did not answer in time", "delivery_timeout"),
-    },
-)
-async def send_message() -> Response:
-    body = await json_object()
-    for key in ("umo", "message"):
-        if body.get(key) is None:
-            raise BadRequest(f"Missing key: {key}", code="missing_key")
-    umo = parse_umo(body["umo"])
-    claim = claim_of(caller().key_id, "im", request.headers.get("Idempotency-Key"), body)
-    receipt = await service(BotService).send(umo, parse_parts(body["message"], service(PartLimits)), caller(), claim)
-    return ok({"message_id": receipt.message_id, "umo": str(umo)})
-
-
-@blueprint.get("/api/v1/im/bots")
-@operation(
-    "listImBots",
-    "List bot IDs",
-    scope=Scope.IM,
-    description="The platform ids that messages can be sent to: `webchat`, and every enabled bot.",
-    answers={200: Answer("The ids", BotList, envelope="ApiResponseBotList")},
-)
-async def list_bot_ids() -> Response:
-    return ok(BotList(await service(BotService).running_ids()))
-
 
 _BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
 _BOT = Answer("The bot", BotItem, envelope="ApiResponseBot")

@@ -1,4 +1,4 @@
-"""Bots and messages to them on the wire."""
+"""Bots on the wire."""
 
 from typing import Annotated, Any
 
@@ -6,24 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from app.bots.service import ID_PATTERN, MAX_NAME_CHARS
-from app.bots.umo import MAX_UMO_CHARS, UMO_PATTERN
-from app.chat.schemas import MessageContent
 from app.edge.schemas import DateTime, example
 from app.text import NAME_PATTERN
-
-
-class SendMessageRequest(msgspec.Struct):
-    """A message to one place on one platform."""
-
-    umo: Annotated[
-        str,
-        Meta(
-            max_length=MAX_UMO_CHARS,
-            pattern=UMO_PATTERN,
-            description="Unified message origin. Format: platform:message_type:session_id",
-        ),
-    ]
-    message: MessageContent
 
 
 class BotList(msgspec.Struct):

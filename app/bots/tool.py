@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from app.auth.models import Principal
-from app.bots.adapters.base import DeliveryError, DeliveryTimeoutError
-from app.bots.service import BotService
+from app.bots.outbox.models import Delivery, DeliveryState
+from app.bots.sending import MessageService
 from app.bots.umo import Umo, parse_umo
 from app.chat.parts import MAX_ID_CHARS
 from app.tools.models import CallContext, CallStatus, ToolError, ToolResult, ToolSpec, matches
@@ -44,8 +44,8 @@ class MessageTool:
         },
     )
 
-    def __init__(self, bots: BotService) -> None:
-        self._bots = bots
+    def __init__(self, messages: MessageService) -> None:
+        self._messages = messages
 
     async def call(self, arguments: Mapping[str, Any], context: CallContext) -> ToolResult:
         umo = _target(arguments)
@@ -56,13 +56,8 @@ class MessageTool:
         if not text and not media:
             raise ToolError("The message is empty")
         key = Principal(context.key_id, self.spec.name, frozenset())
-        try:
-            receipt = await self._bots.send_for_user(umo, text, media, key, context.username, context.key)
-        except DeliveryTimeoutError as error:
-            return _receipt(context, "unknown", CallStatus.FAILED, error=error.message)
-        except DeliveryError as error:
-            return _receipt(context, "failed", CallStatus.FAILED, error=error.message)
-        return _receipt(context, "sent", CallStatus.OK, message_id=receipt.message_id)
+        delivery = await self._messages.send_for_user(umo, text, media, key, context.username, context.key)
+        return _receipt(delivery)
 
 
 def _target(arguments: Mapping[str, Any]) -> Umo:
@@ -76,5 +71,12 @@ def _target(arguments: Mapping[str, Any]) -> Umo:
     return parse_umo(f"{channel}:FriendMessage:{chat_id}")
 
 
-def _receipt(context: CallContext, state: str, status: CallStatus, **details: str | None) -> ToolResult:
-    return ToolResult(msgspec.json.encode({"delivery_id": context.key, "state": state, **details}).decode(), status)
+def _receipt(delivery: Delivery) -> ToolResult:
+    """Tell the model what became of the message; `failed` stands for all states in which it did not arrive."""
+    receipt: dict[str, str | None] = {"delivery_id": delivery.id}
+    if delivery.state is DeliveryState.SENT:
+        receipt |= {"state": "sent", "message_id": next(iter(delivery.message_ids), None)}
+        return ToolResult(msgspec.json.encode(receipt).decode(), CallStatus.OK)
+    state = delivery.state.value if delivery.state in (DeliveryState.UNKNOWN, DeliveryState.PARTIAL) else "failed"
+    receipt |= {"state": state, "error": delivery.error}
+    return ToolResult(msgspec.json.encode(receipt).decode(), CallStatus.FAILED)

@@ -20,7 +20,7 @@ def open_api_error(error: AppError, request_id: str) -> Mapping[str, Any]:
     return {
         "status": "error",
         "message": error.message,
-        "data": None,
+        "data": error.data,
         "code": error.code,
         "request_id": request_id,
     }

@@ -16,7 +16,7 @@ _ERROR_RESPONSE: Final[JsonSchema] = {
     "properties": {
         "status": {"type": "string", "const": "error", "example": "error", "description": "Always `error`."},
         "message": {"type": "string"},
-        "data": {"type": "null", "description": "Always null."},
+        "data": {"type": ["object", "null"], "description": "Null, unless the operation says what it holds."},
         "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
         "request_id": {"type": "string"},
     },

@@ -10,8 +10,13 @@ import pytest
 from sqlalchemy import select
 
 from app.bots.adapters.base import AdapterFactory, Capabilities
+from app.bots.adapters.http import Network
 from app.bots.adapters.webchat import WebchatAdapter
-from app.bots.adapters.webhook import RetryPolicy, webhook_factory
+from app.bots.adapters.webhook import webhook_factory
+from app.bots.formatting.splitting import TextLimit
+from app.bots.outbox.policy import RetryPolicy
+from app.bots.outbox.worker import Outbox
+from app.bots.sending import MessageService
 from app.bots.service import BotService
 from app.chat.models import MessageRow, SessionRow
 from app.chat.service import ChatService
@@ -25,7 +30,7 @@ from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 
-QUICK = RetryPolicy(tries=3, total=5.0, per_try=2.0, wait_initial=0.01, wait_jitter=0.0)
+QUICK = RetryPolicy(tries=3, wait_initial=0.01)
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -42,6 +47,7 @@ class Im:
     server: Server
     client: Client
     service: BotService
+    sender: MessageService
     files: FileService
     platform: RecordingAdapter
 
@@ -91,22 +97,26 @@ async def im(start_server: StartServer) -> AsyncIterator[Im]:
     async with start_server(max_message_chars=100, max_parts=5, max_body_bytes=4096) as server:
         async with server.app.app_context():
             files, chat = service(FileService), service(ChatService)
-        platform = RecordingAdapter(Capabilities(frozenset({"plain"}), 10, False))
+            outbox_of_app = service(Outbox)
+        await outbox_of_app.close()  # which would be too patient
+        platform = RecordingAdapter(Capabilities(frozenset({"plain"}), TextLimit(10), replies=False))
         bots = BotService(
             server.core.database,
             server.core.secrets,
-            files,
-            Idempotency(server.core.database),
             factories=[
-                webhook_factory(allow_private=True, policy=QUICK),
+                webhook_factory(Network(allow_private=True)),
                 AdapterFactory("recording", RecordingConfig, lambda _id, _config: platform),
             ],
             builtin={"webchat": WebchatAdapter(chat)},
         )
-        provide(server.app, bots)
+        outbox = Outbox(server.core.database, bots, files, "the-tests", sole_owner=True, policy=QUICK)
+        sender = MessageService(server.core.database, bots, outbox, files, Idempotency(server.core.database))
+        for each in (bots, outbox, sender):
+            provide(server.app, each)
         key = await server.new_key("im", "file", "chat", "admin")
         async with Client(server, key) as client:
-            yield Im(server, client, bots, files, platform)
+            yield Im(server, client, bots, sender, files, platform)
+        await outbox.close()
         await bots.close()
 
 

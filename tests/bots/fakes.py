@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from app.bots.adapters.base import Capabilities, OutgoingPart, Sent, Target
+from app.bots.adapters.base import Attached, Call, Capabilities, Fragment, OutgoingPart, Receipt, Target
+from app.bots.formatting.splitting import split
+from app.chat.parts import Text
 
 
 @dataclass(slots=True)
@@ -13,12 +15,21 @@ class RecordingAdapter:
     """A platform that takes everything within its capabilities, and remembers it."""
 
     capabilities: Capabilities = field(default_factory=Capabilities)
-    sent: list[tuple[Target, tuple[OutgoingPart, ...]]] = field(default_factory=list)
+    sent: list[tuple[Target, str]] = field(default_factory=list)
     times_closed: int = 0
 
-    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
-        self.sent.append((target, tuple(parts)))
-        return Sent(None)
+    def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
+        fragments: list[Fragment] = []
+        for part in parts:
+            if isinstance(part, Text):
+                fragments += [Fragment({"text": piece}) for piece in split(part.text, self.capabilities.text)]
+            elif isinstance(part, Attached):
+                fragments.append(Fragment({"text": part.filename}, attachment_id=part.attachment.id))
+        return fragments
+
+    async def deliver(self, call: Call) -> Receipt:
+        self.sent.append((call.target, call.fragment.payload["text"]))
+        return Receipt()
 
     async def close(self) -> None:
         self.times_closed += 1

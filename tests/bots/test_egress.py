@@ -2,16 +2,17 @@
 
 import pytest
 
-from app.bots.adapters.base import DeliveryError, Target
-from app.bots.adapters.webhook import RetryPolicy, WebhookConfig, new_secret, webhook_factory
-from app.chat.parts import Text
+from app.bots.adapters.base import Call, Fragment, Target
+from app.bots.adapters.http import Network
+from app.bots.adapters.outcomes import DeliveryError, Refused
+from app.bots.adapters.webhook import WebhookConfig, new_secret, webhook_factory
 from app.egress import is_public
 from app.errors import BadRequest
 from tests.bots.conftest import Im
 from tests.bots.fakes import FixedResolver
 from tests.support.webhook_receiver import WebhookReceiver, says
 
-QUICK = RetryPolicy(total=3.0, per_try=1.0, wait_initial=0.01, wait_jitter=0.0)
+CALL = Call(Target("FriendMessage", "1"), Fragment({"x": "y"}), "m1")
 PRIVATE = [
     "0.0.0.0",
     "10.1.2.3",
@@ -72,15 +73,15 @@ def test_an_address_outside_is_public(address: str) -> None:
 )
 def test_a_url_with_a_private_address_is_refused_when_it_is_given(host: str) -> None:
     with pytest.raises(BadRequest, match="config: url must not name a private address"):
-        webhook_factory(allow_private=False).build("hook", WebhookConfig(f"https://{host}/x", new_secret()))
+        webhook_factory(Network()).build("hook", WebhookConfig(f"https://{host}/x", new_secret()))
 
 
 async def refusal(url: str, resolver: FixedResolver | None = None) -> DeliveryError:
-    factory = webhook_factory(allow_private=False, policy=QUICK, resolver=resolver)
+    factory = webhook_factory(Network(resolver=resolver))
     adapter = factory.build("hook", WebhookConfig(url, new_secret()))
     try:
         with pytest.raises(DeliveryError) as raised:
-            await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
+            await adapter.deliver(CALL)
     finally:
         await adapter.close()
     return raised.value
@@ -89,7 +90,7 @@ async def refusal(url: str, resolver: FixedResolver | None = None) -> DeliveryEr
 @pytest.mark.parametrize("host", ["2130706433", "127.1", "0x7f.0.0.1", "0177.0.0.1", "localhost"])
 async def test_an_address_in_disguise_is_not_called(receiver: WebhookReceiver, host: str) -> None:
     error = await refusal(f"http://{host}:{receiver.port}/")
-    assert (error.status, error.retryable) == (502, False)
+    assert isinstance(error, Refused)
     assert receiver.received == []
 
 
@@ -102,8 +103,8 @@ async def test_a_name_that_leads_inside_is_not_called_defect_26(
 ) -> None:
     resolver = FixedResolver(*addresses)
     error = await refusal(f"http://hooks.example.com:{receiver.port}/", resolver)
-    assert error.message == "The webhook's address is private, and private addresses are not allowed"
-    assert (error.status, error.retryable) == (502, False)
+    assert error.message == "The webhook receiver's address is private, and private addresses are not allowed"
+    assert isinstance(error, Refused)
     assert resolver.asked == ["hooks.example.com"]
     assert receiver.received == []
 
@@ -120,10 +121,10 @@ async def test_the_address_that_is_checked_is_the_one_that_is_called(
 
     monkeypatch.setattr("app.egress.is_public", note)
     resolver = FixedResolver("127.0.0.1")
-    adapter = webhook_factory(allow_private=False, policy=QUICK, resolver=resolver).build(
+    adapter = webhook_factory(Network(resolver=resolver)).build(
         "hook", WebhookConfig(f"http://hooks.example.com:{receiver.port}/", new_secret())
     )
-    await adapter.send(Target("FriendMessage", "1"), [Text("x")], "m1")
+    await adapter.deliver(CALL)
     await adapter.close()
     assert (called, resolver.asked, len(receiver.received)) == (["127.0.0.1"], ["hooks.example.com"], 1)
 

@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 
 from app.auth.models import Principal
-from app.bots.adapters.base import AdapterFactory, DeliveryError
+from app.bots.adapters.base import AdapterFactory
+from app.bots.adapters.http import Network
+from app.bots.adapters.outcomes import DeliveryError
 from app.bots.adapters.webhook import webhook_factory
+from app.bots.outbox.worker import Outbox
+from app.bots.sending import MessageService
 from app.bots.service import BotService
 from app.bots.umo import parse_umo
 from app.chat.parts import Text
@@ -26,23 +30,27 @@ WHERE = parse_umo("support-hook:FriendMessage:1")
 
 def later_service(im: Im, *factories: AdapterFactory[Any], secrets: SecretBox | None = None) -> BotService:
     """The service as it is after a restart with other settings."""
-    secrets = secrets or im.server.core.secrets
-    return BotService(im.database, secrets, im.files, Idempotency(im.database), factories=factories, builtin={})
+    return BotService(im.database, secrets or im.server.core.secrets, factories=factories, builtin={})
+
+
+def sender_of(im: Im, bots: BotService) -> MessageService:
+    outbox = Outbox(im.database, bots, im.files, "later", sole_owner=True)
+    return MessageService(im.database, bots, outbox, im.files, Idempotency(im.database))
 
 
 async def test_a_bot_whose_address_is_no_longer_allowed_sends_nothing(im: Im, receiver: WebhookReceiver) -> None:
     await im.new_hook(receiver)
-    service = later_service(im, webhook_factory(allow_private=False))
+    service = later_service(im, webhook_factory(Network()))
     with pytest.raises(DeliveryError, match="The bot's settings can no longer be used"):
-        await service.send(WHERE, [Text("x")], SOMEONE)
+        await sender_of(im, service).send(WHERE, [Text("x")], SOMEONE)
     assert receiver.received == []
 
 
 async def test_another_master_key_does_not_open_the_secrets(im: Im, receiver: WebhookReceiver) -> None:
     await im.new_hook(receiver)
-    service = later_service(im, webhook_factory(allow_private=True), secrets=SecretBox(bytes(32)))
+    service = later_service(im, webhook_factory(Network(allow_private=True)), secrets=SecretBox(bytes(32)))
     with pytest.raises(Unavailable):
-        await service.send(WHERE, [Text("x")], SOMEONE)
+        await sender_of(im, service).send(WHERE, [Text("x")], SOMEONE)
     assert [bot.id for bot in await service.list_bots()] == ["support-hook"]
 
 
@@ -55,10 +63,10 @@ async def test_a_bot_of_a_kind_that_is_gone_does_not_run(im: Im, receiver: Webho
 
 async def test_a_change_by_another_process_takes_effect(im: Im, receiver: WebhookReceiver) -> None:
     await im.new_hook(receiver)
-    await im.service.send(WHERE, [Text("x")], SOMEONE)
-    other = later_service(im, webhook_factory(allow_private=True))
+    await im.sender.send(WHERE, [Text("x")], SOMEONE)
+    other = later_service(im, webhook_factory(Network(allow_private=True)))
     await other.update("support-hook", config={"url": receiver.url + "/new"})
-    await im.service.send(WHERE, [Text("x")], SOMEONE)
+    await im.sender.send(WHERE, [Text("x")], SOMEONE)
     assert [request.path for request in receiver.received] == ["/hook", "/hook/new"]
     await other.update("support-hook", enabled=False)
     await other.close()
@@ -75,7 +83,8 @@ async def test_senders_at_once_share_one_adapter(im: Im) -> None:
     service = later_service(im, AdapterFactory("counted", RecordingConfig, build))
     await service.create(id="support-hook", adapter="counted", config={})
     adapters.clear()  # one was made to check the settings
-    await asyncio.gather(*(service.send(WHERE, [Text("x")], SOMEONE) for _ in range(10)))
+    sender = sender_of(im, service)
+    await asyncio.gather(*(sender.send(WHERE, [Text("x")], SOMEONE) for _ in range(10)))
     assert [len(adapter.sent) for adapter in adapters] == [10]
     await service.close()
     assert [adapter.times_closed for adapter in adapters] == [1]

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from app.auth.service import CACHE_SECONDS
-from app.bots.adapters.webhook import RetryPolicy
+from app.bots.outbox.policy import RetryPolicy
+from app.bots.sending import WAIT_SECONDS
 from app.chat.fields import MAX_NAME_CHARS
 from app.chat.store import EVENTS_KEPT
 from app.cluster.store import LEASE
@@ -60,7 +61,9 @@ def test_the_numbers_are_those_of_the_code(name: str, sentence: str) -> None:
     assert sentence in " ".join(page(name).split())
 
 
-def test_the_webhook_is_retried_as_documented() -> None:
+def test_deliveries_are_retried_as_documented() -> None:
     policy = RetryPolicy()
-    assert (policy.tries, policy.total) == (3, 10.0)
-    assert "three times in all and within ten seconds" in page("docs/bots.md")
+    assert (policy.tries, policy.wait_max, WAIT_SECONDS) == (8, 60.0, 10.0)
+    text = " ".join(page("docs/bots.md").split())
+    assert "Again after 1 to 60 seconds, eight times in all" in text
+    assert "within ten seconds" in text

@@ -88,17 +88,14 @@ def waits_for(event: asyncio.Event, then: Answer | None = None) -> Answer:
     return answer_it
 
 
-def starts_and_waits_for(event: asyncio.Event) -> Answer:
-    """Status 200 at once, and the rest of the answer when the event is set."""
-
-    async def answer_it(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        await response.write(b"{")
-        await event.wait()
-        return response
-
-    return answer_it
+async def starts_and_hangs_up(request: web.Request) -> web.StreamResponse:
+    """Status 200 at once, and no rest: the connection is cut."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"{")
+    assert request.transport is not None
+    request.transport.abort()
+    return response
 
 
 async def hangs_up(request: web.Request) -> web.StreamResponse:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from app.bots.adapters.base import Attached, Capabilities, OutgoingPart, Sent, Target
+from app.bots.adapters.base import Attached, Call, Capabilities, Fragment, OutgoingPart, Receipt, Repeat, Target
 from app.bots.umo import invalid_umo
 from app.chat.fields import MAX_NAME_CHARS
 from app.chat.ownership import check_key
+from app.chat.parts import from_stored, to_stored
 from app.chat.service import ChatService
 from app.chat.values import KEYS_PREFIX
 from app.errors import Forbidden
@@ -22,9 +23,15 @@ class WebchatAdapter:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities()
+        return Capabilities(repeat=Repeat("keyed"))
 
-    async def send(self, target: Target, parts: Sequence[OutgoingPart], message_key: str) -> Sent:
+    def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
+        _split(target)
+        stored = to_stored([part.media if isinstance(part, Attached) else part for part in parts])
+        return [Fragment({"parts": stored})]
+
+    async def deliver(self, call: Call) -> Receipt:
+        target = call.target
         user, session_id = _split(target)
         if session_id.startswith(KEYS_PREFIX):
             check_key(target.key_id, session_id)
@@ -33,12 +40,12 @@ class WebchatAdapter:
         owner = user or target.username
         saved = await self._chat.add_bot_message(
             session_id,
-            [part.media if isinstance(part, Attached) else part for part in parts],
+            from_stored(call.fragment.payload["parts"]),
             creator_if_new=owner or session_id,
             username=owner,
-            dedupe_key=message_key,
+            dedupe_key=call.wire_key,
         )
-        return Sent(str(saved.id))
+        return Receipt(str(saved.id))
 
     async def user_of(self, target: Target) -> str:
         """Return the user whose session the target is, or would be. Raises BadRequest for a target that is none."""

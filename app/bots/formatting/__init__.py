@@ -1,0 +1,1 @@
+"""Texts for platforms: Markdown in their dialects, in pieces that they take."""

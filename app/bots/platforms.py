@@ -1,0 +1,19 @@
+"""The kinds of bots there are: a new platform is a line here."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from app.bots.adapters.base import AdapterFactory
+from app.bots.adapters.http import Network
+from app.bots.adapters.telegram import telegram_factory
+from app.bots.adapters.webhook import webhook_factory
+
+
+def platform_factories(
+    network: Network, *, count_webhook: Callable[[str], None] = lambda _outcome: None
+) -> Sequence[AdapterFactory[Any]]:
+    """Return the kinds of adapters, which reach their platforms through `network`."""
+    return [
+        webhook_factory(network, count=count_webhook),
+        telegram_factory(network),
+    ]

@@ -1,0 +1,395 @@
+"""Sending messages through bots, and what became of them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection
+
+from app.auth.models import Principal
+from app.bots.adapters.base import Attached, Capabilities, Fragment, OutgoingPart, Target
+from app.bots.adapters.outcomes import DeliveryError, Refused, Unknown
+from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
+from app.bots.adapters.webchat import WebchatAdapter
+from app.bots.outbox import store
+from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
+from app.bots.outbox.turns import finish, next_fragment
+from app.bots.outbox.worker import Outbox
+from app.bots.service import BotService
+from app.bots.umo import Umo
+from app.chat.parts import ClientPart, Media, MediaKind, Reply, Text, attachment_ids, check_attachments, to_stored
+from app.clock import utc_now
+from app.database.engine import Database
+from app.errors import AppError, BadRequest, Conflict, Forbidden, NotFound
+from app.files.models import Attachment
+from app.files.service import FileService
+from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
+
+WAIT_SECONDS = 10.0
+"""How long a request waits for its delivery."""
+QUEUE_TIME = timedelta(hours=1)
+"""How long a queued delivery is tried."""
+GRACE_SECONDS = 1.0
+POLL_SECONDS = 0.5
+
+
+class MessageService:
+    """Puts messages into the outbox, and waits for their end if asked to."""
+
+    def __init__(
+        self,
+        database: Database,
+        bots: BotService,
+        outbox: Outbox,
+        files: FileService,
+        idempotency: Idempotency,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self._database = database
+        self._bots = bots
+        self._outbox = outbox
+        self._files = files
+        self._idempotency = idempotency
+        self.wait_seconds = wait_seconds
+
+    async def send(
+        self,
+        umo: Umo,
+        parts: Sequence[ClientPart],
+        principal: Principal,
+        claim: Claim | None = None,
+        *,
+        waits: bool = True,
+        callback: bytes | None = None,
+    ) -> Delivery:
+        """Send a message to a bot's platform: wait until it is over, or leave it in the queue.
+
+        A repeat of a claim goes on with the delivery of the first request, unless that is sent.
+
+        Raises NotFound when no such bot runs, BadRequest for parts that the platform or the caller does not have,
+        Forbidden for sessions of others, Unprocessable for a claim that was made with another message.
+        """
+        if principal.username is not None and umo.platform_id != WEBCHAT:
+            raise Forbidden(
+                "The API key is bound to a username and may write to its webchat sessions only",
+                code="username_not_allowed",
+            )
+        if claim is not None and (first := await self._find_first(claim)) is not None:
+            return await self._resume(first, waits=waits)
+        target = Target(umo.message_type, umo.session_id, principal.username, principal.key_id)
+        async with self._bots.use(umo.platform_id) as bot:
+            attachments: Mapping[str, Attachment] = {}
+            if ids := attachment_ids(parts):
+                is_webchat = isinstance(bot.adapter, WebchatAdapter)
+                username = await bot.adapter.user_of(target) if is_webchat else None  # type: ignore[attr-defined]
+                attachments = await self._files.find_usable(ids, principal, username)
+            check_fits(parts, bot.adapter.capabilities, umo.platform_id)
+            check_attachments(parts, attachments)
+            outgoing = [_outgoing(part, attachments) for part in parts]
+            fragments = bot.adapter.plan(target, outgoing)
+        message_key = str(uuid4()) if claim is None else claim.digest
+        return await self._add(umo, target, parts, fragments, "api", message_key, claim, waits=waits, callback=callback)
+
+    async def send_for_user(
+        self, umo: Umo, text: str, attachment_ids: Sequence[str], key: Principal, username: str, message_key: str
+    ) -> Delivery:
+        """Send a message that a model wrote for a user, to a target that the operator admits, and wait for its end.
+
+        Its files must be the user's, or uploads of the key without a user. Raises what `send` does.
+        """
+        attachments = await self._files.find_usable(attachment_ids, key, username)
+        parts: list[ClientPart] = [Text(text)] if text else []
+        for id in attachment_ids:
+            kind: MediaKind = attachments[id].type.value if id in attachments else "file"
+            parts.append(Media(kind, id))
+        target = Target(umo.message_type, umo.session_id, None, key.key_id)
+        async with self._bots.use(umo.platform_id) as bot:
+            check_fits(parts, bot.adapter.capabilities, umo.platform_id)
+            check_attachments(parts, attachments)
+            fragments = bot.adapter.plan(target, [_outgoing(part, attachments) for part in parts])
+        return await self._add(umo, target, parts, fragments, "tool", message_key, None, waits=True, callback=None)
+
+    async def get(self, delivery_id: str) -> Delivery:
+        """Raises NotFound."""
+        delivery = await self._database.read(lambda connection: store.find_delivery(connection, delivery_id))
+        if delivery is None:
+            raise NotFound("Delivery not found", code="delivery_not_found")
+        return delivery
+
+    async def list_deliveries(
+        self, *, bot_id: str | None, umo: Umo | None, state: DeliveryState | None, before: int | None, limit: int
+    ) -> list[Delivery]:
+        """List deliveries, the newest first."""
+        target = None if umo is None else f"{umo.message_type}:{umo.session_id}"
+        return await self._database.read(
+            partial(
+                store.list_deliveries,
+                bot_id=bot_id if umo is None else umo.platform_id,
+                target=target,
+                state=state,
+                before=before,
+                limit=limit,
+            )
+        )
+
+    async def retry(self, delivery_id: str) -> Delivery:
+        """Try what has not been sent of a delivery again, with the same wire keys. Raises NotFound, Conflict."""
+
+        def retry(connection: Connection) -> Delivery:
+            delivery = _get(connection, delivery_id)
+            if delivery.is_open or delivery.state is DeliveryState.SENT:
+                raise Conflict(f"The delivery is {delivery.state.value}", code="delivery_not_over")
+            store.lift_pause(connection, (delivery.bot_id, delivery.target))
+            _reopen(connection, delivery, utc_now() + QUEUE_TIME, waits=False, doubts=False)
+            return _get(connection, delivery_id)
+
+        delivery = await self._database.write(retry)
+        self._outbox.wake((delivery.bot_id, delivery.target))
+        return delivery
+
+    async def cancel(self, delivery_id: str) -> Delivery:
+        """Cancel a delivery of which nothing has been sent. Raises NotFound, Conflict."""
+
+        def cancel(connection: Connection) -> Delivery:
+            delivery = _get(connection, delivery_id)
+            if not _cancel(connection, delivery, utc_now(), "The delivery was cancelled"):
+                raise Conflict(f"The delivery is {delivery.state.value}", code="delivery_not_queued")
+            return _get(connection, delivery_id)
+
+        delivery = await self._database.write(cancel)
+        self._outbox.wake((delivery.bot_id, delivery.target))
+        return delivery
+
+    async def _find_first(self, claim: Claim) -> Delivery | None:
+        """Find the delivery of an earlier request with this claim. Raises Unprocessable."""
+        result = await self._idempotency.find(claim)
+        if result is None or "delivery_id" not in result:
+            return None
+        return await self._database.read(lambda connection: store.find_delivery(connection, result["delivery_id"]))
+
+    async def _resume(self, delivery: Delivery, *, waits: bool) -> Delivery:
+        """Go on with a delivery that was not sent. What may have arrived is repeated only where that does no harm."""
+        if delivery.state is DeliveryState.SENT:
+            return delivery
+        if not delivery.is_open:
+            deadline = utc_now() + (timedelta(seconds=self.wait_seconds) if waits else QUEUE_TIME)
+
+            def reopen(connection: Connection) -> None:
+                current = _get(connection, delivery.id)
+                if not current.is_open and current.state is not DeliveryState.SENT:
+                    _reopen(connection, current, deadline, waits=waits, doubts=True)
+
+            await self._database.write(reopen)
+        return await self._wait(delivery) if waits else await self.get(delivery.id)
+
+    async def _add(
+        self,
+        umo: Umo,
+        target: Target,
+        parts: Sequence[ClientPart],
+        fragments: Sequence[Fragment],
+        origin: str,
+        message_key: str,
+        claim: Claim | None,
+        *,
+        waits: bool,
+        callback: bytes | None,
+    ) -> Delivery:
+        now = utc_now()
+        delivery_id = str(uuid4())
+        deadline = now + (timedelta(seconds=self.wait_seconds) if waits else QUEUE_TIME)
+
+        def add(connection: Connection) -> Delivery:
+            key = message_key
+            if claim is not None:
+                record(connection, claim, {"delivery_id": delivery_id})
+            if (first := store.find_by_key(connection, umo.platform_id, key)) is not None:
+                if claim is None:
+                    return first
+                key = delivery_id  # the first request with this Idempotency-Key was more than a day ago
+            values = new_delivery(
+                delivery_id,
+                umo,
+                target,
+                to_stored(parts),
+                origin,
+                key,
+                now=now,
+                deadline=deadline,
+                waits=waits,
+                callback=callback,
+            )
+            store.add_delivery(connection, values, new_fragments(key, fragments))
+            return _get(connection, delivery_id)
+
+        try:
+            delivery = await self._database.write(add)
+        except AlreadyClaimed:
+            assert claim is not None
+            first = await self._find_first(claim)
+            if first is None:
+                raise
+            return await self._resume(first, waits=waits)
+        if delivery.id != delivery_id:
+            return await self._resume(delivery, waits=waits)
+        if not waits:
+            self._outbox.wake((delivery.bot_id, delivery.target))
+            return delivery
+        return await self._wait(delivery)
+
+    async def _wait(self, delivery: Delivery) -> Delivery:
+        """Wait until the delivery is over, and cancel it after its time. Raises what the platform's adapter refused."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.wait_seconds + GRACE_SECONDS
+        with self._outbox.watch(delivery.id) as event:
+            self._outbox.wake((delivery.bot_id, delivery.target))
+            while (left := end - loop.time()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, POLL_SECONDS)):
+                        await event.wait()
+                event.clear()
+                current = await self._database.read(lambda connection: store.find_delivery(connection, delivery.id))
+                if current is None:
+                    return delivery
+                if not current.is_open:
+                    return await self._judged(current)
+        current = await self._database.write(lambda connection: _give_up(connection, delivery.id, utc_now()))
+        return await self._judged(current)
+
+    async def _judged(self, delivery: Delivery) -> Delivery:
+        """Raise the error of a request that was wrong in itself, and leave nothing of it behind."""
+        if delivery.error_status is None or delivery.state is not DeliveryState.DEAD:
+            return delivery
+        await self._database.write(lambda connection: store.delete_delivery(connection, delivery.seq))
+        raise AppError(delivery.error or "", status=delivery.error_status, code=delivery.error_code)
+
+
+def error_of(delivery: Delivery) -> DeliveryError:
+    """The error of a delivery that is over and not sent, for a request that waited for it."""
+    message = delivery.error or "The platform did not take the message"
+    is_refused = delivery.state in (DeliveryState.DEAD, DeliveryState.PARTIAL)
+    error: DeliveryError = Refused(message) if is_refused else Unknown(message)
+    error.data = {"delivery_id": delivery.id, "state": delivery.state.value}
+    return error
+
+
+def new_delivery(
+    delivery_id: str,
+    umo: Umo,
+    target: Target,
+    parts: list[dict[str, Any]],
+    origin: str,
+    message_key: str,
+    *,
+    now: datetime,
+    deadline: datetime,
+    waits: bool = False,
+    callback: bytes | None = None,
+) -> dict[str, Any]:
+    """Return the row of a queued delivery."""
+    return {
+        "id": delivery_id,
+        "bot_id": umo.platform_id,
+        "target": f"{umo.message_type}:{umo.session_id}",
+        "origin": origin,
+        "key_id": target.key_id,
+        "username": target.username,
+        "message_key": message_key,
+        "parts": parts,
+        "state": DeliveryState.QUEUED.value,
+        "waits": waits,
+        "not_before": now,
+        "deadline": deadline,
+        "attempts": 0,
+        "callback": callback,
+        "callback_tries": 0,
+        "created_at": now,
+    }
+
+
+def new_fragments(message_key: str, fragments: Sequence[Fragment]) -> list[dict[str, Any]]:
+    """Return the rows of fragments; their wire keys are made of the message's key."""
+    return [
+        {
+            "no": no,
+            "action": fragment.action,
+            "payload": dict(fragment.payload),
+            "plain": None if fragment.plain is None else dict(fragment.plain),
+            "attachment_id": fragment.attachment_id,
+            "edited_id": fragment.platform_id,
+            "wire_key": sha256(f"{message_key} {no}".encode()).hexdigest()[:32],
+            "state": FragmentState.PENDING.value,
+            "attempts": 0,
+        }
+        for no, fragment in enumerate(fragments)
+    ]
+
+
+def check_fits(parts: Sequence[ClientPart], capabilities: Capabilities, platform_id: str) -> None:
+    """Raises BadRequest for a message that the platform cannot show."""
+    for part in parts:
+        kind = "plain" if isinstance(part, Text) else part.kind if isinstance(part, Media) else None
+        if (kind is None and not capabilities.replies) or (kind is not None and kind not in capabilities.parts):
+            raise BadRequest(f"{platform_id} does not take {kind or 'reply'} parts", code="part_not_supported")
+
+
+def _get(connection: Connection, delivery_id: str) -> Delivery:
+    delivery = store.find_delivery(connection, delivery_id)
+    if delivery is None:
+        raise NotFound("Delivery not found", code="delivery_not_found")
+    return delivery
+
+
+def _reopen(connection: Connection, delivery: Delivery, deadline: datetime, *, waits: bool, doubts: bool) -> None:
+    """Queue a delivery again. With `doubts`, fragments that may have arrived stay unknown."""
+    for fragment in delivery.fragments:
+        is_kept = fragment.state is FragmentState.SENT or (doubts and fragment.state is FragmentState.UNKNOWN)
+        if not is_kept:
+            store.end_fragment(connection, fragment, state=FragmentState.PENDING.value, attempts=0, error=None)
+        elif fragment.state is FragmentState.UNKNOWN:
+            store.end_fragment(connection, fragment, attempts=1)
+    store.save_delivery(
+        connection,
+        delivery.seq,
+        state=DeliveryState.QUEUED.value,
+        waits=waits,
+        not_before=utc_now(),
+        deadline=deadline,
+        error_code=None,
+        error_status=None,
+        error=None,
+        finished_at=None,
+    )
+
+
+def _cancel(connection: Connection, delivery: Delivery, now: datetime, reason: str) -> bool:
+    """Cancel a queued delivery of which nothing may have been sent; False for another one."""
+    is_untouched = all(each.state in (FragmentState.PENDING, FragmentState.REFUSED) for each in delivery.fragments)
+    if delivery.state is not DeliveryState.QUEUED or not is_untouched:
+        return False
+    finish(connection, delivery, DeliveryState.CANCELLED, now, code="delivery_cancelled", error=reason)
+    return True
+
+
+def _give_up(connection: Connection, delivery_id: str, now: datetime) -> Delivery:
+    """End a delivery whose time is over: cancelled if nothing of it was sent, else as far as it is known."""
+    delivery = _get(connection, delivery_id)
+    reason = delivery.error or "The platform did not take the message in time"
+    if delivery.state is DeliveryState.QUEUED and not _cancel(connection, delivery, now, reason):
+        fragment = next_fragment(delivery)
+        is_unknown = fragment is not None and fragment.state is FragmentState.UNKNOWN
+        state = DeliveryState.UNKNOWN if is_unknown else DeliveryState.PARTIAL
+        finish(connection, delivery, state, now, code="delivery_timeout", error=reason)
+    return _get(connection, delivery_id)
+
+
+def _outgoing(part: ClientPart, attachments: Mapping[str, Attachment]) -> OutgoingPart:
+    if isinstance(part, (Text, Reply)):
+        return part
+    return Attached(part, attachments[part.attachment_id])

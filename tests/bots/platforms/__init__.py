@@ -1,0 +1,1 @@
+"""Tests of the adapters of chat platforms, against stand-ins of the platforms."""

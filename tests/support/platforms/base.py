@@ -1,0 +1,130 @@
+"""What all stand-ins for platforms have in common: a server on loopback, a script of faults, and what people see."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from aiohttp import web
+
+FaultKind = Literal[
+    "rate_limited",  # the platform's own form of "come back in `after` seconds"
+    "refused",  # this message, for good
+    "gone",  # the bot was blocked or removed
+    "unauthorized",  # the token is not accepted
+    "bad_format",  # the formatting is refused, the text is not
+    "server_error",  # 5xx, and the message was not taken
+    "server_error_after",  # 5xx, and the message was taken all the same
+    "hang_after",  # the message is taken, and no answer comes
+    "close_after",  # the message is taken, and the connection cut
+    "close_before",  # the connection is cut, and the message not taken
+]
+HANG_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to one visible call, instead of the ordinary."""
+
+    kind: FaultKind
+    after: float = 0.3
+
+
+@dataclass(slots=True)
+class Seen:
+    """One message that people see in a chat; `kind` is text, image, record, video or file."""
+
+    session: str
+    id: str
+    text: str = ""
+    kind: str = "text"
+    filename: str | None = None
+    content: bytes = b""
+    reply_to: str | None = None
+    edits: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class FakePlatform(ABC):
+    """A platform on loopback.
+
+    A kind sets the class variables, registers its routes, and calls `fault` once for each visible call. `session` is a
+    chat that exists, `group` another one. `limit` is the longest text, and `unit` how it is counted.
+    """
+
+    adapter: ClassVar[str]
+    session: ClassVar[str]
+    group: ClassVar[str]
+    limit: ClassVar[int]
+    unit: ClassVar[Literal["chars", "utf16", "utf8"]] = "chars"
+    bad_session: ClassVar[str | None] = None
+    """A session id that the platform cannot have; None if there is none."""
+    takes_media: ClassVar[bool] = True
+    faults_known: ClassVar[frozenset[str]] = frozenset()
+    """The faults that the platform has; all if empty."""
+
+    def __init__(self) -> None:
+        self.messages: list[Seen] = []
+        self.script: list[Fault | None] = []
+        self.calls: list[tuple[str, Any]] = []
+        self.arrived = asyncio.Event()
+        self.port = 0
+        self._number = 100
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @abstractmethod
+    def routes(self) -> list[web.RouteDef]: ...
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The settings of a bot that speaks with this stand-in."""
+
+    def seen(self, session: str | None = None) -> list[Seen]:
+        """What people see in a chat, in its order."""
+        return [message for message in self.messages if message.session == (session or self.session)]
+
+    def texts(self, session: str | None = None) -> list[str]:
+        return [message.text for message in self.seen(session)]
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def next_fault(self, method: str, details: Any = None) -> Fault | None:
+        """Note a visible call, and take the next fault of the script."""
+        self.calls.append((method, details))
+        self.arrived.set()
+        return self.script.pop(0) if self.script else None
+
+    @staticmethod
+    async def cut(request: web.Request) -> web.StreamResponse:
+        """Cut the connection without an answer."""
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    @staticmethod
+    async def hang() -> web.StreamResponse:
+        await asyncio.sleep(HANG_SECONDS)
+        return web.Response(status=504)
+
+
+@asynccontextmanager
+async def serving(fake: FakePlatform) -> AsyncIterator[FakePlatform]:
+    """Serve a stand-in on a free port until the block ends."""
+    app = web.Application(client_max_size=64 * 1024**2)
+    app.add_routes(fake.routes())
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", fake.port)
+    await site.start()
+    fake.port = runner.addresses[0][1]
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()

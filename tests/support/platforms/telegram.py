@@ -1,0 +1,191 @@
+"""Telegram's Bot API, as far as Palaver speaks it."""
+
+import html
+import re
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from tests.support.platforms.base import FakePlatform, Fault, Seen
+
+TOKEN = "123456:telegram-test-token"
+_TAGS = re.compile(r"</?(b|i|u|s|code|pre|blockquote|a)(\s[^>]*)?>")
+_MEDIA = {
+    "sendPhoto": ("photo", "image"),
+    "sendAnimation": ("animation", "image"),
+    "sendVoice": ("voice", "record"),
+    "sendAudio": ("audio", "record"),
+    "sendVideo": ("video", "video"),
+    "sendDocument": ("document", "file"),
+}
+
+
+class TelegramFake(FakePlatform):
+    """One bot's Bot API. A text counts in UTF-16 units, after its HTML is read; broken HTML is refused."""
+
+    adapter = "telegram"
+    session = "42"
+    group = "-1001234"
+    limit = 4096
+    unit = "utf16"
+    bad_session = "not a chat"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: set[str] = set()
+        self.moved: dict[str, int] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/bot{token}/{method}", self._call)]
+
+    def config(self) -> dict[str, Any]:
+        return {"telegram_token": TOKEN, "api_base_url": self.url}
+
+    async def _call(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["token"] != TOKEN:
+            return refuse(404, "Not Found")
+        method = request.match_info["method"]
+        fields = await _fields(request)
+        match method:
+            case "getMe":
+                return accept({"id": 7, "is_bot": True, "first_name": "Palaver", "username": "palaver_bot"})
+            case "sendChatAction":
+                return accept(True)
+            case "sendMessage" | "editMessageText" | "deleteMessage":
+                return await self._visible(request, method, fields)
+            case _ if method in _MEDIA:
+                return await self._visible(request, method, fields)
+        return refuse(404, "Not Found")
+
+    async def _visible(self, request: web.Request, method: str, fields: dict[str, Any]) -> web.StreamResponse:
+        fault = self.next_fault(method, fields)
+        if fault is not None and (answer := await self._before(request, fault, fields)) is not None:
+            return answer
+        session = _session(fields)
+        chat = session.split("#")[0]
+        if chat in self.moved:
+            return refuse(
+                400,
+                "Bad Request: group chat was upgraded to a supergroup chat",
+                parameters={"migrate_to_chat_id": self.moved[chat]},
+            )
+        if chat in self.gone:
+            return refuse(403, "Forbidden: bot was blocked by the user")
+        problem, result = self._apply(method, session, fields)
+        if problem is not None:
+            return refuse(400, f"Bad Request: {problem}")
+        if fault is not None and fault.kind == "hang_after":
+            return await self.hang()
+        if fault is not None and fault.kind == "close_after":
+            return await self.cut(request)
+        if fault is not None and fault.kind == "server_error_after":
+            return web.Response(status=502, text="<html>Bad Gateway</html>")
+        return accept(result)
+
+    async def _before(self, request: web.Request, fault: Fault, fields: dict[str, Any]) -> web.StreamResponse | None:
+        match fault.kind:
+            case "rate_limited":
+                parameters = {"retry_after": fault.after}
+                return refuse(429, "Too Many Requests: retry later", parameters=parameters)
+            case "refused":
+                return refuse(400, "Bad Request: not enough rights to send text messages to the chat")
+            case "gone":
+                return refuse(403, "Forbidden: bot was blocked by the user")
+            case "unauthorized":
+                return refuse(401, "Unauthorized")
+            case "bad_format" if "parse_mode" in fields:
+                return refuse(400, "Bad Request: can't parse entities: Unsupported start tag")
+            case "server_error":
+                return web.Response(status=502, text="<html>Bad Gateway</html>")
+            case "close_before":
+                return await self.cut(request)
+        return None
+
+    def _apply(self, method: str, session: str, fields: dict[str, Any]) -> tuple[str | None, Any]:
+        """Do what a method does; the problem, or its result."""
+        if method == "deleteMessage":
+            message = self._find(session, fields)
+            if message is None:
+                return "message to delete not found", None
+            self.messages.remove(message)
+            return None, True
+        if method in _MEDIA:
+            field, kind = _MEDIA[method]
+            if field not in fields:
+                return "there is no file in the request", None
+            filename, content = fields[field]
+            message = self._add(session, fields, "", kind)
+            message.filename, message.content = filename, content
+            return None, {"message_id": int(message.id)}
+        text = str(fields.get("text", ""))
+        if fields.get("parse_mode") == "HTML":
+            if is_broken(text):
+                return "can't parse entities: unclosed tag", None
+            text = html.unescape(_TAGS.sub("", text))
+        if not text.strip():
+            return "message text is empty", None
+        if len(text.encode("utf-16-le")) // 2 > self.limit:
+            return "message is too long", None
+        if method == "editMessageText":
+            message = self._find(session, fields)
+            if message is None:
+                return "message to edit not found", None
+            if message.text == text:
+                return "message is not modified", None
+            message.text, message.edits = text, message.edits + 1
+            return None, {"message_id": int(message.id)}
+        return None, {"message_id": int(self._add(session, fields, text, "text").id)}
+
+    def _add(self, session: str, fields: dict[str, Any], text: str, kind: str) -> Seen:
+        reply = fields.get("reply_parameters")
+        reply_to = None if not isinstance(reply, dict) else str(reply["message_id"])
+        message = Seen(session, str(self.next_number()), text, kind, reply_to=reply_to)
+        message.extra = {"formatted": "parse_mode" in fields}
+        self.messages.append(message)
+        return message
+
+    def _find(self, session: str, fields: dict[str, Any]) -> Seen | None:
+        chat, id = session.split("#", maxsplit=1)[0], str(fields.get("message_id"))
+        return next((each for each in self.messages if each.id == id and each.session.split("#")[0] == chat), None)
+
+
+def accept(result: Any) -> web.Response:
+    return web.json_response({"ok": True, "result": result})
+
+
+def refuse(code: int, description: str, parameters: dict[str, Any] | None = None) -> web.Response:
+    body = {"ok": False, "error_code": code, "description": description}
+    return web.json_response({**body, **({} if parameters is None else {"parameters": parameters})}, status=code)
+
+
+async def _fields(request: web.Request) -> dict[str, Any]:
+    """The fields of a JSON body or of a form; a file is its name and its bytes."""
+    if request.content_type == "application/json":
+        value = await request.json()
+        return value if isinstance(value, dict) else {}
+    fields: dict[str, Any] = {}
+    for name, value in (await request.post()).items():
+        if isinstance(value, web.FileField):
+            fields[name] = (value.filename, value.file.read())
+        elif isinstance(value, str):
+            fields[name] = msgspec.json.decode(value) if value[:1] in "{[-0123456789" else value
+    return fields
+
+
+def _session(fields: dict[str, Any]) -> str:
+    thread = fields.get("message_thread_id")
+    return f"{fields.get('chat_id')}" + ("" if thread is None else f"#{thread}")
+
+
+def is_broken(text: str) -> bool:
+    """Check HTML as Telegram does: known tags only, each closed in its order."""
+    open_tags: list[str] = []
+    for match in re.finditer(r"<(/?)([a-z]+)(\s[^>]*)?>", text):
+        if not _TAGS.fullmatch(match[0]):
+            return True
+        if not match[1]:
+            open_tags.append(match[2])
+        elif not open_tags or open_tags.pop() != match[2]:
+            return True
+    return bool(open_tags) or "<" in _TAGS.sub("", text)
