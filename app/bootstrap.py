@@ -13,9 +13,10 @@ from app.bots import message_routes
 from app.bots import routes as bot_routes
 from app.bots.tool import MessageTool
 from app.chat.sessions import SessionService
+from app.chat.turns import TurnService
 from app.completions.errors import openai_error
 from app.core import ServerIdentity, open_core, prepare_data_dir
-from app.doors.open_api import chat_routes, session_routes, websocket
+from app.doors.open_api import chat_routes, session_routes, turn_routes, websocket
 from app.doors.open_api.schemas import CHAT_EVENT
 from app.doors.openai import routes as openai_routes
 from app.doors.second_me import role_routes
@@ -128,6 +129,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         bots.service,
         bots.outbox,
         bots.messages,
+        TurnService(core.database, chat.service, idempotency),
         knowledge.service,
         knowledge.collections,
         knowledge.documents,
@@ -166,6 +168,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         me_routes,
         chat_routes,
         session_routes,
+        turn_routes,
         websocket,
         profile_routes,
         file_routes,

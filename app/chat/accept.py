@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.auth.models import Principal
-from app.chat import store
+from app.chat import store, tree_store
 from app.chat.commands import SendMessage
 from app.chat.parts import Reply, plain_text
 from app.chat.passages import question_of
@@ -90,13 +90,15 @@ def accept(
     this is not committed. Raises BadRequest, Forbidden, Conflict, TooManyRequests, AlreadyClaimed.
     """
     now = utc_now()
+    if claim is not None:
+        record(connection, claim, {"run_id": run_id})
+    if command.answers is not None:
+        command = tree_store.answering(connection, command)
     session_id = None if command.stateless else ticket.key
     requested = planner.requested_profile(command)
     session = None if session_id is None else _open_session(connection, session_id, command, requested, now)
     profile = requested or planner.profile_for(role, session and session.config_id)
     targets = planner.targets(command, profile)
-    if claim is not None:
-        record(connection, claim, {"run_id": run_id})
     run = Run(
         id=run_id,
         session_id=session_id,
@@ -158,7 +160,8 @@ def _open_session(
         session = store.continue_session(connection, session_id, username, now)
     if session is not None and lasting is not None:
         store.change_session(connection, session_id, {"config_id": config_id})
-    store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
+    if command.answers is None:
+        store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
     return session
 
 
@@ -196,14 +199,14 @@ def _question(command: SendMessage) -> str:
 
 
 def _add_turn(connection: Connection, run: Run, session_id: str, command: SendMessage) -> Run:
-    """Add the message and the place of its reply; the run with their ids."""
+    """Add the message, unless it is answered again, and the place of its reply; the run with their ids."""
     complete, pending = MessageStatus.COMPLETE, MessageStatus.PENDING
-    return msgspec.structs.replace(
-        run,
-        user_message_id=store.add_message(
+    user_message_id = command.answers
+    if user_message_id is None:
+        user_message_id = store.add_message(
             connection, session_id, run.id, MessageRole.USER, complete, command.parts, run.created_at
-        ),
-        reply_message_id=store.add_message(
-            connection, session_id, run.id, MessageRole.ASSISTANT, pending, (), run.created_at
-        ),
+        )
+    reply_message_id = store.add_message(
+        connection, session_id, run.id, MessageRole.ASSISTANT, pending, (), run.created_at, parent_id=user_message_id
     )
+    return msgspec.structs.replace(run, user_message_id=user_message_id, reply_message_id=reply_message_id)

@@ -49,7 +49,8 @@ class SendMessage(msgspec.Struct, frozen=True):
 
     `message_id` is the client's own name for the reply (WebSocket). With a `turn`, `parts` are only what is stored of
     the message. A `stateless` message has no session: its turn is the whole conversation. `role` is a role's id or
-    name. `tools` are patterns that narrow the profile's tools; none of them means none.
+    name. `tools` are patterns that narrow the profile's tools; none of them means none. With `answers`, the id of a
+    message of the session, that one is answered again, and none is added.
     """
 
     username: str
@@ -68,3 +69,4 @@ class SendMessage(msgspec.Struct, frozen=True):
     role: str | None = None
     knowledge: RetrievalOptions | None = None
     tools: tuple[str, ...] | None = None
+    answers: int | None = None

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     literal_column,
     text,
+    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -53,17 +54,30 @@ class SessionCountRow(Base):
 
 
 class MessageRow(Base):
-    """A message. A reply's row is added right after its question's, so that ids have the conversation's order."""
+    """A message. A reply's row is added right after its question's, so that ids have the conversation's order.
+
+    The messages of a session are a tree, in which `parent_id` has a lower id. Those `on_path` are shown: a chain from
+    a root to a leaf.
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
         Index("ix_messages_session_id_id", "session_id", "id"),
         Index("uq_messages_dedupe_key", "dedupe_key", unique=True),
+        Index(
+            "ix_messages_session_id_parent_id",
+            "session_id",
+            "parent_id",
+            sqlite_where=text("on_path = 0"),
+            postgresql_where=text("NOT on_path"),
+        ),
         {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    parent_id: Mapped[int | None] = mapped_column(BigId)
+    on_path: Mapped[bool] = mapped_column(server_default=true())
     run_id: Mapped[str | None] = mapped_column(String(36))
     role: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))

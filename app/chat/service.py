@@ -104,7 +104,9 @@ class ChatService:
             if (first := await self.find_first(principal, claim)) is not None:
                 return first
             self._engine.check_open()
-            await self._check_attachments(principal, command)
+            await self.check_attachments(
+                principal, command.username, command.parts, came_along=command.turn is not None
+            )
             role = await self._find_role(command)
             if command.knowledge is not None and command.knowledge.collections:
                 await self._knowledge.collections_for(command.knowledge.collections, command.username)
@@ -152,17 +154,20 @@ class ChatService:
             self._engine.interrupt(ticket, Failed("stopped", INTERRUPTED))
         return Accepted(plan.run, log)
 
-    async def _check_attachments(self, principal: Principal, command: SendMessage) -> None:
-        """Raises BadRequest for attachments that the user does not have, Forbidden for a key that may not use files.
+    async def check_attachments(
+        self, principal: Principal, username: str, parts: Sequence[Part], *, came_along: bool = False
+    ) -> None:
+        """Check the files that a message names; those of a request that brought them `came_along`.
 
-        Raises DocumentRefused and ImageRefused for files that cannot be read.
+        Raises BadRequest for attachments that the user does not have, Forbidden for a key that may not use files,
+        DocumentRefused and ImageRefused for files that cannot be read.
         """
-        if ids := attachment_ids(command.parts):
-            if command.turn is None:  # else its files came with the request
+        if ids := attachment_ids(parts):
+            if not came_along:
                 principal.check_scope(Scope.FILE)
-            attachments = await self._files.find_usable(set(ids), principal, command.username)
-            check_attachments(command.parts, attachments)
-            caller = Caller(principal.key_id, command.username)
+            attachments = await self._files.find_usable(set(ids), principal, username)
+            check_attachments(parts, attachments)
+            caller = Caller(principal.key_id, username)
             await self._check_files(attachments.values(), caller)
 
     async def _check_files(self, attachments: Iterable[Attachment], caller: Caller) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.auth.models import Principal, is_reserved
-from app.chat import store
+from app.chat import store, tree_store
 from app.chat.ownership import check_session, session_prefix_of
 from app.chat.values import Message, Session
 from app.clock import utc_now
@@ -75,17 +75,27 @@ class SessionService:
         await self._database.write(delete)
 
     async def messages(
-        self, principal: Principal, username: str, session_id: str, *, before: int | None, limit: int
+        self,
+        principal: Principal,
+        username: str,
+        session_id: str,
+        *,
+        before: int | None,
+        limit: int,
+        everything: bool = False,
     ) -> tuple[list[Message], bool]:
         """Return the newest messages below the id `before`, the newest first, and whether there are older ones.
 
-        Raises NotFound, Forbidden.
+        They are those of the path, or with `everything` the branches' too. Raises NotFound, Forbidden.
         """
         check_session(principal, username, session_id)
 
-        def read(connection: Connection) -> list[Message]:
+        def read(connection: Connection) -> tuple[list[Message], bool]:
             store.get_session(connection, session_id, username)
-            return store.list_messages(connection, session_id, before=before, limit=limit + 1)
+            messages = store.list_messages(
+                connection, session_id, before=before, limit=limit + 1, everything=everything
+            )
+            page = tree_store.with_alternatives(connection, session_id, messages[:limit], everything=everything)
+            return page, len(messages) > limit
 
-        messages = await self._database.read(read)
-        return messages[:limit], len(messages) > limit
+        return await self._database.read(read)

@@ -20,9 +20,11 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import aliased
 
 from app.chat.models import IS_OPEN, MessageRow, PausedRunRow, RunEventsRow, RunRow, SessionCountRow, SessionRow
 from app.chat.parts import Media, Part, from_stored, plain_text, to_stored
@@ -74,9 +76,10 @@ class ContinuedSession(NamedTuple):
     config_id: str | None
 
 
-def find_session(connection: Connection, session_id: str, username: str) -> Session | None:
-    """Find the user's session. Raises Forbidden when it is someone else's."""
-    row = connection.execute(_SESSION, {"session_id": session_id}).first()
+def find_session(connection: Connection, session_id: str, username: str, *, lock: bool = False) -> Session | None:
+    """Find the user's session, and `lock` it until the commit. Raises Forbidden when it is someone else's."""
+    query = _SESSION.with_for_update() if lock else _SESSION
+    row = connection.execute(query, {"session_id": session_id}).first()
     if row is None:
         return None
     if row.creator != username:
@@ -84,9 +87,9 @@ def find_session(connection: Connection, session_id: str, username: str) -> Sess
     return value_of(Session, row)
 
 
-def get_session(connection: Connection, session_id: str, username: str) -> Session:
+def get_session(connection: Connection, session_id: str, username: str, *, lock: bool = False) -> Session:
     """Raises NotFound `Session not found`, Forbidden."""
-    session = find_session(connection, session_id, username)
+    session = find_session(connection, session_id, username, lock=lock)
     if session is None:
         raise NotFound("Session not found", code="session_not_found")
     return session
@@ -119,9 +122,14 @@ def add_session(
     platform_id: str = WEBCHAT,
 ) -> bool:
     """Add a session that begins with a message of these parts; False when there is one of that id."""
-    if platform_id == WEBCHAT and session_id.startswith(KEYS_PREFIX):
-        raise BadRequest(f"session ids that begin with {KEYS_PREFIX} are kept for /v1", code="invalid_session_id")
     session = Session(session_id, platform_id, creator, _title(parts), 0, config_id, now, now)
+    return store_session(connection, session)
+
+
+def store_session(connection: Connection, session: Session) -> bool:
+    """Add a session; False when there is one of that id."""
+    if session.platform_id == WEBCHAT and session.id.startswith(KEYS_PREFIX):
+        raise BadRequest(f"session ids that begin with {KEYS_PREFIX} are kept for /v1", code="invalid_session_id")
     return _ADD_SESSION.change(connection, asdict(session)) == 1
 
 
@@ -180,15 +188,29 @@ def _title(parts: Sequence[Part]) -> str | None:
 
 _MESSAGE_COLUMNS = (MessageRow.id, MessageRow.role, MessageRow.parts)
 _IS_SHOWN = MessageRow.status != MessageStatus.PENDING.value
+_NEW_COLUMNS = ("session_id", "run_id", "role", "status", "parts", "reasoning", "dedupe_key", "created_at")
 _ADD_MESSAGE = Prepared(
-    insert(MessageRow).returning(MessageRow.id),
-    ("session_id", "run_id", "role", "status", "parts", "reasoning", "dedupe_key", "created_at"),
+    insert(MessageRow).values(on_path=true()).returning(MessageRow.id),
+    (*_NEW_COLUMNS, "parent_id"),
+)
+_EARLIER = aliased(MessageRow)
+_APPEND_MESSAGE = Prepared(
+    insert(MessageRow)
+    .values(
+        on_path=true(),
+        parent_id=select(func.max(_EARLIER.id))
+        .where(_EARLIER.session_id == bindparam("whole_session"), _EARLIER.on_path)
+        .scalar_subquery(),
+    )
+    .returning(MessageRow.id),
+    _NEW_COLUMNS,
 )
 # A user's message whose reply is still to come belongs to a later turn, for all but that turn's own run.
 _NEWEST_MESSAGES = Prepared(
     select(*_MESSAGE_COLUMNS)
     .where(
         MessageRow.session_id == bindparam("session_id"),
+        MessageRow.on_path,
         _IS_SHOWN,
         or_(
             MessageRow.id == bindparam("user_message_id"),
@@ -221,8 +243,9 @@ def add_message(
     parts: Sequence[Part],
     now: datetime,
     dedupe_key: str | None = None,
+    parent_id: int | None = None,
 ) -> int:
-    """Add a message to a session; its id."""
+    """Add a message to a session's path, behind its parent or else at the end; its id."""
     values = {
         "session_id": session_id,
         "run_id": run_id,
@@ -233,7 +256,11 @@ def add_message(
         "dedupe_key": dedupe_key,
         "created_at": now,
     }
-    message_id: int = _ADD_MESSAGE.first(connection, values).id
+    if parent_id is None:
+        row = _APPEND_MESSAGE.first(connection, {**values, "whole_session": session_id})
+    else:
+        row = _ADD_MESSAGE.first(connection, {**values, "parent_id": parent_id})
+    message_id: int = row.id
     return message_id
 
 
@@ -242,9 +269,16 @@ def find_deduped_message(connection: Connection, dedupe_key: str) -> Message | N
     return None if row is None else value_of(Message, row)
 
 
-def list_messages(connection: Connection, session_id: str, *, before: int | None, limit: int) -> list[Message]:
-    """Return the newest messages below the id `before`, the newest first."""
+def list_messages(
+    connection: Connection, session_id: str, *, before: int | None, limit: int, everything: bool = False
+) -> list[Message]:
+    """Return the newest messages of the path below the id `before`, or with `everything` of the session.
+
+    The newest come first.
+    """
     query = select(MessageRow).where(MessageRow.session_id == session_id, _IS_SHOWN)
+    if not everything:
+        query = query.where(MessageRow.on_path)
     if before is not None:
         query = query.where(MessageRow.id < before)
     rows = connection.execute(query.order_by(MessageRow.id.desc()).limit(limit))

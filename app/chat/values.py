@@ -54,7 +54,11 @@ class Session(msgspec.Struct, frozen=True, gc=False):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message as it is shown; `parts` are JSON objects (app.chat.parts), `refs` those of app.chat.runs.events.Ref."""
+    """A message as it is shown; `parts` are JSON objects (app.chat.parts), `refs` those of app.chat.runs.events.Ref.
+
+    `parent_id` is the message before it, `alternatives` are the others with the same one. Those `on_path` are the
+    conversation.
+    """
 
     id: int
     session_id: str
@@ -66,6 +70,9 @@ class Message(msgspec.Struct, frozen=True):
     token_usage: Mapping[str, int] | None
     created_at: datetime
     refs: Sequence[Mapping[str, Any]] | None = None
+    parent_id: int | None = None
+    on_path: bool = True
+    alternatives: Sequence[int] = ()
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):

@@ -42,7 +42,7 @@ def _example(field: inspect.Field) -> Any:
                 return field.default_factory()
             # msgspec describes a default of UNSET as none.
             return UNSET if field.default is NODEFAULT else field.default
-        case inspect.StructType(cls=kind):
+        case inspect.StructType(cls=kind) | inspect.Metadata(type=inspect.StructType(cls=kind)):
             return example_of(kind)
         case inspect.ListType(item_type=inspect.StructType(cls=kind)):
             return [example_of(kind)]

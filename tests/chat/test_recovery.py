@@ -252,3 +252,27 @@ async def test_a_second_sigterm_ends_at_once(process: ServerProcess, client: Cli
     await process.start()
     assert await client.run_status(seen[0].data["run_id"]) == "interrupted"
     assert "t0 t1 t2 ".startswith(text_of(await client.replay(seen[0].data["run_id"])))
+
+
+async def test_kill_9_while_a_reply_is_made_again_leaves_the_earlier_one_to_choose(
+    process: ServerProcess, client: Client, model: ModelServer
+) -> None:
+    model.script(reply(["first"]), answers.hang_after(3), reply(["third"]))
+    await client.chat("Hi", session_id="s1")
+    question, answer = await client.history("s1")
+    path = f"/api/v1/chat/sessions/s1/messages/{answer['id']}"
+    body, headers = {"username": "alice"}, {"Idempotency-Key": "k1"}
+    async with client.stream("POST", f"{path}/regenerate", json=body, headers=headers) as events:
+        await read_until_killed(events, lambda seen: text_of(seen) == "t0 t1 t2 ")
+        await process.kill()
+    await process.start()
+    shown = await client.history("s1")
+    assert shown[0]["id"] == question["id"]
+    assert (shown[1]["status"], shown[1]["alternatives"]) == ("partial", [answer["id"]])
+    again = await client.request("POST", f"{path}/regenerate", json=body, headers=headers)
+    assert b'"code":"interrupted"' in again.content
+    assert (await client.post(f"{path}/select", body)).status_code == 200
+    assert (await client.history("s1"))[1]["parts"][0]["text"] == "first"
+    async with client.stream("POST", f"{path}/regenerate", json=body) as events:
+        assert text_of([event async for event in events]) == "third"
+    assert len((await client.history("s1"))[1]["alternatives"]) == 2

@@ -43,16 +43,53 @@ RETRY = b"retry: 2000\n\n"
 MAX_AFTER = 10**18 - 1
 BODY_ERRORS = body_errors(BodyLimit().bytes)
 _RUN_ERRORS = {404: refusal("Run not found", "run_not_found")}
-_EVENTS = Answer(
+EVENTS = Answer(
     "SSE stream of ChatEvent objects", {"type": "string"}, CHAT_EVENTS_EXAMPLE, media_type="text/event-stream"
 )
-_LAST_EVENT_ID = Param(
+LAST_EVENT_ID = Param(
     "Last-Event-ID",
     "In a repeat with the same Idempotency-Key: the last event that was received. The answer goes on beyond it. "
     "Without an Idempotency-Key it is refused, since the message would be sent again.",
     {"type": "string", "pattern": "^[0-9]{0,18}$"},
     where="header",
 )
+
+SEND_ERRORS = {
+    400: refusal(
+        "Missing key: username", "missing_key", *SEND_CODES, "missing_idempotency_key", "invalid_last_event_id"
+    ),
+    403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),
+    # The run: of a repeat whose session was deleted meanwhile.
+    404: refusal("Role not found", "role_not_found", "run_not_found"),
+    409: refusal("The session is answering another message", "session_busy"),
+    **BODY_ERRORS,
+    413: refusal(
+        f"The body is larger than {BodyLimit().bytes} bytes",
+        "payload_too_large",
+        "image_too_large",
+    ),
+    422: refusal(
+        "report.pdf cannot be read: it is encrypted",
+        "document_encrypted",
+        *DOCUMENT_CODES,
+        *IMAGE_CODES,
+        "idempotency_key_reused",
+    ),
+    429: refusal(
+        "Too many messages are waiting in this session",
+        "session_busy",
+        "server_busy",
+        "too_many_runs",
+        "too_many_streams",
+    ),
+    503: refusal(
+        "The database is not available at the moment; nothing was changed",
+        "database_unavailable",
+        "document_workers_unavailable",
+        "shutting_down",
+        "storage_unavailable",
+    ),
+}
 
 
 @blueprint.post("/api/v1/chat")
@@ -65,45 +102,10 @@ _LAST_EVENT_ID = Param(
         "session are answered one after another, in the order they came, unless `on_busy` says otherwise. Left out, "
         "session_id is made."
     ),
-    params=[IDEMPOTENCY_KEY, _LAST_EVENT_ID],
+    params=[IDEMPOTENCY_KEY, LAST_EVENT_ID],
     body=Body(ChatSendRequest, SEND_EXAMPLES),
-    answers={200: _EVENTS},
-    errors={
-        400: refusal(
-            "Missing key: username", "missing_key", *SEND_CODES, "missing_idempotency_key", "invalid_last_event_id"
-        ),
-        403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),
-        # The run: of a repeat whose session was deleted meanwhile.
-        404: refusal("Role not found", "role_not_found", "run_not_found"),
-        409: refusal("The session is answering another message", "session_busy"),
-        **BODY_ERRORS,
-        413: refusal(
-            f"The body is larger than {BodyLimit().bytes} bytes",
-            "payload_too_large",
-            "image_too_large",
-        ),
-        422: refusal(
-            "report.pdf cannot be read: it is encrypted",
-            "document_encrypted",
-            *DOCUMENT_CODES,
-            *IMAGE_CODES,
-            "idempotency_key_reused",
-        ),
-        429: refusal(
-            "Too many messages are waiting in this session",
-            "session_busy",
-            "server_busy",
-            "too_many_runs",
-            "too_many_streams",
-        ),
-        503: refusal(
-            "The database is not available at the moment; nothing was changed",
-            "database_unavailable",
-            "document_workers_unavailable",
-            "shutting_down",
-            "storage_unavailable",
-        ),
-    },
+    answers={200: EVENTS},
+    errors=SEND_ERRORS,
 )
 async def send() -> Response:
     principal = caller()
@@ -112,11 +114,11 @@ async def send() -> Response:
     slot = streams.take(principal.key_id)
     key = request.headers.get("Idempotency-Key")
     claim = None if key is None else claim_of(principal.key_id, "chat", key, body)
-    after = _last_event_id(has_key=key is not None) if "Last-Event-ID" in request.headers else 0
+    after = last_event_id(has_key=key is not None) if "Last-Event-ID" in request.headers else 0
     accepted = await chat.send(principal, parse_send(body, limits), claim)
     if after and accepted.repeated:
-        return _stream(accepted.run, await chat.run_log(accepted.run, after), after, slot)
-    return _stream(accepted.run, accepted.log, 0, slot)
+        return stream(accepted.run, await chat.run_log(accepted.run, after), after, slot)
+    return stream(accepted.run, accepted.log, 0, slot)
 
 
 @blueprint.get("/api/v1/chat/runs/<run_id>")
@@ -151,7 +153,7 @@ AFTER = [
         "it is over. Runs that are over are replayed too."
     ),
     params=AFTER,
-    answers={200: _EVENTS},
+    answers={200: EVENTS},
     errors={
         400: refusal("after must be an event id", "invalid_after"),
         **_RUN_ERRORS,
@@ -163,7 +165,7 @@ async def stream_run(run_id: str) -> Response:
     principal, chat = caller(), service(ChatService)
     run = await chat.get_run(principal, run_id)
     slot = service(StreamLimit).take(principal.key_id)
-    return _stream(run, await chat.run_log(run, after), after, slot)
+    return stream(run, await chat.run_log(run, after), after, slot)
 
 
 @blueprint.post("/api/v1/chat/runs/<run_id>/stop")
@@ -221,14 +223,14 @@ async def decide_approval(run_id: str) -> Response:
     return ok(RunApproval.of(approval))
 
 
-def _stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:
+def stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
     return sse.stream_response(guarded_stream(frames, service(KeyService), caller(), slot, prefix=RETRY))
 
 
-def _last_event_id(*, has_key: bool) -> int:
+def last_event_id(*, has_key: bool) -> int:
     """The event beyond which a repeated request goes on. Raises BadRequest."""
     text = request.headers["Last-Event-ID"].strip()
     if not text:

@@ -71,6 +71,34 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
     )
 
 
+def parse_regenerate(body: Mapping[str, Any], username: str, session_id: str, message_id: int) -> SendMessage:
+    """The request to answer a message again. Raises BadRequest."""
+    streaming = body.get("enable_streaming")
+    if not isinstance(streaming, bool | None):
+        raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
+    return SendMessage(
+        username=username,
+        parts=(),
+        session_id=session_id,
+        provider_id=_name(body, "selected_provider"),
+        model=_name(body, "selected_model"),
+        config_id=_name(body, "config_id"),
+        streaming=streaming is not False,
+        on_busy=parse_change_on_busy(body.get("on_busy")),
+        role=_name(body, "role"),
+        knowledge=parse_knowledge(body.get("knowledge")),
+        tools=parse_tools(body.get("tools_use")),
+        answers=message_id,
+    )
+
+
+def parse_change_on_busy(value: object) -> OnBusy:
+    """How a change of the conversation treats a reply that is being made. Raises BadRequest."""
+    if value not in (None, OnBusy.REJECT, OnBusy.INTERRUPT):
+        raise BadRequest("on_busy must be reject or interrupt", code="invalid_on_busy")
+    return OnBusy(str(value or OnBusy.REJECT))
+
+
 def parse_username(value: object) -> str:
     """The trimmed username. Raises BadRequest."""
     if value is None:

@@ -118,6 +118,13 @@ class ChatMessage(msgspec.Struct):
     token_usage: Annotated[TokenUsage | None, example({"input_other": 10, "input_cached": 0, "output": 3})]
     reasoning: str = ""
     refs: list[MessageRef] | UnsetType = UNSET
+    parent_id: Annotated[int | None, Meta(description="The message before it; null at the beginning."), example(1)] = (
+        None
+    )
+    alternatives: Annotated[
+        list[int], Meta(description="The other messages with the same parent: edits, or further replies.")
+    ] = msgspec.field(default_factory=list)
+    on_path: Annotated[bool, Meta(description="Whether it is part of the conversation as it is shown.")] = True
 
     @classmethod
     def of(cls, message: Message) -> "ChatMessage":

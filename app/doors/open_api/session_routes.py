@@ -31,9 +31,9 @@ from app.text import NAME_PATTERN
 blueprint = Blueprint("sessions", __name__)
 
 _SESSION = Answer("The session", ChatSessionItem, envelope="ApiResponseChatSession")
-_USERNAME_CODES = ("missing_key", "invalid_username", "username_empty", "username_reserved")
-_ERRORS = {
-    400: refusal("Missing key: username", *_USERNAME_CODES),
+USERNAME_CODES = ("missing_key", "invalid_username", "username_empty", "username_reserved")
+ERRORS = {
+    400: refusal("Missing key: username", *USERNAME_CODES),
     403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),
     404: refusal("Session not found", "session_not_found"),
 }
@@ -50,7 +50,7 @@ class SessionIdConverter(BaseConverter):
     """`<session:name>`: an id of the client's choice, slashes included, unless it ends like a longer route."""
 
     part_isolating = False
-    regex = r".+?(?<!/messages)(?<!/stop)"
+    regex = r".+?(?<!/messages)(?<!/stop)(?<!/regenerate)(?<!/select)(?<!/fork)"
     weight = 200
 
 
@@ -69,7 +69,7 @@ blueprint.record_once(lambda state: state.app.url_map.converters.update(session=
     ],
     answers={200: Answer("One page", ChatSessionPage, envelope="ApiResponseChatSessions")},
     errors={
-        400: refusal("page and page_size must be integers", "invalid_page", *_USERNAME_CODES),
+        400: refusal("page and page_size must be integers", "invalid_page", *USERNAME_CODES),
         403: refusal("The API key is bound to another username", "username_not_allowed"),
     },
 )
@@ -88,7 +88,7 @@ async def list_sessions() -> Response:
     description="One session of a user.",
     params=[USERNAME],
     answers={200: _SESSION},
-    errors=_ERRORS,
+    errors=ERRORS,
 )
 async def get_session(session_id: str) -> Response:
     return ok(ChatSessionItem.of(await service(SessionService).get(caller(), _username(), session_id)))
@@ -102,9 +102,9 @@ async def get_session(session_id: str) -> Response:
     body=Body(SessionChange, {"rename": {"username": "alice", "display_name": "Plans for the garden"}}),
     answers={200: _SESSION},
     errors={
-        **_ERRORS,
+        **ERRORS,
         **BODY_ERRORS,
-        400: refusal("config_id not found: X", "config_not_found", *_USERNAME_CODES, "invalid_config_id"),
+        400: refusal("config_id not found: X", "config_not_found", *USERNAME_CODES, "invalid_config_id"),
     },
 )
 async def change_session(session_id: str) -> Response:
@@ -122,7 +122,7 @@ async def change_session(session_id: str) -> Response:
     description="Stops the session's runs and deletes it with its messages. Attachments stay.",
     params=[USERNAME],
     answers={200: empty("Deleted")},
-    errors=_ERRORS,
+    errors=ERRORS,
 )
 async def delete_session(session_id: str) -> Response:
     username = _username()
@@ -135,16 +135,20 @@ async def delete_session(session_id: str) -> Response:
 @chat_operation(
     "listMessages",
     "List a session's messages",
-    description="The newest messages first; ask again with `before` set to the last id for older ones.",
+    description=(
+        "The newest messages first; ask again with `before` set to the last id for older ones. They are those of the "
+        "path that the session shows, or with `all` the alternatives too."
+    ),
     params=[
         USERNAME,
+        Param("all", "Whether to list the alternatives too.", {"type": "boolean", "default": False}),
         Param("before", "Only messages with an id below this.", {"type": "integer", "minimum": 1}),
         Param("limit", "Held to 1..100.", {"type": "integer", "default": 50}),
     ],
     answers={200: Answer("Messages", ChatMessagePage, envelope="ApiResponseChatMessages")},
     errors={
-        **_ERRORS,
-        400: refusal("before must be a message id", "invalid_before", "invalid_limit", *_USERNAME_CODES),
+        **ERRORS,
+        400: refusal("before must be a message id", "invalid_before", "invalid_limit", "invalid_all", *USERNAME_CODES),
     },
 )
 async def list_messages(session_id: str) -> Response:
@@ -157,6 +161,7 @@ async def list_messages(session_id: str) -> Response:
         session_id,
         before=None if before is None else min(before, MAX_INTEGER),
         limit=50 if limit is None else min(max(limit, 1), 100),
+        everything=_boolean("all") or False,
     )
     return ok(ChatMessagePage([ChatMessage.of(message) for message in messages], has_more))
 
@@ -168,7 +173,7 @@ async def list_messages(session_id: str) -> Response:
     description="Ends the reply that is being made and those that wait; what was said so far is kept, as partial.",
     body=Body(UserBody, {"alice": {"username": "alice"}}),
     answers={200: Answer("What was stopped", StoppedRuns, envelope="ApiResponseStoppedRuns")},
-    errors={**_ERRORS, **BODY_ERRORS},
+    errors={**ERRORS, **BODY_ERRORS},
 )
 async def stop_session(session_id: str) -> Response:
     username = parse_username((await json_object()).get("username"))
@@ -178,6 +183,16 @@ async def stop_session(session_id: str) -> Response:
 
 def _username() -> str:
     return parse_username(request.args.get("username"))
+
+
+def _boolean(name: str) -> bool | None:
+    """The boolean in the query. Raises BadRequest."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise BadRequest(f"{name} must be true or false", code=f"invalid_{name}")
+    return text.lower() in ("true", "1")
 
 
 def _integer(name: str) -> int | None:
