@@ -196,7 +196,7 @@ def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> File
         sole_user=is_own and core.is_embedded,
     )
     quota = StorageQuota(settings.max_storage_per_key)
-    service = FileService(core.database, storage, idempotency, quota, settings.max_upload_bytes)
+    service = FileService(core.database, storage, idempotency, quota, settings.max_upload_bytes, tracked=not is_own)
     bounds = CallerBounds(settings.max_documents_per_key, settings.max_documents_per_user)
     reader = DocumentReader(document_limits(settings), workers=settings.document_workers, bounds=bounds)
     return Files(

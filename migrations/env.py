@@ -17,6 +17,7 @@ import app.bots.outbox.models
 import app.chat.models
 import app.database.identity
 import app.files.models
+import app.files.pending
 import app.idempotency
 import app.knowledge.models
 import app.roles.models

@@ -24,6 +24,29 @@ StartServer = Callable[..., AbstractAsyncContextManager[Server]]
 DatabaseOf = Callable[[Path], Awaitable[str]]
 
 
+DATABASE = os.environ.get("PALAVER_TEST_DATABASE", "sqlite")
+"""What tests without a mark run on; with "postgresql" no others are run, and those for SQLite alone are skipped.
+
+Read at import: the tests themselves run without such variables.
+"""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs the same whatever DATABASE is: tests that have no database, or their mark names it."""
+    if DATABASE == "sqlite":
+        return
+    runs: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        mark = item.get_closest_marker("databases")
+        is_same = "backend" not in getattr(item, "fixturenames", ()) or (mark is not None and DATABASE in mark.args)
+        (others if is_same else runs).append(item)
+        if mark is not None:
+            item.add_marker(pytest.mark.skip(reason=mark.kwargs.get("reason", f"for {', '.join(mark.args)} alone")))
+    config.hook.pytest_deselected(items=others)
+    items[:] = runs
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests marked `databases("sqlite", "postgresql")` once on each; those without a mark run on SQLite."""
     marker = metafunc.definition.get_closest_marker("databases")
@@ -92,8 +115,8 @@ async def postgres_databases(postgres: Postgres) -> AsyncIterator[Databases]:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> str:
-    """The kind of the test's database: one of its mark `databases`, or "sqlite"."""
-    return str(getattr(request, "param", "sqlite"))
+    """The kind of the test's database: one of its mark `databases`, or DATABASE."""
+    return str(getattr(request, "param", DATABASE))
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from app.files.extraction.encodings import NoText, declared_encoding, find_encod
 from app.files.intake import Digest, take_in
 from app.files.models import Attachment, AttachmentRow
 from app.files.names import clean_filename
+from app.files.pending import add_pending, settle
 from app.files.quota import StorageQuota, stored_bytes
+from app.files.sinks import StorageUnavailable
 from app.files.sniffing import FileType, Sniffer
 from app.files.storage import AttachmentStorage
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, claim_of, forget, is_claimed, record
@@ -33,7 +35,8 @@ class FileService:
     """Attachments of at most `max_upload_bytes` bytes: rows in the database, bytes in the storage.
 
     A principal bound to a username sees only what was uploaded as that user; to it, the rest does not exist.
-    An unbound one, and None (Palaver itself), see all.
+    An unbound one, and None (Palaver itself), see all. Uploads to a storage that others may use too are `tracked`: see
+    `app/files/pending.py`.
     """
 
     def __init__(
@@ -43,8 +46,11 @@ class FileService:
         idempotency: Idempotency,
         quota: StorageQuota,
         max_upload_bytes: int,
+        *,
+        tracked: bool = False,
     ) -> None:
         self._database = database
+        self._tracked = tracked
         self._idempotency = idempotency
         self._quota = quota
         self._storage = storage
@@ -70,6 +76,8 @@ class FileService:
         claim: Claim | None = None
         key = self._storage.new_key()
         stored = await self._stored_bytes(principal, idempotency_key)
+        if self._tracked:
+            await self._database.write(lambda connection: add_pending(connection, key))
         try:
             async with self._storage.new_object(key) as sink:
                 digest = Digest()
@@ -166,6 +174,8 @@ class FileService:
     async def _insert(self, attachment: Attachment, claim: Claim | None, in_transaction: InTransaction | None) -> None:
         def insert_all(connection: Connection) -> None:
             record(connection, claim, {"attachment_id": attachment.id})
+            if self._tracked and not settle(connection, attachment.storage_key):
+                raise StorageUnavailable  # it has taken more than a day
             connection.execute(insert(AttachmentRow).values(**asdict(attachment)))
             if in_transaction is not None:
                 in_transaction(connection, attachment)

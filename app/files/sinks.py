@@ -1,7 +1,7 @@
 """Objects being written: to a file in a local folder, or to a bucket in parts."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -44,8 +44,8 @@ class Sink(Protocol):
     async def finish(self) -> None:
         """Make the object exist. Raises StorageUnavailable."""
 
-    def abandon(self) -> None:
-        """Let go of it. Unfinished bytes may remain, for the maker of the sink to remove."""
+    async def abandon(self) -> None:
+        """Let go of it. Unfinished bytes in a folder remain, for the maker of the sink to remove."""
 
 
 class FolderSink:
@@ -65,7 +65,7 @@ class FolderSink:
     async def finish(self) -> None:
         await _run(asyncio.to_thread(self._finish))
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         if self._file is not None:
             self._file.close()
 
@@ -85,25 +85,69 @@ class FolderSink:
 
 
 class BucketSink:
-    """The object at `key`, sent part by part."""
+    """The object at `key`: put as a whole, or in parts when it is longer than one.
+
+    Buckets keep the parts of an object that is not finished until they are told otherwise. obstore tells them when what
+    it reads from raises, and not when a writer of its own is let go of.
+    """
 
     def __init__(self, store: "ObjectStore", key: str) -> None:
-        self._writer: obstore.AsyncWritableFile | None = obstore.open_writer_async(
-            store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY
-        )
+        self._store = store
+        self._key = key
+        self._beginning = bytearray()
+        self._blocks: asyncio.Queue[bytes] = asyncio.Queue(1)
+        self._upload: asyncio.Task[object] | None = None
+        self._abandoned = False
 
     async def write(self, block: memoryview) -> None:
-        assert self._writer is not None
-        # The writer keeps the bytes until the part has been sent.
-        await _run(self._writer.write(bytes(block)))
+        if self._upload is not None:
+            await _run(self._give(bytes(block)))
+            return
+        self._beginning += block
+        if len(self._beginning) > PART_BYTES:
+            self._upload = asyncio.create_task(self._put_in_parts())
+            await _run(self._give(bytes(self._beginning)))
+            self._beginning.clear()
 
     async def finish(self) -> None:
-        assert self._writer is not None
-        await _run(self._writer.close())
+        if self._upload is None:
+            await _run(obstore.put_async(self._store, self._key, bytes(self._beginning), use_multipart=False))
+        else:
+            await _run(self._give(b""))
+            await _run(self._upload)
 
-    def abandon(self) -> None:
-        # Letting go of the writer is what makes it give up its parts.
-        self._writer = None
+    async def abandon(self) -> None:
+        if self._upload is None or self._upload.done():
+            return
+        self._abandoned = True
+        if self._blocks.empty():
+            self._blocks.put_nowait(b"")
+        await until_done(self._upload)
+
+    async def _give(self, block: bytes) -> None:
+        """Hand a block over to the upload; raises what that has failed with. An empty one is the end."""
+        assert self._upload is not None
+        giving = asyncio.ensure_future(self._blocks.put(block))
+        await asyncio.wait([giving, self._upload], return_when=asyncio.FIRST_COMPLETED)
+        if self._upload.done():
+            giving.cancel()
+            self._upload.result()
+
+    async def _put_in_parts(self) -> object:
+        return await obstore.put_async(
+            self._store, self._key, self._taken(), chunk_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY
+        )
+
+    async def _taken(self) -> AsyncIterator[bytes]:
+        """The blocks, as they are handed over. Raises _AbandonedError, which has obstore remove the parts."""
+        while (block := await self._blocks.get()) and not self._abandoned:
+            yield block
+        if self._abandoned:
+            raise _AbandonedError
+
+
+class _AbandonedError(Exception):
+    """The end of an upload whose object is not wanted any more."""
 
 
 def staged_at(place: Path) -> Path:

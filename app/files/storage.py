@@ -51,7 +51,7 @@ class AttachmentStorage:
         try:
             yield sink
         except BaseException:
-            sink.abandon()
+            await sink.abandon()
             await self._discard(key)
             raise
         finally:

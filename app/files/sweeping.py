@@ -1,14 +1,17 @@
-"""The removal of what killed uploads left in a folder: unfinished files, and finished ones that no attachment names.
+"""The removal of what killed uploads left behind: unfinished files, and finished ones that no attachment names.
 
-A bucket hides unfinished objects and removes them by a rule of its own; finished ones in it are left alone.
+Files in the data folder are compared with the rows. In a bucket, or a folder that others may use too, finished objects
+are removed only if an upload of this database was making them (`app/files/pending.py`). A bucket hides the parts of
+unfinished objects, and removes them by a rule of its own.
 """
 
 import asyncio
 import os
 import re
-import time
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +22,7 @@ from app.background import Background
 from app.database.engine import Database
 from app.database.identity import identity_of
 from app.files.models import AttachmentRow
+from app.files.pending import forget, give_up_old, has_old
 from app.files.sinks import faults_as_unavailable
 from app.files.storage import AttachmentStorage, remove_file
 
@@ -47,7 +51,7 @@ class Sweeper:
 
     Files older than a day are removed. So are younger ones that are unfinished, if this server is the `sole_user` of
     the folder. Finished files are removed only if `register` is given: a file that lists the databases which have
-    used the folder. What this one does not name, another one of the list may.
+    used the folder. What this one does not name, another one of the list may. Without it, uploads are tracked.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class Sweeper:
         await self._users()
 
     async def _sweep(self) -> None:
+        if self._register is None:
+            await self._remove_given_up()
         folder = self._storage.folder
         if folder is None:
             return
@@ -75,13 +81,23 @@ class Sweeper:
         removed = 0
         with faults_as_unavailable():
             parts = await asyncio.to_thread(_folders_in, folder)
+            old = await asyncio.to_thread(_time_in, folder) - DAY_SECONDS
             for part in parts:
-                files = await asyncio.to_thread(_files_in, part)
+                files = await asyncio.to_thread(_files_in, part, old)
                 for start in range(0, len(files), BATCH):
                     dead = await self._dead(files[start : start + BATCH], with_finished=len(users) == 1)
                     removed += await asyncio.to_thread(_remove, folder, dead)
         if removed:
             log.info("unnamed_files_removed", count=removed)
+
+    async def _remove_given_up(self) -> None:
+        """Remove the objects of tracked uploads that never came to their row."""
+        while await self._database.read(has_old):
+            keys = await self._database.write(lambda connection: give_up_old(connection, BATCH))
+            for key in keys:
+                await self._storage.delete(key)
+            await self._database.write(partial(forget, keys=keys))
+            log.info("objects_of_dead_uploads_removed", count=len(keys))
 
     async def _dead(self, files: Sequence[_File], *, with_finished: bool) -> list[_File]:
         files = [file for file in files if not self._storage.is_under_way(file.key)]
@@ -118,9 +134,15 @@ def _folders_in(folder: Path) -> list[Path]:
         return [Path(each) for each in entries if _FOLDER.fullmatch(each.name) and each.is_dir(follow_symlinks=False)]
 
 
-def _files_in(part: Path) -> list[_File]:
+def _time_in(folder: Path) -> float:
+    """Return the time by the folder's own clock: where servers share it, that is another machine's."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".time-") as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+def _files_in(part: Path, old: float) -> list[_File]:
+    """List the files with the storage's kind of name; those that were last written before `old` are old."""
     files = []
-    old = time.time() - DAY_SECONDS
     for folder in _folders_in(part):
         with os.scandir(folder) as entries:
             for entry in entries:

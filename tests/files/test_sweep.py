@@ -5,16 +5,22 @@ import os
 import sqlite3
 import time
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy import insert
 
 from app.auth.scopes import Scope
+from app.clock import utc_now
+from app.database.engine import open_database
+from app.files.pending import PendingObjectRow
 from app.files.storage import open_storage
 from app.files.sweeping import Sweeper
 from tests.conftest import StartServer
 from tests.files.conftest import FileClient, Served, eventually
+from tests.support.database import count_rows
 from tests.support.processes import API_KEY, ServerProcess
 from tests.support.server import Server
 
@@ -110,6 +116,39 @@ async def test_where_servers_share_a_folder_unfinished_files_are_removed_by_thei
     async with start_server(storage_url=f"file://{shared}"):
         await until_gone(old)
     assert files_in(shared) == [young, finished]
+
+
+async def test_the_age_of_files_is_by_the_clock_of_their_folder(
+    start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    old, young = put(shared, f"{KEY}#1"), put(shared, "01/23/0123" + "4" * 28 + "#1", old=False)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 2 * OLD_SECONDS)
+    async with start_server(storage_url=f"file://{shared}"):
+        await until_gone(old)
+    assert files_in(shared) == [young]
+
+
+@both_databases
+async def test_a_finished_file_in_a_shared_folder_is_removed_if_an_upload_of_this_database_left_it(
+    start_server: StartServer, tmp_path: Path, database_url: str
+) -> None:
+    shared = tmp_path / "shared"
+    dead, foreign, young = put(shared, KEY), put(shared, "01/23/0123" + "4" * 28), put(shared, "01/24/0124" + "4" * 28)
+    database = open_database(database_url)
+    for path, age in ((dead, timedelta(days=2)), (young, timedelta(hours=2))):
+        row = insert(PendingObjectRow).values(
+            storage_key=str(path.relative_to(shared)), created_at=utc_now() - age, is_given_up=False
+        )
+        await database.write(lambda connection, row=row: connection.execute(row))  # type: ignore[misc]
+    async with start_server(storage_url=f"file://{shared}") as server:
+        await until_gone(dead)
+        attachment_id = await upload(server, b"kept")
+        assert await content_of(server, attachment_id) == b"kept"
+    assert await count_rows(database, "pending_objects") == [1]
+    await database.close()
+    assert {foreign, young} < set(files_in(shared))
 
 
 @pytest.mark.databases("postgresql")
