@@ -15,6 +15,7 @@ from app.ops.health import OpsPolicy
 from app.providers.models import ProviderSpec
 from app.settings import Settings
 from app.tools.mcp.models import ServerSpec, Transport
+from app.usage.prices import Price, PriceTable
 from app.written import NO_HEADER_TEXT, is_header_text
 
 OPENAI_PROVIDER = "openai_chat_completion"
@@ -110,6 +111,10 @@ def prompt_limits(settings: Settings) -> PromptLimits:
 def knowledge_limits(settings: Settings) -> DocumentLimits:
     """Documents of collections may be longer: no model is shown the whole of one."""
     return msgspec.structs.replace(document_limits(settings), max_text_chars=settings.max_knowledge_document_chars)
+
+
+def price_table(settings: Settings) -> PriceTable:
+    return PriceTable({name: Price(**price.model_dump()) for name, price in settings.prices.items()})
 
 
 def part_limits(settings: Settings) -> PartLimits:

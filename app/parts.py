@@ -58,6 +58,7 @@ from app.options import (
     mcp_servers,
     name_policy,
     part_limits,
+    price_table,
     prompt_limits,
 )
 from app.profiles.service import ProfileService
@@ -72,6 +73,7 @@ from app.tools.caller import ToolCaller
 from app.tools.catalog import ToolCatalog
 from app.tools.mcp.service import McpServers
 from app.tools.models import Tool
+from app.usage.calls import CallLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,7 @@ def open_chat(
     servers: Servers,
     bus: Bus,
 ) -> Chat:
+    prices = price_table(settings)
     media = MediaLoader(files.service, files.documents, files.images, prompt_limits(settings))
     prompts = PromptBuilder(core.database, media)
     approvals = Approvals(core.database)
@@ -239,13 +242,14 @@ def open_chat(
             ToolCaller(metrics),
             approvals,
             turns,
+            prices,
         ),
         turns,
     )
     service = ChatService(
         core.database,
         engine,
-        Planner(profiles, providers),
+        Planner(profiles, providers, prices),
         files.service,
         files.documents,
         files.images,
@@ -267,11 +271,12 @@ def open_chat(
         settings.max_prompt_document_chars,
         slots,
         roles,
+        CallLimits(core.database, prices),
     )
     is_shared = not core.is_embedded
     paused = PausedRuns(core.database, engine, providers, slots, servers.id)
     remote = RemoteControl(core.database, engine, bus, servers.id)
-    recovery = Recovery(core.database, engine, paused, servers, is_shared=is_shared)
+    recovery = Recovery(core.database, engine, paused, servers, prices, is_shared=is_shared)
     upkeep = RunUpkeep(
         core.database, engine, recovery, remote, is_shared=is_shared, max_seconds=settings.max_reply_seconds
     )

@@ -95,6 +95,18 @@ class ProviderSettings(BaseModel):
     extra_headers: dict[str, str] = Field({}, description="Sent with every request.")
 
 
+class PriceSettings(BaseModel):
+    """One `[prices."<model>"]` table: the price of a million tokens, in the currency of your choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0, le=10**6, description="The price of a million tokens of prompts.")
+    cached: float | None = Field(
+        None, ge=0, le=10**6, description="The price of those that were in the cache; unset, they cost as the others."
+    )
+    output: float = Field(ge=0, le=10**6, description="The price of a million tokens of replies.")
+
+
 class ApiKeySettings(BaseModel):
     """One key given by the operator: `[[api_keys]]` in the TOML, or `name=key` in `PALAVER_API_KEYS`."""
 
@@ -222,6 +234,11 @@ class Settings(BaseSettings):
         {},
         description="More names for models on `/v1`: `[model_aliases]` in the TOML. Each stands for a profile, a "
         "model, or `<provider>/<model>`.",
+    )
+    prices: dict[str, PriceSettings] = Field(
+        {},
+        description='What models cost: `[prices."<model>"]` tables in the TOML, also for `<provider>/<model>`, and '
+        "for patterns such as `gpt-*`.",
     )
     default_provider: str | None = Field(None, description="The provider to use by default; unset means the first.")
 

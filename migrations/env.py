@@ -21,7 +21,8 @@ import app.files.pending
 import app.idempotency
 import app.knowledge.models
 import app.roles.models
-import app.tools.mcp.models  # noqa: F401 - imported so that their tables are in the metadata
+import app.tools.mcp.models
+import app.usage.models  # noqa: F401 - imported so that their tables are in the metadata
 from app.database.postgresql import POOLED_ARGUMENTS
 from app.database.tables import Base
 

@@ -9,12 +9,13 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from app.settings import ApiKeySettings, McpServerSettings, ProviderSettings, Settings
+from app.settings import ApiKeySettings, McpServerSettings, PriceSettings, ProviderSettings, Settings
 
 PAGE: Final = Path(__file__).parents[1] / "docs/settings.md"
 TABLES: Final[dict[str, type[BaseModel]]] = {
     "settings": Settings,
     "providers": ProviderSettings,
+    "prices": PriceSettings,
     "api_keys": ApiKeySettings,
     "mcp_servers": McpServerSettings,
 }

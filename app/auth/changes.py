@@ -1,6 +1,6 @@
 """Changes to keys, each with its entries in the audit trail: functions of a connection."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -75,7 +75,7 @@ def rotate(
     """
     check_caller(connection, actor, now)
     key = store.get_key(connection, key_id, actor.principal)
-    if key.status(now) != "live":
+    if key.is_over(now):
         raise BadRequest("A revoked or expired key cannot be rotated", code="key_not_live")
     check_may_grant(actor.principal, key.scopes, key.username)
     prefix, digest = text
@@ -83,6 +83,21 @@ def rotate(
     store.replace_text(connection, rotated, digest)
     actor.record(connection, now, "rotated", [key.id])
     return rotated
+
+
+def change(
+    connection: Connection, actor: Actor, key_id: str, update: Callable[[ApiKey], ApiKey], now: datetime
+) -> ApiKey:
+    """Replace what `update` changes of a key. Raises NotFound, BadRequest for a dead key, Forbidden."""
+    check_caller(connection, actor, now)
+    key = store.get_key(connection, key_id, actor.principal)
+    if key.is_over(now):
+        raise BadRequest("A revoked or expired key cannot be changed", code="key_not_live")
+    changed = update(key)
+    check_may_grant(actor.principal, changed.scopes - key.scopes, key.username)
+    store.save_key(connection, changed)
+    actor.record(connection, now, "changed", [key.id])
+    return changed
 
 
 def revoke(connection: Connection, actor: Actor, key_id: str, now: datetime) -> ApiKey:

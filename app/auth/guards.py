@@ -77,6 +77,8 @@ async def _admit(
     else:
         raise Unauthorized("Missing API key", code="missing_api_key")
     bind_contextvars(key_id=principal.key_id)
+    if principal.limits is not None and not principal.is_browser:
+        principal.limits.check_address((request if has_request_context() else websocket).remote_addr)
     if scope not in principal.scopes and scope != ANY_KEY:
         raise Forbidden("Insufficient API key scope", code="insufficient_scope")
     return principal

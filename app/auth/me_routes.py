@@ -7,13 +7,13 @@ from msgspec import Meta
 from quart import Blueprint, Response
 
 from app.auth.guards import caller
-from app.auth.schemas import KeyId
+from app.auth.schemas import BudgetItem, KeyId, RatesItem, limits_of
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
 from app.clock import iso
 from app.edge.operation import ANY_KEY, Answer, operation
 from app.edge.responses import ok
-from app.edge.schemas import DateTime, example
+from app.edge.schemas import DateTime, example, shape_of
 from app.edge.services import service
 
 blueprint = Blueprint("me", __name__)
@@ -30,6 +30,14 @@ class Me(msgspec.Struct, kw_only=True):
         bool, Meta(description="Whether the caller is a browser session of the key, and not the key."), example(False)
     ]
     expires_at: Annotated[DateTime | None, example(None)]
+    models: Annotated[list[str] | None, example(None)]
+    configs: Annotated[list[str] | None, example(None)]
+    ip_ranges: Annotated[list[str] | None, example(None)]
+    rpm_limit: Annotated[int | None, example(60)]
+    tpm_limit: Annotated[int | None, example(None)]
+    max_parallel_requests: Annotated[int | None, example(None)]
+    budget: Annotated[BudgetItem | None, example(None)]
+    per_user: Annotated[RatesItem | None, example(None)]
 
 
 @blueprint.get("/api/v1/me")
@@ -45,13 +53,13 @@ class Me(msgspec.Struct, kw_only=True):
 async def get_me() -> Response:
     principal = caller()
     expires_at = await service(KeyService).ends_at(principal)
-    me = Me(
-        key_id=principal.key_id,
-        name=principal.name,
+    me = shape_of(
+        Me,
+        principal,
         scopes=[scope for scope in Scope if scope in principal.scopes],
-        username=principal.username,
         is_browser_session=principal.is_browser,
         expires_at=None if expires_at is None else iso(expires_at),
+        **limits_of(principal.limits),
     )
     response = ok(me)
     response.headers["Cache-Control"] = "no-store"

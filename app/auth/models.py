@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import JSON, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.auth.limits import KeyLimits
 from app.auth.scopes import Scope
 from app.database.tables import Base, UtcDateTime
 from app.errors import BadRequest, Forbidden
 
-KeyStatus = Literal["live", "expired", "revoked"]
+KeyStatus = Literal["live", "blocked", "expired", "revoked"]
 KEY_CREATOR_PREFIX = "api:"
 """The prefix of the creator of an unbound key's sessions on /v1; the key's name follows."""
 ANONYMOUS_ID = "anonymous"
@@ -43,6 +44,8 @@ class ApiKeyRow(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     parent_id: Mapped[str | None] = mapped_column(String(36), index=True)
+    limits: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    blocked: Mapped[bool] = mapped_column(default=False)
 
 
 class KeyClockRow(Base):
@@ -71,11 +74,17 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: datetime | None = None
     previous_expires_at: datetime | None = None
     parent_id: str | None = None
+    limits: KeyLimits | None = None
+    blocked: bool = False
 
     def status(self, now: datetime) -> KeyStatus:
-        if self.revoked_at is not None:
-            return "revoked"
-        return "live" if self.expires_at is None or now < self.expires_at else "expired"
+        if self.is_over(now):
+            return "expired" if self.revoked_at is None else "revoked"
+        return "blocked" if self.blocked else "live"
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the key has ended for good."""
+        return self.revoked_at is not None or (self.expires_at is not None and now >= self.expires_at)
 
     @property
     def sorted_scopes(self) -> list[Scope]:
@@ -96,6 +105,7 @@ class Principal:
     username: str | None = None
     digest: bytes = field(default=b"", compare=False, repr=False)
     session: bytes = field(default=b"", compare=False, repr=False)
+    limits: KeyLimits | None = field(default=None, compare=False)
 
     @property
     def is_browser(self) -> bool:

@@ -10,6 +10,7 @@ from app.auth.schemas import (
     MAX_KEY_BODY_BYTES,
     ApiKeyItem,
     ApiKeyList,
+    ChangeApiKeyRequest,
     CreateApiKeyRequest,
     DeletedApiKey,
     NewApiKey,
@@ -71,6 +72,12 @@ async def list_api_keys() -> Response:
         CreateApiKeyRequest,
         {
             "shop": {"name": "shop", "scopes": ["chat", "file"]},
+            "with limits": {
+                "name": "trial",
+                "scopes": ["chat"],
+                "rpm_limit": 60,
+                "budget": {"tokens": 1_000_000, "per": "month"},
+            },
             "one user, for a month": {"name": "alice", "scopes": ["chat"], "username": "alice", "expires_in_days": 30},
         },
     ),
@@ -93,10 +100,49 @@ async def create_api_key() -> Response:
         scopes=new.scopes,
         username=new.username,
         expires_in_days=new.expires_in_days,
+        limits=new.limits,
         principal=caller(),
         address=request.remote_addr,
     )
     return _uncached(ok(NewApiKey.of(key, keys.now(), key=text), 201))
+
+
+@blueprint.patch("/api/v1/api-keys/<key_id>")
+@key_operation(
+    "changeApiKey",
+    "Change an API key",
+    description="Sets the key's name, its scopes and its limits, or blocks it: a blocked key is refused (403 "
+    "`key_blocked`) until it is unblocked. What is not given stays, a limit of null is taken away. It takes effect "
+    "at once, on other servers within 30 seconds.",
+    params=[KEY_ID],
+    body=Body(
+        ChangeApiKeyRequest,
+        {
+            "limits": {"rpm_limit": 60, "models": ["gpt-4.1*"], "budget": {"cost": 20, "per": "month"}},
+            "block": {"blocked": True},
+        },
+    ),
+    answers={200: Answer("The key", ApiKeyItem, envelope="ApiResponseApiKey")},
+    errors={
+        400: refusal("A revoked or expired key cannot be changed", "key_not_live", "invalid_request"),
+        **_SCOPE_MISSING,
+        **_NOT_FOUND,
+        **_BODY_ERRORS,
+    },
+)
+async def change_api_key(key_id: str) -> Response:
+    change = convert(await json_object(MAX_KEY_BODY_BYTES), ChangeApiKeyRequest)
+    keys = service(KeyService)
+    key = await keys.change(
+        key_id,
+        name=change.name,
+        scopes=change.scopes,
+        blocked=change.blocked,
+        limits=change.limits,
+        principal=caller(),
+        address=request.remote_addr,
+    )
+    return _uncached(ok(ApiKeyItem.of(key, keys.now())))
 
 
 @blueprint.delete("/api/v1/api-keys/<key_id>")

@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -21,6 +22,7 @@ from app.auth.checks import MAX_NAME_CHARS, MAX_USERNAME_CHARS, check_scopes, ch
 from app.auth.clock import KeyClock
 from app.auth.guesses import GuessLimit
 from app.auth.keytext import SESSION_PREFIX, VISIBLE_CHARS, is_well_formed, new_key_text
+from app.auth.limits import NO_LIMITS, checked
 from app.auth.master_key import check_master_key
 from app.auth.models import ANONYMOUS_ID, ApiKey, Principal, check_not_reserved
 from app.auth.scopes import SEED_SCOPES
@@ -28,7 +30,7 @@ from app.clock import utc_now
 from app.crypto import SecretBox
 from app.database.engine import Database
 from app.database.errors import DatabaseUnavailable
-from app.errors import AppError, BadRequest, NotFound, Unauthorized
+from app.errors import AppError, BadRequest, Forbidden, NotFound, Unauthorized
 
 CACHE_SECONDS = 30.0
 CACHE_ENTRIES = 10_000
@@ -49,6 +51,7 @@ class _CachedKey:
     is_revoked: bool
     ends_at: datetime | None
     stale_at: float
+    is_blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class KeyService:
             cached = await self._look_up(digest, is_session=text.startswith(SESSION_PREFIX))
         if cached is None or not self._is_good(cached):
             self._has_refused = cached is not None or self._has_refused
+            if cached is not None and cached.is_blocked and not self._is_over(cached):
+                raise Forbidden("The API key is blocked", code="key_blocked")
             if text.startswith(SESSION_PREFIX):
                 raise Unauthorized("The browser session has ended", code="browser_session_ended")
             raise Unauthorized("Invalid API key", code="invalid_api_key")
@@ -138,6 +143,7 @@ class KeyService:
         scopes: Iterable[str],
         username: str | None = None,
         expires_in_days: float | None = None,
+        limits: Mapping[str, Any] | None = None,
         principal: Principal | None = None,
         address: str | None = None,
     ) -> tuple[ApiKey, str]:
@@ -162,6 +168,7 @@ class KeyService:
             scopes=granted,
             username=username,
             created_at=now,
+            limits=checked(structs.replace(NO_LIMITS, **(limits or {}))),
             expires_at=None if expires_in_days is None else now + timedelta(days=expires_in_days),
         )
         actor, digest = self._actor(principal, address), self._secrets.digest(text.encode())
@@ -204,6 +211,39 @@ class KeyService:
         self.drop_caches()
         _log_change("key_rotated", key.id, actor)
         return key, text
+
+    async def change(
+        self,
+        key_id: str,
+        *,
+        name: str | None = None,
+        scopes: Iterable[str] | None = None,
+        blocked: bool | None = None,
+        limits: Mapping[str, Any] | None = None,
+        principal: Principal | None = None,
+        address: str | None = None,
+    ) -> ApiKey:
+        """Change a key (None: leave it as it is); `limits` are those of KeyLimits to set, or to take away with None.
+
+        Raises NotFound, BadRequest for a dead key or limits that are none, Forbidden for scopes that the caller lacks.
+        """
+        granted = None if scopes is None else check_scopes(scopes)
+        name = None if name is None else check_text("name", name, MAX_NAME_CHARS)
+
+        def update(key: ApiKey) -> ApiKey:
+            return structs.replace(
+                key,
+                name=key.name if name is None else name,
+                scopes=key.scopes if granted is None else granted,
+                blocked=key.blocked if blocked is None else blocked,
+                limits=checked(structs.replace(key.limits or NO_LIMITS, **(limits or {}))),
+            )
+
+        actor, now = self._actor(principal, address), self.now()
+        key = await self._database.write(lambda connection: changes.change(connection, actor, key_id, update, now))
+        self.drop_caches()
+        _log_change("key_changed", key.id, actor)
+        return key
 
     async def revoke(self, key_id: str, *, principal: Principal | None = None, address: str | None = None) -> ApiKey:
         """End a key and those that it made for good, at once; ending it twice is no error.
@@ -305,9 +345,12 @@ class KeyService:
         return principal == ANONYMOUS or (not principal.is_browser and principal.digest in self._operators)
 
     def _is_good(self, cached: _CachedKey) -> bool:
-        if cached.is_revoked:
+        if cached.is_revoked or cached.is_blocked:
             return False
         return cached.ends_at is None or self.now() < cached.ends_at
+
+    def _is_over(self, cached: _CachedKey) -> bool:
+        return cached.is_revoked or (cached.ends_at is not None and self.now() >= cached.ends_at)
 
     def _cached(self, digest: bytes) -> _CachedKey | None:
         """Find the key in the cache, which is dropped first if any key has changed since."""
@@ -341,9 +384,11 @@ class KeyService:
             return None
         key, text_expires_at = match
         principal = Principal(key_id=key.id, name=key.name, scopes=key.scopes, username=key.username, digest=digest)
+        if key.limits is not None:
+            principal = replace(principal, limits=key.limits)
         ends = [each for each in (key.expires_at, text_expires_at) if each is not None]
         is_revoked = key.revoked_at is not None or any(key.id in ids for ids in self._ended.values())
-        return _CachedKey(principal, is_revoked, min(ends, default=None), time.monotonic() + CACHE_SECONDS)
+        return _CachedKey(principal, is_revoked, min(ends, default=None), time.monotonic() + CACHE_SECONDS, key.blocked)
 
     async def _find_session(self, digest: bytes) -> _CachedKey | None:
         """Find a browser session, which is good for as long as the text of its key is."""

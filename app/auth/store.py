@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import structs
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql
@@ -37,7 +38,17 @@ _ANY = select(ApiKeyRow.id).limit(1)
 
 
 def add_key(connection: Connection, key: ApiKey, digest: bytes) -> None:
-    connection.execute(_INSERT, {**structs.asdict(key), "scopes": key.sorted_scopes, "digest": digest})
+    connection.execute(_INSERT, {**structs.asdict(key), **_json_of(key), "digest": digest})
+
+
+def save_key(connection: Connection, key: ApiKey) -> None:
+    """Store what can be changed of a key."""
+    connection.execute(_UPDATE.values(name=key.name, blocked=key.blocked, **_json_of(key)), {"key_id": key.id})
+
+
+def _json_of(key: ApiKey) -> dict[str, Any]:
+    limits = None if key.limits is None else msgspec.to_builtins(key.limits)
+    return {"scopes": key.sorted_scopes, "limits": limits}
 
 
 def find_key(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from app.auth.models import Principal
 from app.chat import store, tree_store
 from app.chat.commands import SendMessage
+from app.chat.limits import check_allowed, reserve
 from app.chat.parts import Reply, plain_text
 from app.chat.passages import question_of
 from app.chat.plan import ReplyPlan, Target
@@ -24,6 +25,7 @@ from app.providers.client import Provider
 from app.providers.service import ProviderRegistry
 from app.roles.models import Role
 from app.tools.models import ToolPolicy
+from app.usage.prices import PriceTable
 
 _NO_KNOWLEDGE = ProfileKnowledge()
 
@@ -31,9 +33,10 @@ _NO_KNOWLEDGE = ProfileKnowledge()
 class Planner:
     """Chooses which profile answers a message, and which models are asked in which order."""
 
-    def __init__(self, profiles: ProfileService, providers: ProviderRegistry) -> None:
+    def __init__(self, profiles: ProfileService, providers: ProviderRegistry, prices: PriceTable) -> None:
         self._profiles = profiles
         self._providers = providers
+        self.prices = prices
 
     def requested_profile(self, command: SendMessage) -> Profile | None:
         """Return the profile that the request names. Raises BadRequest for one that does not exist."""
@@ -90,6 +93,7 @@ def accept(
     this is not committed. Raises BadRequest, Forbidden, Conflict, TooManyRequests, AlreadyClaimed.
     """
     now = utc_now()
+    limits = principal.limits
     if claim is not None:
         record(connection, claim, {"run_id": run_id})
     if command.answers is not None:
@@ -97,8 +101,11 @@ def accept(
     session_id = None if command.stateless else ticket.key
     requested = planner.requested_profile(command)
     session = None if session_id is None else _open_session(connection, session_id, command, requested, now)
-    profile = requested or planner.profile_for(role, session and session.config_id)
+    default_id = None if limits is None else limits.default_config
+    profile = requested or planner.profile_for(role, (session and session.config_id) or default_id)
     targets = planner.targets(command, profile)
+    if limits is not None:
+        targets = check_allowed(limits, profile, targets)
     run = Run(
         id=run_id,
         session_id=session_id,
@@ -116,6 +123,9 @@ def accept(
     )
     if session_id is not None:
         run = _add_turn(connection, run, session_id, command)
+    rates = None
+    if limits is not None:
+        run, rates = reserve(connection, principal, limits, command, profile, run, planner.prices)
     opening = opening_events(run)
     store.add_run(connection, run, opening)
     profile = _applied(profile, command, role, requested)
@@ -132,6 +142,7 @@ def accept(
         needs_context=searches or role is not None or profile.role is not None,
         first_parts=command.parts if session is None and session_id is not None else None,
         tools=_tools(profile, command, role) if profile.tools.use else None,
+        rates=rates,
     )
 
 

@@ -123,6 +123,12 @@ class RunRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reservation: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    output_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cost: Mapped[int | None] = mapped_column(BigInteger)
+    first_token_ms: Mapped[int | None]
 
 
 class RunEventsRow(Base):

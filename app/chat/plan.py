@@ -13,6 +13,7 @@ from app.providers.client import Provider
 from app.providers.models import Usage
 from app.roles.models import Role
 from app.tools.models import ToolPolicy
+from app.usage.counters import RateState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class ReplyPlan:
     `targets` are asked in their order until one begins to answer. `question` is what the knowledge base is searched
     for, `passages` what it found. `turn` is the caller's own messages, in OpenAI's form; `first_parts` is the message
     that began its session. `needs_context` says that a role or the knowledge base may have something to add. Without
-    `tools` the model is offered none of the server's.
+    `tools` the model is offered none of the server's. `rates` is what is left of the limits of the key.
     """
 
     run: Run
@@ -51,6 +52,7 @@ class ReplyPlan:
     passages: Sequence[FoundPassage] = ()
     tools: ToolPolicy | None = None
     resumed: "Resumed | None" = None
+    rates: RateState | None = None
 
 
 @dataclass(frozen=True, slots=True)

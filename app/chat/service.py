@@ -39,16 +39,18 @@ from app.knowledge.service import KnowledgeService
 from app.limits import ConcurrencyLimit
 from app.roles.models import Role
 from app.roles.service import RoleService
+from app.usage.counters import RateState
 from app.workers.turns import Caller
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A committed run, and its log; with `repeated`, those of an earlier request."""
+    """A committed run, and its log; with `repeated`, those of an earlier request. `rates` is what is left of limits."""
 
     run: Run
     log: RunLog
     repeated: bool = False
+    rates: RateState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class ChatService:
         log = self._engine.start(plan, ticket, slot)
         if command.on_busy is OnBusy.INTERRUPT and not ticket.turn.is_set():
             self._engine.interrupt(ticket, Failed("stopped", INTERRUPTED))
-        return Accepted(plan.run, log)
+        return Accepted(plan.run, log, rates=plan.rates)
 
     async def check_attachments(
         self, principal: Principal, username: str, parts: Sequence[Part], *, came_along: bool = False

@@ -44,6 +44,7 @@ from app.database.prepared import Prepared
 from app.database.tables import MAX_INTEGER, value_of
 from app.errors import BadRequest, Forbidden, NotFound
 from app.text import CONTROL_CHARACTER
+from app.usage.reservations import reservation_of, settle
 
 EVENTS_KEPT = timedelta(hours=24)
 TITLE_CHARS = 60
@@ -329,11 +330,22 @@ _START_RUN = Prepared(
     .where(RunRow.id == bindparam("run_id"), RunRow.status == RunStatus.QUEUED.value)
     .values(status=RunStatus.RUNNING.value, started_at=bindparam("moment"))
 )
-_END_RUN = Prepared(
-    update(RunRow)
-    .where(RunRow.id == bindparam("run_id"), IS_OPEN)
-    .values(_new_values("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at"))
+_ENDS = (
+    "status",
+    "error_code",
+    "error",
+    "provider_id",
+    "model",
+    "started_at",
+    "finished_at",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "cost",
+    "first_token_ms",
 )
+"""What a run's end sets; a trigger adds it up in `usage`."""
+_END_RUN = Prepared(update(RunRow).where(RunRow.id == bindparam("run_id"), IS_OPEN).values(_new_values(*_ENDS)))
 # None for a run that is gone; the lock keeps it from going meanwhile. What was stored by a try whose outcome was not
 # known is written over by the same and later events.
 _NEW_EVENTS = postgresql.insert(RunEventsRow).from_select(
@@ -366,6 +378,11 @@ def add_run(connection: Connection, run: Run, opening: Sequence[Event]) -> None:
     """Add a run, and the first events of its log."""
     _ADD_RUN.change(connection, asdict(run))
     _add_events(connection, run.id, EventBatch(1, opening), run.created_at)
+
+
+def open_among(connection: Connection, ids: Collection[str]) -> list[str]:
+    """Return those of some runs that wait or go on."""
+    return list(connection.scalars(select(RunRow.id).where(RunRow.id.in_(ids), IS_OPEN)))
 
 
 def find_run(connection: Connection, run_id: str) -> Run | None:
@@ -410,12 +427,17 @@ def end_run(connection: Connection, run: Run, result: RunResult, events: EventBa
     if run.session_id is not None:
         _TOUCH_SESSION.change(connection, {"session_id": run.session_id, "moment": result.ended_at})
     if _END_RUN.change(connection, _values_of_end(run, result)) == 0:
+        if run.reservation is not None and find_run(connection, run.id) is None:
+            _settle(connection, run, result)  # its session is gone, what it used is not
         return False
     _add_events(connection, run.id, events, result.ended_at)
     if run.status is RunStatus.REQUIRES_ACTION:
         connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run.id))
     if run.session_id is not None:
         _store_reply(connection, run, result)
+    # Last, as in the transactions that reserve: the counters of a key are locked for no longer than need be.
+    if run.reservation is not None:
+        _settle(connection, run, result)
     return True
 
 
@@ -425,11 +447,10 @@ def replace_end(connection: Connection, run: Run, result: RunResult, events: Eve
     False when that is not what has ended the run.
     """
     is_lost = (RunRow.id == run.id) & (RunRow.owner == run.owner) & (RunRow.status == RunStatus.INTERRUPTED.value)
-    names = ("status", "error_code", "error", "provider_id", "model", "started_at", "finished_at")
     values = _values_of_end(run, result)
     if (
         connection.execute(
-            update(RunRow).where(is_lost).values({name: values[f"new_{name}"] for name in names})
+            update(RunRow).where(is_lost).values({name: values[f"new_{name}"] for name in _ENDS})
         ).rowcount
         == 0
     ):
@@ -452,7 +473,17 @@ def _values_of_end(run: Run, result: RunResult) -> dict[str, Any]:
         "new_model": run.model,
         "new_started_at": run.started_at,
         "new_finished_at": result.ended_at,
+        "new_input_tokens": result.usage.prompt_tokens,
+        "new_cached_tokens": result.usage.cached_tokens,
+        "new_output_tokens": result.usage.completion_tokens,
+        "new_cost": result.cost,
+        "new_first_token_ms": None if result.first_token is None else round(result.first_token * 1000),
     }
+
+
+def _settle(connection: Connection, run: Run, result: RunResult) -> None:
+    if run.reservation is not None:
+        settle(connection, reservation_of(run.reservation), run.id, result.charge, result.ended_at)
 
 
 def run_events(connection: Connection, run_id: str) -> list[tuple[int, Event]]:

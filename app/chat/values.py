@@ -78,7 +78,8 @@ class Message(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, gc=False):
     """The making of one reply, at the server `owner`. Without a session it has no messages either.
 
-    One that waits in a queue that is in the database has a `place` in it.
+    One that waits in a queue that is in the database has a `place` in it. `reservation` is what it has reserved of its
+    key's limits, None for a key without.
     """
 
     id: str
@@ -100,3 +101,4 @@ class Run(msgspec.Struct, frozen=True, gc=False):
     finished_at: datetime | None = None
     owner: str = ""
     place: int | None = None
+    reservation: Mapping[str, Any] | None = None

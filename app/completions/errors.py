@@ -4,12 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from app.auth.limits import BUDGET_EXCEEDED
 from app.chat.runs.events import Failed
 from app.edge.operation import ErrorShape
 from app.errors import AppError
 from app.providers.models import ErrorObject, UpstreamError
 
 INVALID = "invalid_request_error"
+_QUOTA = "insufficient_quota"
+"""OpenAI's word for a budget that is spent."""
 _TYPES = {429: "rate_limit_error"}
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded", 504: "timeout"}
 """OpenAI's codes, where the Open API has others."""
@@ -56,6 +59,8 @@ def openai_error(error: AppError, request_id: str) -> Mapping[str, Any]:
     if isinstance(refusal, ErrorObject):
         kind = refusal.type or INVALID
         return _envelope(refusal.message, kind, refusal.param, refusal.code)
+    if error.code == BUDGET_EXCEEDED:
+        return _envelope(error.message, _QUOTA, None, _QUOTA)
     kind = _TYPES.get(error.status, INVALID if error.status < 500 else "server_error")
     return _envelope(error.message, kind, getattr(error, "param", None), _CODES.get(error.status, error.code))
 

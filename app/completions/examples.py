@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.auth.limits import BUDGET_EXCEEDED, NOT_ALLOWED_CODES
 from app.completions.respond import RUN_ID_HEADER
 from app.edge.operation import Answer, Schema, refusal
 from app.files.refusals import DOCUMENT_CODES, IMAGE_CODES
@@ -28,7 +29,8 @@ TOO_LARGE = (
 )
 UNREADABLE = ("document_encrypted", *DOCUMENT_CODES, *IMAGE_CODES, "upstream_error", "idempotency_key_reused")
 UPSTREAM_ERRORS = {
-    429: refusal("Too many replies at once", "rate_limit_exceeded"),
+    403: refusal("The API key may not use the model gpt-5", *NOT_ALLOWED_CODES),
+    429: refusal("Too many replies at once", "rate_limit_exceeded", BUDGET_EXCEEDED),
     500: refusal("Internal server error", "internal_error"),
     502: refusal("The model server failed", "upstream_error"),
     503: refusal(

@@ -29,6 +29,8 @@ async def respond(completion: CompletionRequest, dialect: Dialect, claim: Claim 
     accepted = await service(CompletionService).complete(principal, completion, claim)
     run, log = accepted.run, accepted.log
     headers = {RUN_ID_HEADER: run.id}
+    if accepted.rates is not None:
+        headers |= accepted.rates.headers
     if completion.stateless_if_busy and run.session_id is None:
         headers[SESSION_HEADER] = "none"
     if slot is None:

@@ -25,6 +25,7 @@ from app.limits import ConcurrencyLimit
 from app.profiles.models import Profile
 from app.providers.models import UpstreamError
 from app.roles.service import RoleService
+from app.usage.calls import CallLimits
 from app.workers.turns import Caller
 
 MAX_CALL_ID_CHARS = 4_096
@@ -46,6 +47,7 @@ class CompletionService:
         document_chars: int,
         runs: ConcurrencyLimit,
         roles: RoleService,
+        calls: CallLimits,
     ) -> None:
         self._chat = chat
         self._catalog = catalog
@@ -56,6 +58,7 @@ class CompletionService:
         self._limits = limits
         self._runs = runs
         self._roles = roles
+        self._calls = calls
 
     async def complete(self, principal: Principal, request: CompletionRequest, claim: Claim | None) -> Accepted:
         """Start the run of a request; a repeat gets the first request's run.
@@ -105,15 +108,19 @@ class CompletionService:
     async def embed(self, principal: Principal, model: str, body: dict[str, object]) -> bytes:
         """The model server's answer to a request for embeddings.
 
-        Raises ModelNotFound, CompletionFailed, TooManyRequests.
+        Raises ModelNotFound, CompletionFailed, Forbidden, TooManyRequests.
         """
         choice = await self._catalog.choose(model)
         provider = self._catalog.provider_of(choice)
+        name = choice.model or provider.default_model
         slot = self._runs.take(principal.key_id)
         try:
-            return await provider.call("/embeddings", {**body, "model": choice.model or provider.default_model})
+            async with self._calls.limited(principal, provider.id, name, body) as call:
+                call.answer = await provider.call("/embeddings", {**body, "model": name})
         except UpstreamError as error:
             raise CompletionFailed.from_upstream(error) from error
+        else:
+            return call.answer
         finally:
             slot.release()
 

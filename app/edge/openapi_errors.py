@@ -14,7 +14,14 @@ Refusals = dict[int, Refusal]
 
 _KEY_ERRORS: Final[Refusals] = {
     401: refusal("Missing API key", "missing_api_key", "invalid_api_key", "browser_session_ended"),
-    403: refusal("Insufficient API key scope", "insufficient_scope", "origin_not_allowed", "browser_header_missing"),
+    403: refusal(
+        "Insufficient API key scope",
+        "insufficient_scope",
+        "origin_not_allowed",
+        "browser_header_missing",
+        "key_blocked",
+        "address_not_allowed",
+    ),
 }
 _JSON_ERRORS: Final[Refusals] = {
     400: refusal("The body is not valid JSON", "invalid_json", "invalid_request"),

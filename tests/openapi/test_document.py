@@ -166,7 +166,7 @@ def test_errors_have_the_operations_own_message_and_keys_have_the_shared_ones(do
     assert answers["403"] == {
         "$ref": "#/components/responses/Forbidden",
         "description": "Forbidden: That is not yours. Codes: `not_yours`, `insufficient_scope`, `origin_not_allowed`, "
-        "`browser_header_missing`.",
+        "`browser_header_missing`, `key_blocked`, `address_not_allowed`.",
     }
     example = answers["404"]["content"]["application/json"]["example"]
     assert (example["message"], example["code"], example["data"]) == ("Thing not found", "thing_not_found", None)

@@ -1,5 +1,6 @@
 """Browser tokens and browser sessions as they are stored: their texts are not, only the keyed hashes of them."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -52,11 +53,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
     def narrow(self, principal: Principal, session: bytes) -> Principal:
         """Return the key's principal as the session with this hash has it."""
-        return Principal(
-            key_id=principal.key_id,
-            name=principal.name,
+        return replace(
+            principal,
             scopes=principal.scopes & self.scopes,
             username=principal.username or self.username,
-            digest=principal.digest,
             session=session,
         )

@@ -135,6 +135,7 @@ async def create_browser_token() -> Response:
             "invalid_api_key",
             "browser_session_ended",
         ),
+        403: refusal("The API key is blocked", "key_blocked", "address_not_allowed"),
         **_NO_KEYS,
         **_BODY_ERRORS,
     },
@@ -176,7 +177,7 @@ async def _signed_in(sign_in: BrowserSessionRequest) -> tuple[str, Principal, da
     try:
         if sign_in.token is not None:
             return await sessions.sign_in(sign_in.token)
-        return await sessions.sign_in_with_key(sign_in.key or "")
+        return await sessions.sign_in_with_key(sign_in.key or "", request.remote_addr)
     except Unauthorized:
         await service(KeyService).guesses.slow_down(request.remote_addr)
         raise

@@ -91,12 +91,14 @@ class BrowserSessions:
         # Its key may have ended since the token was made.
         return text, await self._keys.verify(text), session.expires_at
 
-    async def sign_in_with_key(self, key: str) -> tuple[str, Principal, datetime]:
-        """Begin a session with all that a key may do. Raises Conflict, Unauthorized."""
+    async def sign_in_with_key(self, key: str, address: str | None) -> tuple[str, Principal, datetime]:
+        """Begin a session with all that a key may do. Raises Conflict, Unauthorized, Forbidden for the address."""
         self._check_keys_used()
         principal = await self._keys.verify(key)
         if principal.is_browser:
             raise Unauthorized("Invalid API key", code="invalid_api_key")
+        if principal.limits is not None:
+            principal.limits.check_address(address)
         now = self._keys.now()
         grant = Grant(
             key_id=principal.key_id,

@@ -16,6 +16,7 @@ from app.chat.values import Run, RunStatus
 from app.clock import utc_now
 from app.cluster.servers import Servers
 from app.database.engine import Database
+from app.usage.prices import PriceTable
 
 SWEEP_SECONDS = 1.0
 PULSE_SECONDS = 10.0
@@ -35,12 +36,20 @@ class Recovery:
     """
 
     def __init__(
-        self, database: Database, engine: RunEngine, paused: PausedRuns, servers: Servers, *, is_shared: bool
+        self,
+        database: Database,
+        engine: RunEngine,
+        paused: PausedRuns,
+        servers: Servers,
+        prices: PriceTable,
+        *,
+        is_shared: bool,
     ) -> None:
         self._database = database
         self._engine = engine
         self._paused = paused
         self._servers = servers
+        self._prices = prices
         self._is_shared = is_shared
         self._pulse = Pulse(PULSE_SECONDS)
 
@@ -79,6 +88,7 @@ class Recovery:
         events = await self._database.read(lambda connection: store.run_events(connection, run.id))
         cause = Failed("interrupted", "The server stopped while the reply was being made")
         result = cut_short(run, [event for _, event in events], RunStatus.INTERRUPTED, cause)
+        result = result.priced(self._prices, run)
         batch = EventBatch((events[-1][0] if events else 0) + CRASH_GAP + 1, result.events)
         turns = self._engine.turns
         if await self._database.write(lambda connection: turns.end_run(connection, run, result, batch)):

@@ -1,7 +1,7 @@
 """The reply of a run: a model's deltas as events, and what is stored at the end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.chat.parts import Part, Text, ToolCallPart
@@ -27,6 +27,8 @@ from app.clock import iso, utc_now
 from app.providers.amending import calls_chunks, with_text, with_usage
 from app.providers.models import Delta, UpstreamError, Usage
 from app.providers.tool_calls import ToolCalls
+from app.usage.counters import Charge
+from app.usage.prices import PriceTable
 
 NO_USAGE = Usage(0, 0, 0)
 
@@ -181,7 +183,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How and when a run ended; `events` are the last ones of its log, and `token_usage` the model server's count."""
+    """How and when a run ended; `events` are the last ones of its log, and `token_usage` the model server's count.
+
+    `usage` is that, too, or a guess for a reply that ended before it was counted; `cost` is in nanos, `first_token` in
+    seconds.
+    """
 
     status: RunStatus
     message_status: MessageStatus
@@ -191,6 +197,18 @@ class RunResult:
     error_code: str | None = None
     error: str | None = None
     token_usage: Mapping[str, int] | None = None
+    usage: Usage = NO_USAGE
+    cost: int = 0
+    first_token: float | None = None
+
+    @property
+    def charge(self) -> Charge:
+        """What counts against the limits of the run's key."""
+        return Charge(self.usage.prompt_tokens + self.usage.completion_tokens, self.cost)
+
+    def priced(self, prices: PriceTable, run: Run) -> "RunResult":
+        """Return the result with its cost."""
+        return replace(self, cost=prices.cost(run.provider_id, run.model, self.usage))
 
 
 def completed(
@@ -219,10 +237,19 @@ def completed(
         [stats, end, *saved, Ended()] if run.streaming else [end, *saved, stats, Ended()],
         content,
         token_usage={"input_other": stats.input_other, "input_cached": stats.input_cached, "output": stats.output},
+        usage=usage,
+        first_token=first_token,
     )
 
 
-def cut_short(run: Run, events: Sequence[Event], status: RunStatus, cause: Failed) -> RunResult:
+def cut_short(
+    run: Run,
+    events: Sequence[Event],
+    status: RunStatus,
+    cause: Failed,
+    usage: Usage = NO_USAGE,
+    first_token: float | None = None,
+) -> RunResult:
     """The end of an incomplete reply: what it has so far is stored, and marked as not the whole."""
     now = utc_now()
     interrupted = interrupted_results(events)
@@ -235,7 +262,16 @@ def cut_short(run: Run, events: Sequence[Event], status: RunStatus, cause: Faile
         content,
         error_code=cause.code,
         error=cause.message,
+        usage=_at_least(usage, content),
+        first_token=first_token,
     )
+
+
+def _at_least(usage: Usage, content: Content) -> Usage:
+    """Guess the tokens of a reply whose model server had not counted them yet: nobody talks for free by stopping it."""
+    size = len((content.text + content.reasoning).encode("utf-8", "surrogatepass"))
+    tokens = max(usage.completion_tokens, -(-size // 4))
+    return Usage(usage.prompt_tokens, usage.cached_tokens, tokens)
 
 
 def failure_of(error: UpstreamError) -> Failed:

@@ -38,6 +38,7 @@ from app.providers.models import REQUEST_REFUSED, UpstreamError
 from app.telemetry.metrics import Metrics
 from app.tools.caller import ToolCaller
 from app.tools.catalog import ToolCatalog
+from app.usage.prices import PriceTable
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class RunTools:
     caller: ToolCaller
     approvals: Approvals
     turns: Turns
+    prices: PriceTable
 
 
 class RunTask:
@@ -338,10 +340,12 @@ class RunTask:
                 refused_images.remember(target.key, hidden)
 
     def _cut_short(self, status: RunStatus, cause: Failed) -> RunResult:
-        return cut_short(self.run, self.log.events, status, cause)
+        return cut_short(self.run, self.log.events, status, cause, self._reply.usage, self._first_token)
 
     async def _end(self, result: RunResult) -> None:
         self.ending = True
+        if self._tools.prices.prices:
+            result = result.priced(self._tools.prices, self.run)
         if self.checkpoint is not None:  # which may hold events that are unstored by now
             await asyncio.wait([self.checkpoint])
         unstored = self.unstored()
@@ -360,7 +364,7 @@ class RunTask:
         """End a run whose end could not be stored: with its text if that is possible, otherwise without."""
         if isinstance(self.log.events[-1], Ended):
             return
-        result = self._cut_short(RunStatus.FAILED, _CRASHED)
+        result = self._cut_short(RunStatus.FAILED, _CRASHED).priced(self._tools.prices, self.run)
         unstored = self.unstored()
         bare = cut_short(self.run, (), RunStatus.FAILED, _CRASHED)
         attempts = (

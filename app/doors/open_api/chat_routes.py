@@ -6,6 +6,7 @@ from functools import partial
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller, guarded_stream
+from app.auth.limits import LIMIT_CODES, NOT_ALLOWED_CODES
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
 from app.chat.approvals import Approvals
@@ -34,6 +35,7 @@ from app.errors import BadRequest
 from app.files.refusals import DOCUMENT_CODES, IMAGE_CODES
 from app.idempotency import claim_of
 from app.limits import Slot, StreamLimit
+from app.usage.counters import RateState
 
 blueprint = Blueprint("chat", __name__)
 chat_operation = partial(operation, scope=Scope.CHAT)
@@ -58,7 +60,9 @@ SEND_ERRORS = {
     400: refusal(
         "Missing key: username", "missing_key", *SEND_CODES, "missing_idempotency_key", "invalid_last_event_id"
     ),
-    403: refusal("session_id belongs to another username", "session_not_yours", "username_not_allowed"),
+    403: refusal(
+        "session_id belongs to another username", "session_not_yours", "username_not_allowed", *NOT_ALLOWED_CODES
+    ),
     # The run: of a repeat whose session was deleted meanwhile.
     404: refusal("Role not found", "role_not_found", "run_not_found"),
     409: refusal("The session is answering another message", "session_busy"),
@@ -81,6 +85,7 @@ SEND_ERRORS = {
         "server_busy",
         "too_many_runs",
         "too_many_streams",
+        *LIMIT_CODES,
     ),
     503: refusal(
         "The database is not available at the moment; nothing was changed",
@@ -118,7 +123,7 @@ async def send() -> Response:
     accepted = await chat.send(principal, parse_send(body, limits), claim)
     if after and accepted.repeated:
         return stream(accepted.run, await chat.run_log(accepted.run, after), after, slot)
-    return stream(accepted.run, accepted.log, 0, slot)
+    return stream(accepted.run, accepted.log, 0, slot, accepted.rates)
 
 
 @blueprint.get("/api/v1/chat/runs/<run_id>")
@@ -223,11 +228,12 @@ async def decide_approval(run_id: str) -> Response:
     return ok(RunApproval.of(approval))
 
 
-def stream(run: Run, log: RunLog, after: int, slot: Slot) -> Response:
+def stream(run: Run, log: RunLog, after: int, slot: Slot, rates: RateState | None = None) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
-    return sse.stream_response(guarded_stream(frames, service(KeyService), caller(), slot, prefix=RETRY))
+    headers = None if rates is None else rates.headers
+    return sse.stream_response(guarded_stream(frames, service(KeyService), caller(), slot, prefix=RETRY), headers)
 
 
 def last_event_id(*, has_key: bool) -> int:

@@ -151,7 +151,7 @@ async def regenerate(session_id: str, message_id: int) -> Response:
     accepted = await service(TurnService).regenerate(principal, command, claim)
     if after and accepted.repeated:
         return stream(accepted.run, await service(ChatService).run_log(accepted.run, after), after, slot)
-    return stream(accepted.run, accepted.log, 0, slot)
+    return stream(accepted.run, accepted.log, 0, slot, accepted.rates)
 
 
 @blueprint.post("/api/v1/chat/sessions/<session:session_id>/messages/<int:message_id>/select")

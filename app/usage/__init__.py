@@ -1,0 +1,1 @@
+"""What replies use: prices, the counters of limits, and the sums for each day."""
