@@ -41,6 +41,7 @@ from app.parts import (
     open_browser_sessions,
     open_bus,
     open_chat,
+    open_configs,
     open_files,
     open_knowledge,
     open_limits,
@@ -102,6 +103,8 @@ def create_app(settings: Settings | None = None) -> Quart:
     metrics.run_queue_length.set_function(lambda: chat.engine.turns.waiting)
     metrics.open_streams.set_function(lambda: len(limits.streams))
     metrics.servers.set_function(lambda: servers.live)
+    configs = open_configs(settings, core, profiles, identity.id)
+    metrics.config_differences.set_function(lambda: len(configs.differences))
     browsers = open_browser_sessions(settings, core)
     services = [
         metrics,
@@ -115,6 +118,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         LargeBodies(body_bounds(settings)),
         files.service,
         profiles,
+        configs,
         roles,
         providers,
         chat.engine,
@@ -145,7 +149,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     @app.while_serving
     async def serving() -> AsyncGenerator[None]:
         async with lifespan(
-            core, identity, servers, files, chat, knowledge, providers, bots, tools.mcp, idempotency, browsers
+            core, identity, servers, configs, files, chat, knowledge, providers, bots, tools.mcp, idempotency, browsers
         ):
             yield
 

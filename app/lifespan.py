@@ -8,6 +8,7 @@ from app.auth.browser.service import BrowserSessions
 from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
 from app.background import every
 from app.chat.runs.upkeep import PURGE_SECONDS
+from app.cluster.configs import CHECK_SECONDS, ConfigWatch
 from app.cluster.servers import Servers
 from app.core import Core, ServerIdentity, data_dir_lock
 from app.database import migrations
@@ -23,6 +24,7 @@ async def lifespan(
     core: Core,
     identity: ServerIdentity,
     servers: Servers,
+    configs: ConfigWatch,
     files: Files,
     chat: Chat,
     knowledge: Knowledge,
@@ -69,6 +71,9 @@ async def lifespan(
                 bots.outbox.run(),
             )
         )
+        if not core.is_embedded:
+            compare = every(CHECK_SECONDS, configs.compare, "servers_not_compared")
+            await stack.enter_async_context(_background(compare))
         chat.upkeep.start()
         stack.push_async_callback(chat.upkeep.close)
         stack.push_async_callback(chat.engine.close)

@@ -1,6 +1,11 @@
 """The settings, as the options of the parts that they are for."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
 import msgspec
+from pydantic import SecretStr
 
 from app.auth.guards import AuthPolicy
 from app.chat.media import PromptLimits
@@ -18,6 +23,13 @@ from app.tools.mcp.models import ServerSpec, Transport
 from app.usage.prices import Price, PriceTable
 from app.written import NO_HEADER_TEXT, is_header_text
 
+PER_SERVER = frozenset(
+    {"data_dir", "host", "port", "server", "cleartext_http2", "secret_key", "log_level", "log_format", "drain_seconds"}
+)
+"""Settings that servers of one database may have otherwise than each other, beside those of the connection to it.
+
+A server with another `secret_key` does not start.
+"""
 OPENAI_PROVIDER = "openai_chat_completion"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
@@ -157,3 +169,20 @@ def policies(settings: Settings) -> list[object]:
         CompletionLimits(settings.openai_max_body_bytes),
         OpsPolicy(metrics_public=settings.metrics_public),
     ]
+
+
+def setting_digests(settings: Settings, digest: Callable[[bytes], bytes]) -> Mapping[str, str]:
+    """Return a digest of each setting that servers of one database should have alike."""
+    return {
+        f"setting {name}": digest(msgspec.json.encode(value, enc_hook=_plain, order="deterministic")).hex()[:12]
+        for name, value in settings.model_dump().items()
+        if name not in PER_SERVER and not name.startswith("database_")
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError

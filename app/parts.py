@@ -28,6 +28,7 @@ from app.chat.runs.task import RunTools
 from app.chat.runs.upkeep import RunUpkeep
 from app.chat.service import ChatService
 from app.cluster.bus import Bus, NoBus
+from app.cluster.configs import ConfigWatch, Digests
 from app.cluster.models import ServerInfo
 from app.cluster.servers import Servers
 from app.completions.catalog import ModelCatalog
@@ -60,6 +61,7 @@ from app.options import (
     part_limits,
     price_table,
     prompt_limits,
+    setting_digests,
 )
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
@@ -168,6 +170,16 @@ def open_servers(settings: Settings, core: Core, limits: Limits, server_id: str)
     info = ServerInfo(server_id, gethostname(), f"{settings.host}:{settings.port}", __version__)
     shared = {"runs": limits.runs, "streams": limits.streams, "websockets": limits.sockets}
     return Servers(None if core.is_embedded else open_aside(core), info, shared)
+
+
+def open_configs(settings: Settings, core: Core, profiles: ProfileService, server_id: str) -> ConfigWatch:
+    """What this server is set to, compared with the others."""
+    of_settings = setting_digests(settings, core.secrets.digest)
+
+    def digests() -> Digests:
+        return {**of_settings, **profiles.digests(core.secrets.digest)}
+
+    return ConfigWatch(None if core.is_embedded else core.database, server_id, digests)
 
 
 def open_bus(core: Core) -> Bus:

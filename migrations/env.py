@@ -15,6 +15,7 @@ import app.auth.models
 import app.bots.models
 import app.bots.outbox.models
 import app.chat.models
+import app.cluster.configs
 import app.database.identity
 import app.files.models
 import app.files.pending

@@ -38,6 +38,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "deliveries": "The deliveries, the newest first.",
     "description": "A sentence about it.",
     "display_name": "The title that people see.",
+    "differences": "What servers on the same database have otherwise; empty where there is one server.",
     "document_count": "How many documents it has.",
     "document_id": "The document's id.",
     "documents": "The documents, the newest first.",

@@ -6,6 +6,7 @@ import msgspec
 from quart import Blueprint, Response
 
 from app.auth.scopes import Scope
+from app.cluster.configs import ConfigWatch
 from app.edge.operation import Answer, operation
 from app.edge.responses import ok
 from app.edge.schemas import example
@@ -25,8 +26,24 @@ class ChatConfigFile(msgspec.Struct):
     problem: str | None
 
 
+class ConfigDifference(msgspec.Struct):
+    """A profile or setting that servers on the same database have otherwise than the one that answers."""
+
+    name: Annotated[
+        str,
+        example("profile default"),
+        msgspec.Meta(description="`profile` and its id, or `setting` and its name."),
+    ]
+    server_ids: Annotated[
+        list[str],
+        example(["6b1f2c1e-8a57-4a53-9a60-1a5c57d1c0de"]),
+        msgspec.Meta(description="The servers that have it otherwise, or have none, or are alone in having one."),
+    ]
+
+
 class ChatConfigList(msgspec.Struct):
     configs: list[ChatConfigFile]
+    differences: list[ConfigDifference]
 
 
 @blueprint.get("/api/v1/configs")
@@ -55,4 +72,5 @@ async def list_configs() -> Response:
         for entry in service(ProfileService).entries()
         if entry.profile is not None
     ]
-    return ok(ChatConfigList(configs))
+    differences = [ConfigDifference(each.name, list(each.server_ids)) for each in service(ConfigWatch).differences]
+    return ok(ChatConfigList(configs, differences))

@@ -6,7 +6,7 @@ message on, with no watcher that could miss it. A file that cannot be used keeps
 
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,14 @@ class ProfileService:
         for deleted_id in self._cache.keys() - set(ids):
             self._cache.pop(deleted_id, None)  # messages are accepted in a thread, which looks profiles up too
         return [self._refresh(profile_id) for profile_id in ids]
+
+    def digests(self, digest: Callable[[bytes], bytes]) -> dict[str, str]:
+        """Return a digest of each profile as it is in force."""
+        return {
+            f"profile {entry.profile.id}": digest(msgspec.json.encode(entry.profile, order="deterministic")).hex()[:12]
+            for entry in self.entries()
+            if entry.profile is not None
+        }
 
     def _ids(self) -> Sequence[str]:
         """List the ids of the files, the default first."""

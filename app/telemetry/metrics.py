@@ -48,6 +48,11 @@ class Metrics:
         )
         self.open_websockets = Gauge("palaver_open_websockets", "WebSockets that are open now.", registry=registry)
         self.servers = Gauge("palaver_servers", "Servers that live, this one included.", registry=registry)
+        self.config_differences = Gauge(
+            "palaver_config_differences",
+            "Profiles and settings that other servers have otherwise than this one.",
+            registry=registry,
+        )
         self.deliveries = Counter(
             "palaver_webhook_deliveries", "Webhook deliveries, by how they ended.", ("outcome",), registry=registry
         )
