@@ -32,7 +32,7 @@ from app.files import routes as file_routes
 from app.idempotency import Idempotency
 from app.knowledge import collection_routes, document_routes
 from app.lifespan import lifespan
-from app.ops import documentation, health
+from app.ops import dashboard, documentation, health
 from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, all_of, database_check
 from app.options import auth_policy, body_bounds, policies, provider_specs
@@ -114,6 +114,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         limits.streams,
         limits.sockets,
         servers,
+        dashboard.Dashboard(),
         JsonParser(),
         LargeBodies(body_bounds(settings)),
         files.service,
@@ -187,6 +188,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         mcp_routes,
         health,
         documentation,
+        dashboard,
     ):
         app.register_blueprint(routes.blueprint)
     provide(app, Publisher(app, EVENT_SCHEMAS))

@@ -2,23 +2,22 @@
 
 from typing import Final
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from app.edge.operation import Answer, Param, refusal
 from app.edge.responses import json_response
 from app.edge.services import service
 from app.errors import NotFound
+from app.ops.assets import checked_response, immutable_response
 from app.ops.health import ops_operation
-from app.ops.publishing import OWN_ASSETS, SWAGGER_UI, File, Publisher
+from app.ops.publishing import OWN_ASSETS, SWAGGER_UI, Publisher
 from app.ops.schemas import Info
 
-YEAR_SECONDS: Final = 31_536_000
 # Swagger UI draws with data: images; all else is files of this server, and the page speaks to no other.
 DOCS_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_ASSET_TYPES: Final = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "png": "image/png"}
 
 blueprint = Blueprint("documentation", __name__)
 
@@ -58,7 +57,7 @@ async def info() -> Response:
     answers=_DOCUMENT,
 )
 async def openapi_document() -> Response:
-    return await _document((await service(Publisher).published()).document)
+    return await checked_response((await service(Publisher).published()).document, "application/json")
 
 
 @blueprint.get("/api/v1/openapi.json")
@@ -80,7 +79,7 @@ async def openapi_document_below_api() -> Response:
     answers=_document_answers("3.0.3"),
 )
 async def openapi_3_0_document() -> Response:
-    return await _document((await service(Publisher).published()).document_3_0)
+    return await checked_response((await service(Publisher).published()).document_3_0, "application/json")
 
 
 @blueprint.get("/docs")
@@ -116,26 +115,4 @@ async def docs_asset(file: str) -> Response:
     content = (await service(Publisher).published()).assets.get(file)
     if content is None:
         raise NotFound("No such path")
-    response = _compressed(content, _ASSET_TYPES[file.rpartition(".")[2]])
-    response.headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
-
-
-async def _document(file: File) -> Response:
-    response = _compressed(file, "application/json")
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    await response.make_conditional(request)
-    return response
-
-
-def _compressed(file: File, content_type: str) -> Response:
-    """The file, compressed if the caller takes that; either has an ETag of its own."""
-    is_compressed = request.accept_encodings["gzip"] > 0
-    response = Response(file.compressed if is_compressed else file.content, content_type=content_type)
-    response.headers["Vary"] = "Accept-Encoding"
-    if is_compressed:
-        response.headers["Content-Encoding"] = "gzip"
-    response.set_etag(f"{file.etag}-gzip" if is_compressed else file.etag)
-    return response
+    return immutable_response(content, file)

@@ -1,7 +1,6 @@
 """The published documentation, made of the routes that an application has."""
 
 import asyncio
-import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,23 +14,11 @@ from quart import Quart
 from app import __version__
 from app.edge.openapi import build_document
 from app.edge.openapi_3_0 import as_openapi_3_0
+from app.ops.assets import File
 from app.ops.schemas import Info
 
 SWAGGER_UI: Final = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 OWN_ASSETS: Final = ("docs.js", "docs.css")
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file as it is served: whole, or compressed for those who take it; `etag` is that of the whole."""
-
-    content: bytes
-    compressed: bytes
-    etag: str
-
-    @classmethod
-    def of(cls, content: bytes) -> "File":
-        return cls(content, gzip.compress(content, mtime=0), hashlib.sha256(content).hexdigest()[:32])
 
 
 @dataclass(frozen=True, slots=True)

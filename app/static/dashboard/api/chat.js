@@ -1,0 +1,82 @@
+/** Chat: sessions, messages, and the runs that answer them. */
+
+import { request, respond, upload } from "./http.js";
+
+const SESSIONS = "api/v1/chat/sessions";
+
+/** @param {string} sessionId */
+const sessionPath = (sessionId) => `${SESSIONS}/${encodeURIComponent(sessionId)}`;
+
+/** @param {string} username @param {{ page: number, signal?: AbortSignal }} options
+ * @returns {Promise<{ sessions: import("./types.js").Session[], total: number }>} */
+export function listSessions(username, { page, signal }) {
+  return request("GET", SESSIONS, { query: { username, page, page_size: 30 }, signal });
+}
+
+/** @param {string} username @param {string} sessionId @returns {Promise<import("./types.js").Session>} */
+export function getSession(username, sessionId) {
+  return request("GET", sessionPath(sessionId), { query: { username } });
+}
+
+/** @param {string} username @param {string} sessionId @param {Record<string, unknown>} changes
+ * @returns {Promise<import("./types.js").Session>} */
+export function changeSession(username, sessionId, changes) {
+  return request("PATCH", sessionPath(sessionId), { body: { username, ...changes } });
+}
+
+/** @param {string} username @param {string} sessionId */
+export function deleteSession(username, sessionId) {
+  return request("DELETE", sessionPath(sessionId), { query: { username } });
+}
+
+/** The newest messages, or those before one; the newest first.
+ * @param {string} username @param {string} sessionId @param {{ before?: number, signal?: AbortSignal }} [options]
+ * @returns {Promise<{ messages: import("./types.js").StoredMessage[], has_more: boolean }>} */
+export function listMessages(username, sessionId, { before, signal } = {}) {
+  return request("GET", `${sessionPath(sessionId)}/messages`, { query: { username, before, limit: 50 }, signal });
+}
+
+/** Send a message. A repeat with the same `key` sends nothing again, and goes on with the same reply.
+ * @param {Record<string, unknown>} body @param {string} key @param {AbortSignal} signal */
+export function sendMessage(body, key, signal) {
+  return respond("POST", "api/v1/chat", { body, signal, headers: { "Idempotency-Key": key } });
+}
+
+/** @param {string} runId @returns {Promise<import("./types.js").Run>} */
+export function getRun(runId) {
+  return request("GET", `api/v1/chat/runs/${runId}`);
+}
+
+/** The events of a run beyond `after`, as they come.
+ * @param {string} runId @param {number} after @param {AbortSignal} signal */
+export function streamRun(runId, after, signal) {
+  return respond("GET", `api/v1/chat/runs/${runId}/stream`, { query: { after }, signal });
+}
+
+/** @param {string} username @param {string} sessionId */
+export function stopSession(username, sessionId) {
+  return request("POST", `${sessionPath(sessionId)}/stop`, { body: { username } });
+}
+
+/** @param {string} runId @returns {Promise<{ approvals: import("./types.js").Approval[] }>} */
+export function listApprovals(runId) {
+  return request("GET", `api/v1/chat/runs/${runId}/approvals`);
+}
+
+/** @param {string} runId @param {string} approvalId @param {boolean} approve */
+export function decideApproval(runId, approvalId, approve) {
+  return request("POST", `api/v1/chat/runs/${runId}/approvals`, { body: { approval_id: approvalId, approve } });
+}
+
+/** @returns {Promise<{ id: string, owned_by: string }[]>} */
+export async function listModels() {
+  return request("GET", "v1/models");
+}
+
+/** @param {File} file @param {{ onProgress?: (share: number) => void, signal?: AbortSignal }} options
+ * @returns {Promise<{ attachment_id: string, filename: string, type: "image" | "record" | "video" | "file" }>} */
+export function uploadFile(file, options) {
+  const form = new FormData();
+  form.append("file", file, file.name || "pasted");
+  return upload("api/v1/file", form, options);
+}

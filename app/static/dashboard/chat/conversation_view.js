@@ -1,0 +1,98 @@
+/** A conversation: its messages, and the line to write in. */
+
+import { Button } from "../components/button.js";
+import { Empty, ErrorNotice, Loading } from "../components/notice.js";
+import { t } from "../lib/i18n.js";
+import { useStore } from "../lib/store.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/view.js";
+import { useAttachments } from "./attachments.js";
+import { Composer } from "./composer.js";
+import { MessageView } from "./message_view.js";
+import { textOf } from "./reply.js";
+import { useStickyEnd } from "./scrolling.js";
+
+/** @param {{ conversation: import("./conversation.js").Conversation, onSent: () => void }} props */
+export function ConversationView({ conversation, onSent }) {
+  const { entries, hasMore, isLoading, error, activeRuns } = useStore(conversation);
+  const { scroller, content, isAtEnd, toEnd } = useStickyEnd([conversation]);
+  const attachments = useAttachments(conversation);
+  const [isDropping, setDropping] = useState(false);
+  useEffect(() => conversation.open(), [conversation]);
+
+  /** @param {import("./reply.js").Part[]} parts @param {Record<string, unknown>} options */
+  const send = async (parts, options) => {
+    requestAnimationFrame(toEnd);
+    const sending = conversation.send(parts, options);
+    onSent();
+    await sending;
+    onSent();
+  };
+  /** @param {DragEvent} event */
+  const drop = (event) => {
+    event.preventDefault();
+    setDropping(false);
+    attachments.add([...(event.dataTransfer?.files ?? [])]);
+  };
+  /** @param {DragEvent} event */
+  const drag = (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    setDropping(event.type !== "dragleave");
+  };
+
+  return html`<section class=${`conversation ${isDropping ? "dropping" : ""}`} aria-label=${t("chat.conversation")} onDragOver=${drag} onDragLeave=${drag} onDrop=${drop}>
+    <div class="messages" ref=${scroller} tabindex="0" role="log" aria-live="off" aria-label=${t("chat.messages")}>
+      <div class="column" ref=${content}>
+        ${hasMore && html`<${Older} conversation=${conversation} scroller=${scroller} />`} ${isLoading && html`<${Loading} />`}
+        ${error && html`<${ErrorNotice} error=${error} onRetry=${() => conversation.sync()} />`}
+        ${!isLoading && !error && entries.length === 0 && html`<${Empty} icon="chat" title=${t("chat.emptyTitle")}>${t("chat.emptyText")}<//>`}
+        ${entries.map((entry) => html`<${MessageView} key=${entry.key} entry=${entry} />`)}
+      </div>
+    </div>
+    ${!isAtEnd && html`<div class="to-end"><${Button} icon="arrowDown" label=${t("chat.toEnd")} onClick=${toEnd} /></div>`}
+    <${Announcements} entries=${entries} isBusy=${activeRuns > 0} />
+    <${Composer} key=${conversation.sessionId} attachments=${attachments} isBusy=${activeRuns > 0} onSend=${send} onStop=${() => conversation.stop()} />
+  </section>`;
+}
+
+/** Loads older messages when it comes near, and keeps in place what is read.
+ * @param {{ conversation: import("./conversation.js").Conversation, scroller: { current: HTMLElement | null } }} props */
+function Older({ conversation, scroller }) {
+  const element = useRef(/** @type {HTMLElement | null} */ (null));
+  const first = conversation.value.entries[0]?.key;
+  const before = useRef(/** @type {number | null} */ (null));
+  useLayoutEffect(() => {
+    if (before.current !== null && scroller.current) {
+      scroller.current.scrollTop = scroller.current.scrollHeight - before.current;
+      before.current = null;
+    }
+  }, [first]);
+  const load = async () => {
+    const view = scroller.current;
+    const { entries } = conversation.value;
+    await conversation.loadOlder();
+    if (view && conversation.value.entries.length > entries.length) before.current = view.scrollHeight - view.scrollTop;
+  };
+  useEffect(() => {
+    const watcher = new IntersectionObserver(([seen]) => seen.isIntersecting && load(), {
+      root: scroller.current,
+      rootMargin: "600px 0px 0px 0px",
+    });
+    watcher.observe(/** @type {HTMLElement} */ (element.current));
+    return () => watcher.disconnect();
+  }, [first]);
+  return html`<div class="older" ref=${element}><${Button} small onClick=${load}>${t("chat.older")}<//></div>`;
+}
+
+/** What a screen reader hears: that a reply is being written, then the reply.
+ * @param {{ entries: import("./entries.js").Entry[], isBusy: boolean }} props */
+function Announcements({ entries, isBusy }) {
+  const [text, setText] = useState("");
+  const wasBusy = useRef(false);
+  useEffect(() => {
+    if (isBusy) setText(t("chat.writing"));
+    else if (wasBusy.current) setText(textOf(entries.at(-1)?.parts ?? []).slice(0, 3000));
+    wasBusy.current = isBusy;
+  }, [isBusy]);
+  return html`<div class="hidden" role="status" aria-live="polite">${text}</div>`;
+}

@@ -1,0 +1,55 @@
+/** Times, numbers and sizes as people read them. */
+
+import { language, t } from "./i18n.js";
+
+/** @param {string | null | undefined} time ISO 8601 */
+export function dateTime(time) {
+  if (!time) return "–";
+  return new Date(time).toLocaleString(language.value.language, { dateStyle: "medium", timeStyle: "short" });
+}
+
+/** Today's times as times, others as dates.
+ * @param {string} time */
+export function shortTime(time) {
+  const date = new Date(time);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday
+    ? date.toLocaleTimeString(language.value.language, { timeStyle: "short" })
+    : date.toLocaleDateString(language.value.language, { month: "short", day: "numeric" });
+}
+
+/** @param {number} value @param {Intl.NumberFormatOptions} [options] */
+export function number(value, options) {
+  return value.toLocaleString(language.value.language, options);
+}
+
+/** @param {number} value */
+export function compact(value) {
+  return number(value, { notation: "compact", maximumFractionDigits: 1 });
+}
+
+/** @param {number} bytes */
+export function size(bytes) {
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  const power = bytes < 1 ? 0 : Math.min(Math.floor(Math.log2(bytes) / 10), units.length - 1);
+  return `${number(bytes / 1024 ** power, { maximumFractionDigits: power ? 1 : 0 })} ${units[power]}`;
+}
+
+/** @param {number} milliseconds */
+export function duration(milliseconds) {
+  return milliseconds < 1000
+    ? `${number(milliseconds, { maximumFractionDigits: 0 })} ms`
+    : `${number(milliseconds / 1000, { maximumFractionDigits: 1 })} s`;
+}
+
+/** How long ago, roughly.
+ * @param {string | null | undefined} time */
+export function ago(time) {
+  if (!time) return t("time.never");
+  const seconds = (Date.now() - new Date(time).getTime()) / 1000;
+  const format = new Intl.RelativeTimeFormat(language.value.language, { numeric: "auto" });
+  if (seconds < 60) return t("time.now");
+  if (seconds < 3600) return format.format(-Math.round(seconds / 60), "minute");
+  if (seconds < 86400) return format.format(-Math.round(seconds / 3600), "hour");
+  return format.format(-Math.round(seconds / 86400), "day");
+}

@@ -1,0 +1,2 @@
+declare const grammar: object;
+export default grammar;
