@@ -15,10 +15,13 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 PROJECT := .venv/.project
 
+NODE := tools/dashboard/node_modules
+TYPES := $(if $(shell command -v npm),types,no-types)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test fix hooks lint walk chaos fuzz bench bench-smoke bench-peers bench-embeddings sdks openapi docs lock clean
+.PHONY: types no-types help install run test fix hooks lint walk chaos fuzz bench bench-smoke bench-peers bench-embeddings sdks openapi docs vendor lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -46,6 +49,19 @@ lint: $(PROJECT) $(DEV) ## Check style, types, the direction of imports, and tha
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/palaver openapi --check
+	@$(MAKE) --no-print-directory $(TYPES)
+
+# The dashboard's types are checked where Node.js is; nothing else needs it.
+types: $(NODE)/.installed
+	cd $(NODE)/.. && npm exec --offline -- openapi-typescript ../../openapi.json --output api.d.ts > /dev/null
+	cd $(NODE)/.. && npm exec --offline -- tsc --project .
+
+no-types:
+	@echo "There is no npm: the dashboard's types are not checked"
+
+$(NODE)/.installed: tools/dashboard/package-lock.json
+	cd tools/dashboard && npm ci --no-audit --no-fund --ignore-scripts
+	@touch $@
 
 walk: $(PROJECT) $(DEV) ## Print how many files a request passes through, and moves between them (make walk ARGS=--files)
 	@$(BIN)/python -m tools.walk $(ARGS)
@@ -80,6 +96,9 @@ openapi: $(PROJECT) ## Write openapi.json from the routes
 
 docs: $(PROJECT) ## Write the tables of docs/settings.md from app/settings.py
 	$(BIN)/python -m tools.settings_tables
+
+vendor: $(NODE)/.installed $(PROJECT) ## Copy the dashboard's libraries from npm, as tools/dashboard/package-lock.json names them
+	$(BIN)/python -m tools.vendor
 
 lock: $(DEV) ## Write both locks from pyproject.toml (make lock ARGS=--upgrade)
 	$(PIP_COMPILE) $(ARGS) --output-file=requirements.lock pyproject.toml

@@ -56,7 +56,7 @@ class Dashboard:
 @ops_operation(
     "getDashboard",
     "The dashboard",
-    description="A page to chat with and to manage the server by; it is made of this API alone. It needs no other host.",
+    description="A page to chat with and to manage the server by, made of this API alone. It needs no other host.",
     answers={
         200: Answer("The page", {"type": "string"}, "<!doctype html>...", media_type="text/html"),
         304: Answer("It has not changed", headers={"ETag": "Its version."}),
@@ -98,7 +98,8 @@ def _read_files() -> Files:
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     version = digest.hexdigest()[:16]
     preloads = "".join(
-        f'    <link rel="modulepreload" href="dashboard/assets/{version}/{name}">\n' for name in imports(contents, ENTRY)
+        f'    <link rel="modulepreload" href="dashboard/assets/{version}/{name}">\n'
+        for name in imports(contents, ENTRY)
     )
     page = page.replace("    <!-- modules -->\n", preloads).replace("@VERSION@", version)
     return Files(File.of(page.encode()), version, {name: File.of(content) for name, content in contents.items()})

@@ -19,6 +19,8 @@ from app.database.engine import Database
 from app.errors import Conflict, Forbidden, Unauthorized
 
 TOKEN_TIME: Final = timedelta(minutes=5)
+OPERATOR_KEY_NAME: Final = "dashboard"
+"""The key behind the tokens of the command line; nobody has its text."""
 
 
 class BrowserSessions:
@@ -63,10 +65,27 @@ class BrowserSessions:
             scopes=granted,
             expires_at=self._keys.now() + TOKEN_TIME,
         )
+        return await self._add_token(grant), grant
+
+    async def create_operator_token(self) -> str:
+        """Make a token with every right, for those who have the data folder. Raises Conflict."""
+        self._check_keys_used()
+        now = self._keys.now()
+        key = await self._database.read(lambda connection: store.find_operator_key(connection, OPERATOR_KEY_NAME))
+        if key is None:
+            made, text = await self._keys.create(name=OPERATOR_KEY_NAME, scopes=list(Scope))
+            key = made.id, self._secrets.digest(text.encode())
+        key_id, digest = key
+        grant = Grant(
+            key_id=key_id, key_digest=digest, username=None, scopes=frozenset(Scope), expires_at=now + TOKEN_TIME
+        )
+        return await self._add_token(grant)
+
+    async def _add_token(self, grant: Grant) -> str:
         text = new_key_text(TOKEN_PREFIX)
         digest = self._secrets.digest(text.encode())
         await self._database.write(lambda connection: store.add_token(connection, digest, grant))
-        return text, grant
+        return text
 
     async def sign_in(self, token: str) -> tuple[str, Principal, datetime]:
         """Use a token up, and begin a session; returns its text, its principal and its end.

@@ -6,7 +6,21 @@ from msgspec import structs
 from sqlalchemy import Connection, delete, insert, select
 
 from app.auth.browser.models import BrowserSessionRow, BrowserTokenRow, Grant
+from app.auth.models import ApiKeyRow
+from app.auth.scopes import Scope
 from app.database.tables import value_of
+
+
+def find_operator_key(connection: Connection, name: str) -> tuple[str, bytes] | None:
+    """Return the id and the hash of the newest live key with that name and every right, that no other key made."""
+    statement = (
+        select(ApiKeyRow.id, ApiKeyRow.digest, ApiKeyRow.scopes)
+        .where(ApiKeyRow.name == name, ApiKeyRow.username.is_(None), ApiKeyRow.parent_id.is_(None))
+        .where(ApiKeyRow.revoked_at.is_(None), ApiKeyRow.expires_at.is_(None))
+        .order_by(ApiKeyRow.created_at.desc())
+    )
+    rows = connection.execute(statement).all()
+    return next(((row.id, row.digest) for row in rows if set(row.scopes) == set(Scope)), None)
 
 
 def add_token(connection: Connection, digest: bytes, grant: Grant) -> None:

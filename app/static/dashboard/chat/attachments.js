@@ -13,12 +13,17 @@ class Attachments extends Store {
   constructor() {
     super({ attachments: [] });
     this.last = 0;
+    /** @type {Set<Promise<void>>} */
+    this.uploads = new Set();
   }
 
   /** @param {File[]} files */
   add(files) {
     if (!may("file")) return;
-    for (const file of files) this.upload(file);
+    for (const file of files) {
+      const uploading = this.upload(file).finally(() => this.uploads.delete(uploading));
+      this.uploads.add(uploading);
+    }
   }
 
   /** @param {File} file */
@@ -55,12 +60,14 @@ class Attachments extends Store {
     for (const each of this.value.attachments) this.remove(each.key);
   }
 
-  get parts() {
-    return this.value.attachments.flatMap((each) => (each.part ? [each.part] : []));
+  get isEmpty() {
+    return this.value.attachments.every((each) => each.error);
   }
 
-  get isUploading() {
-    return this.value.attachments.some((each) => !each.part && !each.error);
+  /** Wait for what is being uploaded; returns the parts of the message. */
+  async finish() {
+    while (this.uploads.size) await Promise.all(this.uploads);
+    return this.value.attachments.flatMap((each) => (each.part ? [each.part] : []));
   }
 }
 

@@ -21,7 +21,8 @@ export function Composer({ attachments, isBusy, onSend, onStop, draftKey = "" })
   const files = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [text, setText] = useState(drafts.get(draftKey) ?? "");
   const [hasOptions, setOptions] = useState(false);
-  const canSend = (text.trim() !== "" || attachments.parts.length > 0) && !attachments.isUploading;
+  const [isWaiting, setWaiting] = useState(false);
+  const canSend = (text.trim() !== "" || !attachments.isEmpty) && !isWaiting;
   useEffect(() => {
     // Where there is no keyboard on the screen, one writes at once.
     if (matchMedia("(pointer: fine)").matches) input.current?.focus();
@@ -30,7 +31,10 @@ export function Composer({ attachments, isBusy, onSend, onStop, draftKey = "" })
   const send = async () => {
     if (!canSend) return;
     const written = text;
-    const parts = [...(written.trim() ? [{ type: "plain", text: written }] : []), ...attachments.parts];
+    setWaiting(true);
+    const parts = [...(written.trim() ? [{ type: "plain", text: written }] : []), ...(await attachments.finish())];
+    setWaiting(false);
+    if (parts.length === 0) return;
     setText("");
     attachments.clear();
     try {

@@ -13,15 +13,17 @@ export class MarkdownRenderer {
   /** @param {HTMLElement} element */
   constructor(element) {
     this.element = element;
-    this.reset();
+    this.text = "";
+    /** Where the last block begins. */
+    this.start = 0;
+    /** @type {{ token: Token, node: HTMLElement } | null} */
+    this.last = null;
   }
 
   reset() {
     this.element.replaceChildren();
     this.text = "";
-    /** Where the last block begins. */
     this.start = 0;
-    /** @type {{ token: Token, node: HTMLElement } | null} */
     this.last = null;
   }
 

@@ -11,22 +11,30 @@ import { html } from "../lib/view.js";
 import { ApprovalsView } from "./approvals_view.js";
 import { PartsView } from "./parts_view.js";
 import { RefsView } from "./refs_view.js";
-import { textOf } from "./reply.js";
+import { Reply, textOf } from "./reply.js";
 
 /** @typedef {import("./entries.js").Entry} Entry */
 
-/** @param {{ entry: Entry }} props */
+/** What a message without a reply in the making follows. */
+const NO_REPLY = new Reply("");
+
+/** A message, stored or in the making: what is drawn of it stays when it is stored.
+ * @param {{ entry: Entry }} props */
 export function MessageView({ entry }) {
+  const live = useStore(entry.reply ?? NO_REPLY);
+  const { reasoning, refs, parts } = entry.reply ? live : entry;
+  const isLive = entry.reply !== null && live.state !== "over";
   return html`<article class=${`message ${entry.role}`} aria-label=${t(entry.role === "user" ? "chat.you" : "chat.reply")}>
-    ${entry.reply ? html`<${LiveReply} reply=${entry.reply} />` : html`<${StoredMessage} entry=${entry} />`}
+    <${Body} reasoning=${reasoning} refs=${refs} parts=${parts} isLive=${isLive} />
+    ${entry.reply ? html`<${LiveEnd} reply=${entry.reply} />` : html`<${StoredEnd} entry=${entry} />`}
   </article>`;
 }
 
-/** @param {{ entry: Entry }} props */
-function StoredMessage({ entry }) {
+/** What stands below a stored message.
+ * @param {{ entry: Entry }} props */
+function StoredEnd({ entry }) {
   const text = textOf(entry.parts);
-  return html`<${Body} reasoning=${entry.reasoning} refs=${entry.refs} parts=${entry.parts} />
-    ${entry.status === "partial" && html`<p class="state">${t("chat.partial")}</p>`}
+  return html`${entry.status === "partial" && html`<p class="state">${t("chat.partial")}</p>`}
     ${entry.status === "failed" && html`<${Failure} runId=${entry.runId} />`}
     <footer>
       ${entry.status === "sending" && html`<span class="time">${t("chat.sending")}</span>`}
@@ -36,11 +44,11 @@ function StoredMessage({ entry }) {
     </footer>`;
 }
 
-/** @param {{ reply: import("./reply.js").Reply }} props */
-function LiveReply({ reply }) {
-  const { parts, reasoning, refs, approvals, state, isCut, error } = useStore(reply);
-  return html`<${Body} reasoning=${reasoning} refs=${refs} parts=${parts} isLive />
-    <${ApprovalsView} reply=${reply} approvals=${approvals} />
+/** What stands below a reply in the making.
+ * @param {{ reply: Reply }} props */
+function LiveEnd({ reply }) {
+  const { approvals, state, isCut, error } = useStore(reply);
+  return html`<${ApprovalsView} reply=${reply} approvals=${approvals} />
     ${state !== "over" &&
     html`<p class="state">
       <span class="writing" aria-hidden="true"><i></i><i></i><i></i></span>
@@ -50,8 +58,8 @@ function LiveReply({ reply }) {
     <footer></footer>`;
 }
 
-/** @param {{ reasoning: string, refs: any[], parts: import("./reply.js").Part[], isLive?: boolean }} props */
-function Body({ reasoning, refs, parts, isLive = false }) {
+/** @param {{ reasoning: string, refs: any[], parts: import("./reply.js").Part[], isLive: boolean }} props */
+function Body({ reasoning, refs, parts, isLive }) {
   return html`${refs.length > 0 && html`<${RefsView} refs=${refs} />`}
     ${reasoning &&
     html`<details class="reasoning">

@@ -16,6 +16,7 @@ const chosen = new Store(NONE);
 /** The options as the request names them. @returns {Record<string, unknown>} */
 export function optionsOf() {
   const { knowledge, tools_use, ...names } = chosen.value;
+  /** @type {Record<string, unknown>} */
   const options = Object.fromEntries(Object.entries(names).filter(([, value]) => value !== ""));
   if (knowledge) options.knowledge = knowledge === "all" ? true : knowledge === "none" ? false : [knowledge];
   if (tools_use === "none") options.tools_use = false;

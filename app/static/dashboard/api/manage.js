@@ -1,0 +1,115 @@
+/** Keys, profiles, bots, tools, roles, files and the log of changes. */
+
+import { request } from "./http.js";
+
+/** @param {string[]} parts */
+const path = (...parts) => ["api/v1", ...parts.map(encodeURIComponent)].join("/");
+
+/** @returns {Promise<import("./types.js").ApiKey[]>} */
+export async function listKeys() {
+  return (await request("GET", path("api-keys"))).api_keys;
+}
+
+/** @param {Record<string, unknown>} body @returns {Promise<import("./types.js").NewApiKey>} */
+export function createKey(body) {
+  return request("POST", path("api-keys"), { body });
+}
+
+/** @param {string} keyId @param {number} overlapSeconds @returns {Promise<import("./types.js").NewApiKey>} */
+export function rotateKey(keyId, overlapSeconds) {
+  return request("POST", path("api-keys", keyId, "rotate"), { body: { overlap_seconds: overlapSeconds } });
+}
+
+/** @param {string} keyId */
+export function revokeKey(keyId) {
+  return request("POST", path("api-keys", keyId, "revoke"));
+}
+
+/** @param {string} keyId */
+export function deleteKey(keyId) {
+  return request("DELETE", path("api-keys", keyId));
+}
+
+/** @param {string | null} cursor
+ * @returns {Promise<{ entries: import("./types.js").AuditEntry[], next_cursor: string | null }>} */
+export function listAudit(cursor) {
+  return request("GET", path("audit"), { query: { cursor, limit: 50 } });
+}
+
+/** @returns {Promise<import("./types.js").Config[]>} */
+export async function listConfigs() {
+  return (await request("GET", path("configs"))).configs;
+}
+
+/** @returns {Promise<{ name: string, description: string, server: string | null, parameters: object }[]>} */
+export async function listTools() {
+  return (await request("GET", path("tools"))).tools;
+}
+
+/** @returns {Promise<import("./types.js").McpServer[]>} */
+export async function listMcpServers() {
+  return (await request("GET", path("mcp", "servers"))).servers;
+}
+
+/** @param {string} name @param {Record<string, unknown>} body @returns {Promise<import("./types.js").McpServer>} */
+export function putMcpServer(name, body) {
+  return request("PUT", path("mcp", "servers", name), { body });
+}
+
+/** @param {string} name */
+export function deleteMcpServer(name) {
+  return request("DELETE", path("mcp", "servers", name));
+}
+
+/** @param {string} name @returns {Promise<import("./types.js").McpServer>} */
+export function testMcpServer(name) {
+  return request("POST", path("mcp", "servers", name, "test"));
+}
+
+/** @returns {Promise<import("./types.js").Bot[]>} */
+export async function listBots() {
+  return (await request("GET", path("bots"))).bots;
+}
+
+/** @param {Record<string, unknown>} body @returns {Promise<import("./types.js").Bot & { generated_secrets: Record<string, string> }>} */
+export function createBot(body) {
+  return request("POST", path("bots"), { body });
+}
+
+/** @param {string} botId @param {Record<string, unknown>} changes */
+export function changeBot(botId, changes) {
+  return request("PATCH", path("bots", botId), { body: changes });
+}
+
+/** @param {string} botId */
+export function deleteBot(botId) {
+  return request("DELETE", path("bots", botId));
+}
+
+const ROLES = "api/kernel2/roles";
+
+/** @returns {Promise<import("./types.js").Role[]>} */
+export function listRoles() {
+  return request("GET", ROLES);
+}
+
+/** Create a role, or change the one with this id.
+ * @param {string | null} uuid @param {Record<string, unknown>} body @returns {Promise<import("./types.js").Role>} */
+export function saveRole(uuid, body) {
+  return uuid ? request("PUT", `${ROLES}/${uuid}`, { body }) : request("POST", ROLES, { body });
+}
+
+/** @param {string} uuid */
+export function deleteRole(uuid) {
+  return request("DELETE", `${ROLES}/${uuid}`);
+}
+
+/** @param {string} attachmentId @returns {Promise<import("./types.js").FileItem>} */
+export function getFile(attachmentId) {
+  return request("GET", path("files", attachmentId));
+}
+
+/** @param {string} attachmentId */
+export function deleteFile(attachmentId) {
+  return request("DELETE", path("files", attachmentId));
+}
