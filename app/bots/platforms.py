@@ -5,6 +5,7 @@ from typing import Any
 
 from app.bots.adapters.base import AdapterFactory
 from app.bots.adapters.http import Network
+from app.bots.adapters.onebot import onebot_factory
 from app.bots.adapters.telegram import telegram_factory
 from app.bots.adapters.webhook import webhook_factory
 
@@ -16,4 +17,5 @@ def platform_factories(
     return [
         webhook_factory(network, count=count_webhook),
         telegram_factory(network),
+        onebot_factory(network),
     ]

@@ -131,14 +131,20 @@ class PlatformClient:
             raise connection_failure(error, self._platform) from error
 
     async def websocket(
-        self, url: URL, *, headers: Mapping[str, str] | None = None, max_bytes: int = MAX_ANSWER_BYTES
+        self,
+        url: URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        ping_seconds: float | None = None,
     ) -> aiohttp.ClientWebSocketResponse:
-        """Open a WebSocket. Raises NotSent, Refused."""
+        """Open a WebSocket, on which a ping is sent after each `ping_seconds` of silence. Raises NotSent, Refused."""
         try:
             return await self.session().ws_connect(
                 url,
                 headers=headers,
                 max_msg_size=max_bytes,
+                heartbeat=ping_seconds,
                 timeout=aiohttp.ClientWSTimeout(ws_close=5.0),
             )
         except aiohttp.WSServerHandshakeError as error:

@@ -30,10 +30,10 @@ from app.bots.adapters.outcomes import (
     Unauthorized,
     Unknown,
 )
+from app.bots.adapters.planning import plan_parts
 from app.bots.formatting.dialects import to_plain, to_telegram
 from app.bots.formatting.splitting import TextLimit, split
 from app.bots.umo import invalid_umo
-from app.chat.parts import Reply, Text
 
 ADAPTER = "telegram"
 PLATFORM = "Telegram"
@@ -101,23 +101,7 @@ class TelegramAdapter:
 
     def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
         _chat(target)
-        fragments: list[Fragment] = []
-        quoted: dict[str, Any] = {}
-        for part in parts:
-            if isinstance(part, Reply):
-                quoted = {"reply_to": str(part.message_id)}
-                continue
-            new = _texts(part.text) if isinstance(part, Text) else [_media(part)]
-            if quoted and new:
-                first = new[0]
-                new[0] = Fragment(
-                    {**first.payload, **quoted},
-                    None if first.plain is None else {**first.plain, **quoted},
-                    first.attachment_id,
-                )
-                quoted = {}
-            fragments += new
-        return fragments
+        return plan_parts(parts, _texts, _media)
 
     async def deliver(self, call: Call) -> Receipt:
         fragment, chat = call.fragment, _chat(call.target)
