@@ -5,6 +5,7 @@ from typing import Any
 
 from app.bots.adapters.base import AdapterFactory
 from app.bots.adapters.http import Network
+from app.bots.adapters.lark import lark_factory
 from app.bots.adapters.onebot import onebot_factory
 from app.bots.adapters.telegram import telegram_factory
 from app.bots.adapters.webhook import webhook_factory
@@ -16,6 +17,7 @@ def platform_factories(
     """Return the kinds of adapters, which reach their platforms through `network`."""
     return [
         webhook_factory(network, count=count_webhook),
+        lark_factory(network),
         telegram_factory(network),
         onebot_factory(network),
     ]

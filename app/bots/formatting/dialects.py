@@ -5,6 +5,7 @@ element. `COMMONMARK` platforms take the source as it is, and need none.
 """
 
 import html
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -78,6 +79,33 @@ SLACK_MRKDWN = Style(
     heading=lambda text: f"*{text}*",
     bullet="• ",
 )
+
+
+def _code(code: str) -> str:
+    mark = "`" * (_longest_run(code) + 1)
+    return f"{mark} {code} {mark}" if code.startswith("`") or code.endswith("`") else f"{mark}{code}{mark}"
+
+
+def _fenced(code: str, language: str) -> str:
+    mark = "`" * max(_longest_run(code) + 1, 3)
+    return f"{mark}{language}\n{code}\n{mark}"
+
+
+def _longest_run(code: str) -> int:
+    return max((len(run) for run in re.findall("`+", code)), default=0)
+
+
+SIMPLE_MARKDOWN = Style(
+    bold=lambda text: f"**{text}**",
+    italic=lambda text: f"*{text}*",
+    strike=lambda text: f"~~{text}~~",
+    code=_code,
+    block=_fenced,
+    link=lambda label, url: f"[{label}]({url})" if url else label,
+    heading=lambda text: f"**{text}**",
+    rule="---",
+)
+"""Markdown for platforms that know a part of it: without headings and tables."""
 
 
 @cache

@@ -101,6 +101,24 @@ class FakePlatform(ABC):
         self.arrived.set()
         return self.script.pop(0) if self.script else None
 
+    async def failed_before(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
+        """Fail before anything is taken, as any server can."""
+        if fault is not None and fault.kind == "close_before":
+            return await self.cut(request)
+        if fault is not None and fault.kind == "server_error":
+            return web.Response(status=502, text="<html>Bad Gateway</html>")
+        return None
+
+    async def lost(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
+        """Lose the answer after the message was taken, as any server can."""
+        if fault is not None and fault.kind == "hang_after":
+            return await self.hang()
+        if fault is not None and fault.kind == "close_after":
+            return await self.cut(request)
+        if fault is not None and fault.kind == "server_error_after":
+            return web.Response(status=502, text="<html>Bad Gateway</html>")
+        return None
+
     @staticmethod
     async def cut(request: web.Request) -> web.StreamResponse:
         """Cut the connection without an answer."""
