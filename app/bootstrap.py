@@ -35,7 +35,7 @@ from app.lifespan import lifespan
 from app.ops import dashboard, documentation, health
 from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, all_of, database_check
-from app.options import auth_policy, body_bounds, policies, provider_specs
+from app.options import auth_policy, body_bounds, policies, price_table, provider_specs
 from app.parts import (
     open_bots,
     open_browser_sessions,
@@ -56,6 +56,8 @@ from app.settings import Settings, load_settings
 from app.telemetry.metrics import Metrics
 from app.tools import routes as tool_routes
 from app.tools.mcp import routes as mcp_routes
+from app.usage import routes as usage_routes
+from app.usage.service import UsageService
 
 EVENT_SCHEMAS = {"ChatEvent": CHAT_EVENT}
 
@@ -106,10 +108,12 @@ def create_app(settings: Settings | None = None) -> Quart:
     configs = open_configs(settings, core, profiles, identity.id)
     metrics.config_differences.set_function(lambda: len(configs.differences))
     browsers = open_browser_sessions(settings, core)
+    usage = UsageService(core.database, price_table(settings))
     services = [
         metrics,
         core.keys,
         browsers,
+        usage,
         *policies(settings),
         limits.streams,
         limits.sockets,
@@ -150,7 +154,19 @@ def create_app(settings: Settings | None = None) -> Quart:
     @app.while_serving
     async def serving() -> AsyncGenerator[None]:
         async with lifespan(
-            core, identity, servers, configs, files, chat, knowledge, providers, bots, tools.mcp, idempotency, browsers
+            core,
+            identity,
+            servers,
+            configs,
+            files,
+            chat,
+            knowledge,
+            providers,
+            bots,
+            tools.mcp,
+            idempotency,
+            browsers,
+            usage,
         ):
             yield
 
@@ -171,6 +187,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         audit_routes,
         browser_routes,
         me_routes,
+        usage_routes,
         chat_routes,
         session_routes,
         turn_routes,

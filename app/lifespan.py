@@ -17,6 +17,7 @@ from app.idempotency import Idempotency
 from app.parts import Bots, Chat, Files, Knowledge
 from app.providers.service import ProviderRegistry
 from app.tools.mcp.service import McpServers
+from app.usage.service import COUNTERS_PURGE_SECONDS, UsageService
 
 
 @asynccontextmanager
@@ -33,6 +34,7 @@ async def lifespan(
     mcp: McpServers,
     idempotency: Idempotency,
     browsers: BrowserSessions,
+    usage: UsageService,
 ) -> AsyncIterator[None]:
     """Run all that works in the background; what was opened last is closed first."""
     async with AsyncExitStack() as stack:
@@ -64,6 +66,7 @@ async def lifespan(
                 every(STORE_REVOCATIONS_EVERY.total_seconds(), core.keys.store_revocations, "revocations_postponed"),
                 every(PURGE_SECONDS, idempotency.purge, "claims_not_purged"),
                 every(PURGE_SECONDS, browsers.purge, "browser_sessions_not_purged"),
+                every(COUNTERS_PURGE_SECONDS, usage.purge, "counters_not_purged"),
                 knowledge.indexer.background.run(),
                 knowledge.remover.background.run(),
                 files.sweeper.background.run(),

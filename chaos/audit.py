@@ -24,6 +24,7 @@ from chaos.model import Call, pages_record, read_record
 from chaos.plan import Session
 from chaos.script import HARMLESS, fault_of, name_of, reply_to, steps_of
 from chaos.seen import CRASH_GAP, Event, Exchange
+from chaos.usage import differences, sums_of_runs, sums_of_usage
 from tests.support.processes import API_KEY, ServerProcess
 
 BEHIND_SECONDS = 1.0
@@ -95,6 +96,7 @@ async def audit(
     findings = [Finding(kind, text) for exchange in tally.exchanges for kind, text in exchange.problems]
     findings += [Finding("altered", problem) for problem in await asyncio.to_thread(problems, database_url)]
     books = await _read_books(database_url)
+    findings += [Finding("altered", difference) for difference in await _usage(database_url)]
     calls = read_record(record)
     for exchange in tally.exchanges:
         findings += stored_once(exchange, books)
@@ -119,6 +121,16 @@ async def _read_books(database_url: str) -> Books:
     database = open_database(database_url)
     try:
         return await database.read(_books)
+    finally:
+        await database.close()
+
+
+async def _usage(database_url: str) -> list[str]:
+    database = open_database(database_url)
+    try:
+        return await database.read(
+            lambda connection: list(differences(sums_of_runs(connection), sums_of_usage(connection)))
+        )
     finally:
         await database.close()
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.tables import Base, UtcDateTime
 
-BOUNDS: Final = (25, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 6400, 12800)
+BOUNDS: Final = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
 """Milliseconds to the first token up to which the columns of `usage` count; one more column counts what is above."""
 
 
@@ -25,17 +25,17 @@ class LimitCountersRow(Base):
 class UsageRow(Base):
     """What the replies that ended on a day (UTC) used; a trigger on `runs` adds them up.
 
-    `f0` to `f15` count the replies by the time to their first token.
+    `f0` to `f9` count the replies by the time to their first token.
     """
 
     __tablename__ = "usage"
-    __table_args__ = (Index("ix_usage_day", "day"),)
+    __table_args__ = (Index("ix_usage_key_id_day", "key_id", "day"), {"sqlite_with_rowid": False})
 
-    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
-    username: Mapped[str] = mapped_column(String(255), primary_key=True)
-    provider_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    provider_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    username: Mapped[str] = mapped_column(String(255), primary_key=True)
     requests: Mapped[int] = mapped_column(BigInteger)
     failures: Mapped[int] = mapped_column(BigInteger)
     input_tokens: Mapped[int] = mapped_column(BigInteger)
@@ -52,24 +52,18 @@ class UsageRow(Base):
     f7: Mapped[int] = mapped_column(BigInteger)
     f8: Mapped[int] = mapped_column(BigInteger)
     f9: Mapped[int] = mapped_column(BigInteger)
-    f10: Mapped[int] = mapped_column(BigInteger)
-    f11: Mapped[int] = mapped_column(BigInteger)
-    f12: Mapped[int] = mapped_column(BigInteger)
-    f13: Mapped[int] = mapped_column(BigInteger)
-    f14: Mapped[int] = mapped_column(BigInteger)
-    f15: Mapped[int] = mapped_column(BigInteger)
 
 
 class UsageFailureRow(Base):
     """How many replies failed on a day, by their cause."""
 
     __tablename__ = "usage_failures"
-    __table_args__ = (Index("ix_usage_failures_day", "day"),)
+    __table_args__ = (Index("ix_usage_failures_key_id_day", "key_id", "day"), {"sqlite_with_rowid": False})
 
-    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
-    username: Mapped[str] = mapped_column(String(255), primary_key=True)
-    provider_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    provider_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    username: Mapped[str] = mapped_column(String(255), primary_key=True)
     cause: Mapped[str] = mapped_column(String(64), primary_key=True)
     requests: Mapped[int] = mapped_column(BigInteger)

@@ -24,6 +24,7 @@ from chaos.model import Call
 from chaos.plan import Door, Errand, Session
 from chaos.script import message, reply_to, tokens_of, turns_of
 from chaos.seen import CRASH_GAP, Event, Exchange
+from chaos.usage import Sums, differences
 
 SESSION = Session("s1", "s1")
 TEXT = message("c1-1", 3, {})
@@ -184,3 +185,12 @@ def test_the_steps_of_a_reply_are_one_turn_and_joined_messages_several() -> None
         ("assistant", "more.0"),
         ("user", "d.0"),
     ]
+
+
+def test_usage_that_does_not_add_up_is_altered() -> None:
+    sums: Sums = {("k1", "alice", "p", "m"): (2, 30, 0, 7, 0)}
+    assert list(differences(sums, sums)) == []
+    other: Sums = {("k1", "alice", "p", "m"): (2, 30, 0, 8, 0)}
+    more: Sums = {**sums, ("k2", "bob", "p", "m"): (1, 1, 0, 1, 0)}
+    for usage in ({}, other, more):
+        assert len(list(differences(sums, usage))) == 1
