@@ -12,11 +12,12 @@ from app.auth.service import KeyService
 from app.bots import message_routes
 from app.bots import routes as bot_routes
 from app.bots.tool import MessageTool
+from app.chat.feedback import FeedbackService
 from app.chat.sessions import SessionService
 from app.chat.turns import TurnService
 from app.completions.errors import openai_error
 from app.core import ServerIdentity, open_core, prepare_data_dir
-from app.doors.open_api import chat_routes, session_routes, turn_routes, websocket
+from app.doors.open_api import chat_routes, feedback_routes, new_session_routes, session_routes, turn_routes, websocket
 from app.doors.open_api.schemas import CHAT_EVENT
 from app.doors.openai import routes as openai_routes
 from app.doors.second_me import role_routes
@@ -134,10 +135,11 @@ def create_app(settings: Settings | None = None) -> Quart:
         tools.catalog,
         tools.mcp,
         websocket.Sockets(settings.websocket_idle_seconds),
-        SessionService(core.database, profiles),
+        SessionService(core.database, profiles, idempotency),
         bots.service,
         bots.outbox,
         bots.messages,
+        FeedbackService(core.database),
         TurnService(core.database, chat.service, idempotency),
         knowledge.service,
         knowledge.collections,
@@ -190,7 +192,9 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         usage_routes,
         chat_routes,
         session_routes,
+        new_session_routes,
         turn_routes,
+        feedback_routes,
         websocket,
         profile_routes,
         file_routes,

@@ -5,7 +5,7 @@ there, however close behind. What is refused is rolled back together with its cl
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -99,6 +99,16 @@ class Idempotency:
         Raises Unprocessable when that request had another body.
         """
         return await self._database.read(lambda connection: _find(connection, claim))
+
+    async def once(self, claim: Claim | None, act: Callable[[Connection], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Do in a transaction what records the claim, unless it has been done; the first request's result."""
+        while True:
+            if claim is not None and (first := await self.find(claim)) is not None:
+                return first
+            try:
+                return await self._database.write(act)
+            except AlreadyClaimed:
+                continue
 
     async def purge(self) -> None:
         """Delete the claims that are older than 24 hours."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Text,
+    false,
     literal_column,
     text,
     true,
@@ -41,6 +42,8 @@ class SessionRow(Base):
     config_id: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    labels: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    pinned: Mapped[bool] = mapped_column(server_default=false())
 
 
 class SessionCountRow(Base):

@@ -1,42 +1,81 @@
 """Sessions and their messages, as their users see them."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from sqlalchemy import Connection
 
-from app.auth.models import Principal, is_reserved
+from app.auth.models import Principal, check_not_reserved, is_reserved
 from app.chat import store, tree_store
 from app.chat.ownership import check_session, session_prefix_of
-from app.chat.values import Message, Session
+from app.chat.values import WEBCHAT, Message, Session, SessionFilter
 from app.clock import utc_now
 from app.database.engine import Database
+from app.errors import Conflict
+from app.idempotency import Claim, Idempotency, record
 from app.profiles.service import DEFAULT_ID, ProfileService
 
 
 class SessionService:
     """Listing, reading, changing and deleting sessions. Raises Forbidden for a key that is bound to another user."""
 
-    def __init__(self, database: Database, profiles: ProfileService) -> None:
+    def __init__(self, database: Database, profiles: ProfileService, idempotency: Idempotency) -> None:
         self._database = database
         self._profiles = profiles
+        self._idempotency = idempotency
 
     async def list_sessions(
-        self, principal: Principal, username: str, *, page: int, page_size: int, platform_id: str | None = None
+        self, principal: Principal, username: str, chosen: SessionFilter, *, page: int, page_size: int
     ) -> tuple[list[Session], int]:
         """Return one page of a user's sessions, the newest first, and how many there are in all."""
         principal.check_user(username)
-        list_page = partial(
-            store.list_sessions,
-            creator=username,
-            platform_id=platform_id,
-            offset=(page - 1) * page_size,
-            limit=page_size,
-            # Several keys may have one name.
-            id_prefix=session_prefix_of(principal.key_id) if is_reserved(username) else None,
-        )
+        if is_reserved(username):  # several keys may have one name
+            chosen = msgspec.structs.replace(chosen, id_prefix=session_prefix_of(principal.key_id))
+        offset = (page - 1) * page_size
+        list_page = partial(store.list_sessions, creator=username, chosen=chosen, offset=offset, limit=page_size)
         return await self._database.read(list_page)
+
+    async def create(
+        self,
+        principal: Principal,
+        username: str,
+        session_id: str | None,
+        *,
+        display_name: str | None = None,
+        config_id: str | None = None,
+        labels: Sequence[str] = (),
+        claim: Claim | None = None,
+    ) -> Session:
+        """Make an empty session. Raises BadRequest, Conflict for an id that there is already."""
+        principal.check_user(username)
+        check_not_reserved(username)
+        if config_id is not None:
+            self._profiles.get(config_id)
+        now = utc_now()
+        session = Session(
+            session_id or str(uuid4()),
+            WEBCHAT,
+            username,
+            display_name,
+            0,
+            None if config_id == DEFAULT_ID else config_id,
+            now,
+            now,
+            tuple(labels),
+        )
+
+        def create(connection: Connection) -> dict[str, str]:
+            if not store.store_session(connection, session):
+                raise Conflict("There is a session of that id", code="session_exists")
+            result = {"session_id": session.id}
+            record(connection, claim, result)
+            return result
+
+        result = await self._idempotency.once(claim, create)
+        return await self.get(principal, username, result["session_id"])
 
     async def get(self, principal: Principal, username: str, session_id: str) -> Session:
         """Raises NotFound `Session not found`, Forbidden."""
@@ -44,7 +83,7 @@ class SessionService:
         return await self._database.read(lambda connection: store.get_session(connection, session_id, username))
 
     async def change(self, principal: Principal, username: str, session_id: str, *, changes: dict[str, Any]) -> Session:
-        """Set `display_name` or `config_id` (None or `default`: the default profile).
+        """Set `display_name`, `config_id` (None or `default`: the default profile), `labels` or `pinned`.
 
         Raises BadRequest for an unknown profile, NotFound, Forbidden.
         """
@@ -58,7 +97,9 @@ class SessionService:
             session = store.get_session(connection, session_id, username)
             if not changes:
                 return session
-            values = {**changes, "updated_at": utc_now()}
+            # A pin or a label says nothing of when the conversation went on.
+            is_moved = not changes.keys() <= {"labels", "pinned"}
+            values = {**changes, **({"updated_at": utc_now()} if is_moved else {})}
             store.change_session(connection, session_id, values)
             return msgspec.structs.replace(session, **values)
 

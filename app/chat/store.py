@@ -11,16 +11,22 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import asdict
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Text,
+    and_,
     bindparam,
+    cast,
     delete,
     exists,
     func,
     insert,
+    literal,
     not_,
     or_,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql
@@ -39,9 +45,10 @@ from app.chat.values import (
     Run,
     RunStatus,
     Session,
+    SessionFilter,
 )
 from app.database.prepared import Prepared
-from app.database.tables import MAX_INTEGER, value_of
+from app.database.tables import ENGINE_OPTIONS, MAX_INTEGER, value_of
 from app.errors import BadRequest, Forbidden, NotFound
 from app.text import CONTROL_CHARACTER
 from app.usage.reservations import reservation_of, settle
@@ -144,32 +151,41 @@ def delete_session(connection: Connection, session_id: str) -> None:
 
 
 def list_sessions(
-    connection: Connection,
-    creator: str,
-    platform_id: str | None,
-    *,
-    offset: int,
-    limit: int,
-    id_prefix: str | None = None,
+    connection: Connection, creator: str, chosen: SessionFilter, *, offset: int, limit: int
 ) -> tuple[list[Session], int]:
-    """Return a user's sessions, the newest first, and how many there are in all.
-
-    With `id_prefix`, only those whose ids begin with it.
-    """
-    of_user, counted = SessionRow.creator == creator, SessionCountRow.creator == creator
-    if platform_id:
-        of_user &= SessionRow.platform_id == platform_id
-        counted &= SessionCountRow.platform_id == platform_id
-    if id_prefix is not None:
-        of_user &= SessionRow.id.startswith(id_prefix, autoescape=True)
+    """Return a user's sessions, the newest first, and how many there are in all."""
+    of_user = _chosen(creator, chosen)
     page = select(SessionRow).where(of_user).order_by(SessionRow.updated_at.desc(), SessionRow.id.desc())
+    if chosen.before is not None:
+        page = page.where(tuple_(SessionRow.updated_at, SessionRow.id) < tuple_(*map(literal, chosen.before)))
     rows = connection.execute(page.limit(limit).offset(min(offset, MAX_INTEGER)))
     # Counting the sessions themselves takes 19 ms for half a million.
+    counted = SessionCountRow.creator == creator
+    if chosen.platform_id:
+        counted &= SessionCountRow.platform_id == chosen.platform_id
     count = select(func.coalesce(func.sum(SessionCountRow.count), 0)).where(counted)
-    if id_prefix is not None:
+    if not chosen.is_counted:
         count = select(func.count()).select_from(SessionRow).where(of_user)
     total = connection.execute(count).scalar_one()
     return [value_of(Session, row) for row in rows], int(total)
+
+
+def _chosen(creator: str, chosen: SessionFilter) -> ColumnElement[bool]:
+    conditions = [SessionRow.creator == creator]
+    if chosen.platform_id:
+        conditions.append(SessionRow.platform_id == chosen.platform_id)
+    if chosen.id_prefix is not None:
+        conditions.append(SessionRow.id.startswith(chosen.id_prefix, autoescape=True))
+    if chosen.search is not None:
+        conditions.append(SessionRow.display_name.icontains(chosen.search, autoescape=True))
+    if chosen.label is not None:  # as it stands in the JSON: nothing else there has its quotation marks
+        label = ENGINE_OPTIONS["json_serializer"](chosen.label)
+        conditions.append(cast(SessionRow.labels, Text).contains(label, autoescape=True))
+    if chosen.pinned is not None:
+        conditions.append(SessionRow.pinned == chosen.pinned)
+    if chosen.updated_after is not None:
+        conditions.append(SessionRow.updated_at > chosen.updated_after)
+    return and_(*conditions)
 
 
 def _title(parts: Sequence[Part]) -> str | None:

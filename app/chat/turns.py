@@ -18,7 +18,7 @@ from app.chat.values import KEYS_PREFIX, Message, MessageRole, Session
 from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import Conflict
-from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
+from app.idempotency import Claim, Idempotency, record
 
 T = TypeVar("T")
 
@@ -165,13 +165,7 @@ class TurnService:
             return result
 
         stop = partial(self._chat.stop_session, principal, username, session_id)
-        while True:
-            if claim is not None and (first := await self._idempotency.find(claim)) is not None:
-                return first
-            try:
-                return await _when_idle(lambda: self._database.write(write), on_busy, stop)
-            except AlreadyClaimed:
-                continue
+        return await _when_idle(lambda: self._idempotency.once(claim, write), on_busy, stop)
 
 
 async def _when_idle(act: Callable[[], Awaitable[T]], on_busy: OnBusy, stop: Callable[[], Awaitable[object]]) -> T:

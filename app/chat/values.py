@@ -51,6 +51,29 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     config_id: str | None
     created_at: datetime
     updated_at: datetime
+    labels: tuple[str, ...] = ()
+    pinned: bool = False
+
+
+class SessionFilter(msgspec.Struct, frozen=True):
+    """Which of a user's sessions to list; what is None admits all.
+
+    `search` is a part of the title; `before` are the time and the id of the last session of the page before.
+    """
+
+    platform_id: str | None = None
+    search: str | None = None
+    label: str | None = None
+    pinned: bool | None = None
+    updated_after: datetime | None = None
+    before: tuple[datetime, str] | None = None
+    id_prefix: str | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the number of such sessions is kept, and needs no counting."""
+        fields = (self.search, self.label, self.pinned, self.updated_after, self.id_prefix)
+        return all(field is None for field in fields)
 
 
 class Message(msgspec.Struct, frozen=True):

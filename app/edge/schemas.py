@@ -34,18 +34,22 @@ def example_of(kind: type[msgspec.Struct], **members: Any) -> dict[str, Any]:
 
 
 def _example(field: inspect.Field) -> Any:
-    match field.type:
-        case inspect.Metadata(extra={"example": value}):
-            return value
+    kind = field.type
+    if isinstance(kind, inspect.Metadata):
+        if kind.extra is not None and "example" in kind.extra:
+            return kind.extra["example"]
+        if field.required:
+            kind = kind.type
+    match kind:
         case _ if not field.required:
             if field.default_factory is not NODEFAULT:
                 return field.default_factory()
             # msgspec describes a default of UNSET as none.
             return UNSET if field.default is NODEFAULT else field.default
-        case inspect.StructType(cls=kind) | inspect.Metadata(type=inspect.StructType(cls=kind)):
-            return example_of(kind)
-        case inspect.ListType(item_type=inspect.StructType(cls=kind)):
-            return [example_of(kind)]
+        case inspect.StructType(cls=struct):
+            return example_of(struct)
+        case inspect.ListType(item_type=inspect.StructType(cls=struct)):
+            return [example_of(struct)]
         case inspect.ListType():
             return []
         case inspect.UnionType(includes_none=True):

@@ -64,6 +64,10 @@ SEND_EXAMPLES: Mapping[str, Any] = {
 }
 
 
+Label = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME_PATTERN)]
+Labels = Annotated[list[Label], Meta(max_length=50, description="Its labels, in place of those it has.")]
+
+
 class ChatSessionItem(msgspec.Struct):
     session_id: Annotated[str, example("s1")]
     platform_id: Annotated[str, example("webchat")]
@@ -73,6 +77,8 @@ class ChatSessionItem(msgspec.Struct):
     created_at: DateTime
     updated_at: Annotated[DateTime, example("2026-11-21T01:20:59.571438+00:00")]
     config_id: str | None = None
+    labels: Annotated[list[str], Meta(description="Its labels.")] = msgspec.field(default_factory=list)
+    pinned: Annotated[bool, Meta(description="Whether it is pinned.")] = False
 
     @classmethod
     def of(cls, session: Session) -> "ChatSessionItem":
@@ -84,6 +90,7 @@ class ChatSessionPage(msgspec.Struct):
     page: PageNumber
     page_size: PageSize
     total: Annotated[int, example(1)]
+    next_cursor: str | None = None
 
 
 class SessionChange(msgspec.Struct):
@@ -92,6 +99,8 @@ class SessionChange(msgspec.Struct):
     username: Name
     display_name: Annotated[str, Meta(max_length=MAX_NAME_CHARS, pattern=LINE_PATTERN)] | UnsetType | None = UNSET
     config_id: str | UnsetType | None = UNSET
+    labels: Labels | UnsetType = UNSET
+    pinned: Annotated[bool, Meta(description="Whether it is pinned.")] | UnsetType = UNSET
 
 
 class UserBody(msgspec.Struct):

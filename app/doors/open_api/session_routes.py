@@ -20,6 +20,7 @@ from app.doors.open_api.schemas import (
     StoppedRuns,
     UserBody,
 )
+from app.doors.open_api.session_lists import FILTER_CODES, FILTERS, cursor_of, filter_of
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param, empty, refusal
 from app.edge.paging import PAGING, page_of
@@ -50,7 +51,7 @@ class SessionIdConverter(BaseConverter):
     """`<session:name>`: an id of the client's choice, slashes included, unless it ends like a longer route."""
 
     part_isolating = False
-    regex = r".+?(?<!/messages)(?<!/stop)(?<!/regenerate)(?<!/select)(?<!/fork)"
+    regex = r".+?(?<!/messages)(?<!/stop)(?<!/regenerate)(?<!/select)(?<!/fork)(?<!/feedback)(?<!/export)"
     weight = 200
 
 
@@ -65,20 +66,25 @@ blueprint.record_once(lambda state: state.app.url_map.converters.update(session=
     params=[
         *PAGING,
         Param("platform_id", "Optional platform filter", {"type": "string"}),
+        *FILTERS,
         USERNAME,
     ],
     answers={200: Answer("One page", ChatSessionPage, envelope="ApiResponseChatSessions")},
     errors={
-        400: refusal("page and page_size must be integers", "invalid_page", *USERNAME_CODES),
+        400: refusal("page and page_size must be integers", "invalid_page", *FILTER_CODES, *USERNAME_CODES),
         403: refusal("The API key is bound to another username", "username_not_allowed"),
     },
 )
 async def list_sessions() -> Response:
+    chosen = filter_of(request.args, pinned=_boolean("pinned"))
     page, page_size = page_of(request.args)
+    if chosen.before is not None:
+        page = 1
     sessions, total = await service(SessionService).list_sessions(
-        caller(), _username(), page=page, page_size=page_size, platform_id=request.args.get("platform_id")
+        caller(), _username(), chosen, page=page, page_size=page_size
     )
-    return ok(ChatSessionPage([ChatSessionItem.of(session) for session in sessions], page, page_size, total))
+    items = [ChatSessionItem.of(session) for session in sessions]
+    return ok(ChatSessionPage(items, page, page_size, total, cursor_of(sessions, page_size)))
 
 
 @blueprint.get("/api/v1/chat/sessions/<session:session_id>")
@@ -98,7 +104,7 @@ async def get_session(session_id: str) -> Response:
 @chat_operation(
     "changeSession",
     "Change a session",
-    description="Sets the session's display_name, or the profile it uses from the next message on.",
+    description="Sets the title, the profile it uses from the next message on, the labels, or whether it is pinned.",
     body=Body(SessionChange, {"rename": {"username": "alice", "display_name": "Plans for the garden"}}),
     answers={200: _SESSION},
     errors={

@@ -47,13 +47,13 @@ _ON_BUSY = Param(
     "What to do while a reply is being made in the session: 409, or end that reply.",
     {"type": "string", "enum": ["reject", "interrupt"], "default": "reject"},
 )
-_USERNAME = Param("username", "Whose session it is; also in the body.", {"type": "string"})
+USERNAME = Param("username", "Whose session it is; also in the body.", {"type": "string"})
 _BUSY = refusal("The session is answering another message", "session_busy")
-_NOT_FOUND = refusal("Message not found", "message_not_found", "session_not_found")
+NOT_FOUND = refusal("Message not found", "message_not_found", "session_not_found")
 _ERRORS = {
     **ERRORS,
     400: refusal("on_busy must be reject or interrupt", "invalid_on_busy", *USERNAME_CODES),
-    404: _NOT_FOUND,
+    404: NOT_FOUND,
     409: _BUSY,
 }
 _CHANGE_ERRORS = {**_ERRORS, **BODY_ERRORS}
@@ -67,7 +67,7 @@ _CHANGE_ERRORS = {**_ERRORS, **BODY_ERRORS}
         "Adds the new text as a message beside the old one, which stays as an alternative with all that followed it. "
         "The conversation ends with the new message until it is answered: `POST .../regenerate` does that."
     ),
-    params=[_USERNAME, IDEMPOTENCY_KEY],
+    params=[USERNAME, IDEMPOTENCY_KEY],
     body=Body(
         MessageEdit,
         {
@@ -100,7 +100,7 @@ _CHANGE_ERRORS = {**_ERRORS, **BODY_ERRORS}
 )
 async def edit(session_id: str, message_id: int) -> Response:
     body = await json_object()
-    username = _username(body)
+    username = username_of(body)
     content = body.get("content")
     if not isinstance(content, dict) or content.get("type", "user") != "user":
         raise BadRequest('content must be {"type": "user", "message": [...]}', code="invalid_request")
@@ -124,7 +124,7 @@ async def edit(session_id: str, message_id: int) -> Response:
         "Makes another reply: to the user's message that is named, or to the one that the named reply answers. It "
         "streams as `POST /api/v1/chat` does. Earlier replies stay as alternatives, with all that followed them."
     ),
-    params=[_USERNAME, IDEMPOTENCY_KEY, LAST_EVENT_ID],
+    params=[USERNAME, IDEMPOTENCY_KEY, LAST_EVENT_ID],
     body=Body(RegenerateRequest, {"another model": {"username": "alice", "selected_model": "gpt-4.1-mini"}}),
     answers={200: EVENTS},
     errors={
@@ -145,7 +145,7 @@ async def regenerate(session_id: str, message_id: int) -> Response:
     principal = caller()
     body = await json_object()
     slot = service(StreamLimit).take(principal.key_id)
-    command = parse_regenerate(body, _username(body), session_id, message_id)
+    command = parse_regenerate(body, username_of(body), session_id, message_id)
     claim = _claim("turns.regenerate", session_id, message_id, body)
     after = last_event_id(has_key=claim is not None) if "Last-Event-ID" in request.headers else 0
     accepted = await service(TurnService).regenerate(principal, command, claim)
@@ -161,7 +161,7 @@ async def regenerate(session_id: str, message_id: int) -> Response:
     description=(
         "Shows the path through this message, and from it on always to the newest. What was shown instead is kept."
     ),
-    params=[_USERNAME],
+    params=[USERNAME],
     body=Body(TurnChange, {"alice": {"username": "alice"}}),
     answers={200: Answer("The message", SelectedMessage, envelope="ApiResponseSelectedMessage")},
     errors=_CHANGE_ERRORS,
@@ -169,7 +169,7 @@ async def regenerate(session_id: str, message_id: int) -> Response:
 async def select(session_id: str, message_id: int) -> Response:
     body = await optional_json_object()
     message = await service(TurnService).select(
-        caller(), _username(body), session_id, message_id, on_busy=_on_busy(body)
+        caller(), username_of(body), session_id, message_id, on_busy=_on_busy(body)
     )
     return ok(SelectedMessage(ChatMessage.of(message)))
 
@@ -182,7 +182,7 @@ async def select(session_id: str, message_id: int) -> Response:
         "Deletes the user's message that is named, or that the named reply answers, with all replies to it. What came "
         "after it follows what came before it. A message of the bot's own is deleted alone. Attachments stay."
     ),
-    params=[_USERNAME, _ON_BUSY, IDEMPOTENCY_KEY],
+    params=[USERNAME, _ON_BUSY, IDEMPOTENCY_KEY],
     answers={200: Answer("What is gone", DeletedTurn, envelope="ApiResponseDeletedTurn")},
     errors={
         **_CHANGE_ERRORS,
@@ -193,7 +193,7 @@ async def delete(session_id: str, message_id: int) -> Response:
     body = {**request.args.to_dict(), **await optional_json_object()}
     ids = await service(TurnService).delete(
         caller(),
-        _username(body),
+        username_of(body),
         session_id,
         message_id,
         on_busy=_on_busy(body),
@@ -210,7 +210,7 @@ async def delete(session_id: str, message_id: int) -> Response:
         "Makes a new session of the conversation up to a message of any path. The two go on independently; files are "
         "shared by their ids."
     ),
-    params=[_USERNAME, IDEMPOTENCY_KEY],
+    params=[USERNAME, IDEMPOTENCY_KEY],
     body=Body(ForkRequest, {"fork": {"username": "alice", "message_id": 2}}),
     answers={200: Answer("The new session", ChatSessionItem, envelope="ApiResponseChatSession")},
     errors={
@@ -222,7 +222,7 @@ async def delete(session_id: str, message_id: int) -> Response:
 )
 async def fork(session_id: str) -> Response:
     body = await json_object()
-    username = _username(body)
+    username = username_of(body)
     if isinstance(new_id := body.get("session_id"), str):
         check_name("session_id", new_id.strip())
     values = convert({**body, "username": username}, ForkRequest)
@@ -237,7 +237,7 @@ async def fork(session_id: str) -> Response:
     return ok(ChatSessionItem.of(session))
 
 
-def _username(body: dict[str, Any]) -> str:
+def username_of(body: dict[str, Any]) -> str:
     """The user in the body, or else in the query. Raises BadRequest."""
     return parse_username(body.get("username", request.args.get("username")))
 
