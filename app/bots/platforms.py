@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from app.bots.adapters.base import AdapterFactory
+from app.bots.adapters.discord import discord_factory
 from app.bots.adapters.http import Network
 from app.bots.adapters.lark import lark_factory
 from app.bots.adapters.onebot import onebot_factory
@@ -20,4 +21,5 @@ def platform_factories(
         lark_factory(network),
         telegram_factory(network),
         onebot_factory(network),
+        discord_factory(network),
     ]

@@ -79,6 +79,39 @@ SLACK_MRKDWN = Style(
     heading=lambda text: f"*{text}*",
     bullet="• ",
 )
+_URL = re.compile(r"https?://\S+")
+_DISCORD_MARK = re.compile(r"([\\*_~`|])")
+
+
+def _discord_text(text: str) -> str:
+    # Addresses are links as they are, and would not be with backslashes in them.
+    written, end = [], 0
+    for url in _URL.finditer(text):
+        written += [_DISCORD_MARK.sub(r"\\\1", text[end : url.start()]), url[0]]
+        end = url.end()
+    return "".join([*written, _DISCORD_MARK.sub(r"\\\1", text[end:])])
+
+
+def _code_span(code: str) -> str:
+    marks = "``" if "`" in code else "`"
+    return f"{marks} {code} {marks}" if "`" in code else f"{marks}{code}{marks}"
+
+
+def _discord_block(code: str, language: str) -> str:
+    # There are no longer fences: one in the code is broken up by a space that nobody sees.
+    return f"```{language}\n{code.replace('```', '`' + chr(0x200B) + '``')}\n```"
+
+
+DISCORD = Style(
+    escape=_discord_text,
+    bold=lambda text: f"**{text}**",
+    italic=lambda text: f"*{text}*",
+    strike=lambda text: f"~~{text}~~",
+    code=_code_span,
+    block=_discord_block,
+    link=lambda label, url: f"[{label}]({url})" if url and label != url else label,
+    heading=lambda text: f"### {text}",
+)
 
 
 def _code(code: str) -> str:
@@ -126,6 +159,11 @@ def to_telegram(source: str) -> str:
 def to_mrkdwn(source: str) -> str:
     """Markdown as Slack's mrkdwn."""
     return render(source, SLACK_MRKDWN)
+
+
+def to_discord(source: str) -> str:
+    """Markdown as Discord reads it."""
+    return render(source, DISCORD)
 
 
 def to_html(source: str) -> str:
