@@ -83,7 +83,7 @@ def create_app(settings: Settings | None = None) -> Quart:
     tools = open_tools(settings, core, files, knowledge.service)
     limits = open_limits(settings)
     servers = open_servers(settings, core, limits, identity.id)
-    bus = open_bus(core)
+    bus = open_bus(settings, core, servers)
     chat = open_chat(
         settings,
         core,
@@ -108,6 +108,8 @@ def create_app(settings: Settings | None = None) -> Quart:
     metrics.servers.set_function(lambda: servers.live)
     configs = open_configs(settings, core, profiles, identity.id)
     metrics.config_differences.set_function(lambda: len(configs.differences))
+    metrics.mirrors.set_function(lambda: len(chat.mirrors))
+    metrics.bus_up.set_function(lambda: bus.sure)
     browsers = open_browser_sessions(settings, core)
     usage = UsageService(core.database, price_table(settings))
     services = [
@@ -160,6 +162,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             identity,
             servers,
             configs,
+            bus,
             files,
             chat,
             knowledge,

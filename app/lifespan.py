@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from sqlalchemy import make_url
+
 from app.auth.browser.service import BrowserSessions
 from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
+from app.auth.watch import LOOK_SECONDS, KeyWatch
 from app.background import every
 from app.chat.runs.upkeep import PURGE_SECONDS
+from app.cluster.bus import Bus
 from app.cluster.configs import CHECK_SECONDS, ConfigWatch
 from app.cluster.servers import Servers
 from app.core import Core, ServerIdentity, data_dir_lock
@@ -26,6 +30,7 @@ async def lifespan(
     identity: ServerIdentity,
     servers: Servers,
     configs: ConfigWatch,
+    bus: Bus,
     files: Files,
     chat: Chat,
     knowledge: Knowledge,
@@ -47,6 +52,8 @@ async def lifespan(
         await files.sweeper.open()
         await servers.join()
         stack.push_async_callback(servers.leave)
+        await bus.open(_namespace(core))
+        stack.push_async_callback(bus.close)
         await chat.recovery.open()
         stack.push_async_callback(_write_last_used, core)
         for close in (
@@ -60,6 +67,9 @@ async def lifespan(
         ):
             stack.push_async_callback(close)
         await bots.outbox.open()
+        watch = KeyWatch(core.database, core.keys, bus)
+        if bus.is_shared:
+            await stack.enter_async_context(_background(every(LOOK_SECONDS, watch.look, "key_changes_not_looked_up")))
         await stack.enter_async_context(
             _background(
                 every(LAST_USED_EVERY.total_seconds(), core.keys.write_last_used, "last_used_postponed"),
@@ -79,6 +89,8 @@ async def lifespan(
             await stack.enter_async_context(_background(compare))
         chat.upkeep.start()
         stack.push_async_callback(chat.upkeep.close)
+        stack.push_async_callback(chat.mirrors.close)
+        stack.push_async_callback(chat.watched.close)
         stack.push_async_callback(chat.engine.close)
         yield
 
@@ -92,6 +104,12 @@ async def _background(*work: Awaitable[None]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _namespace(core: Core) -> str:
+    """Return what the names of the bus's channels begin with: servers on other databases may be on it as well."""
+    database = make_url(core.database_url).database
+    return f"palaver_{core.secrets.digest(f'bus of {database}'.encode()).hex()[:16]}_"
 
 
 async def _write_last_used(core: Core) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from socket import gethostname
 
 from app import __version__
@@ -19,17 +20,23 @@ from app.chat.media import MediaLoader
 from app.chat.prompt import PromptBuilder
 from app.chat.retrieval import Retrieval
 from app.chat.runs.engine import RunEngine
+from app.chat.runs.mirrors import Mirrors
 from app.chat.runs.queue import SessionQueue
 from app.chat.runs.recovery import Recovery
 from app.chat.runs.remote import RemoteControl
 from app.chat.runs.resuming import PausedRuns
 from app.chat.runs.row_queue import RowQueue
+from app.chat.runs.stopping import Stopper
 from app.chat.runs.task import RunTools
 from app.chat.runs.upkeep import RunUpkeep
+from app.chat.runs.watching import Watched
 from app.chat.service import ChatService
 from app.cluster.bus import Bus, NoBus
 from app.cluster.configs import ConfigWatch, Digests
+from app.cluster.live_bus import LiveBus
 from app.cluster.models import ServerInfo
+from app.cluster.postgres_bus import PostgresTransport
+from app.cluster.redis_bus import RedisTransport
 from app.cluster.servers import Servers
 from app.completions.catalog import ModelCatalog
 from app.completions.service import CompletionService
@@ -182,8 +189,16 @@ def open_configs(settings: Settings, core: Core, profiles: ProfileService, serve
     return ConfigWatch(None if core.is_embedded else core.database, server_id, digests)
 
 
-def open_bus(core: Core) -> Bus:
-    return NoBus(is_shared=not core.is_embedded)
+def open_bus(settings: Settings, core: Core, servers: Servers) -> Bus:
+    """What tells the servers on one database of each other's news. Raises ValueError for one that is not installed."""
+    if core.is_embedded or settings.bus_url == "none" or (settings.bus_url is None and settings.database_pooler):
+        return NoBus(is_shared=not core.is_embedded)
+    url = settings.bus_url or core.database_url
+    if url.startswith("postgresql"):
+        return LiveBus(PostgresTransport(url, servers.id, servers.set_lock), servers.id)
+    if find_spec("redis") is None:
+        raise ValueError("PALAVER_BUS_URL names Redis, whose client is not installed: pip install 'palaver[redis]'")
+    return LiveBus(RedisTransport(url), servers.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +212,8 @@ class Chat:
     recovery: Recovery
     upkeep: RunUpkeep
     approvals: Approvals
+    mirrors: Mirrors
+    watched: Watched
 
 
 def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> Files:
@@ -241,7 +258,7 @@ def open_chat(
     prices = price_table(settings)
     media = MediaLoader(files.service, files.documents, files.images, prompt_limits(settings))
     prompts = PromptBuilder(core.database, media)
-    approvals = Approvals(core.database)
+    approvals = Approvals(core.database, bus)
     bounds = settings.max_waiting_per_session, settings.max_waiting
     turns = RowQueue(bus, servers.id, *bounds) if bus.is_shared else SessionQueue(*bounds)
     engine = RunEngine(
@@ -258,6 +275,7 @@ def open_chat(
         ),
         turns,
     )
+    mirrors = Mirrors(core.database, bus, servers.id)
     service = ChatService(
         core.database,
         engine,
@@ -269,6 +287,8 @@ def open_chat(
         slots,
         roles,
         knowledge,
+        mirrors,
+        Stopper(core.database, engine, bus, servers.id),
         servers.id,
     )
     catalog = ModelCatalog(profiles, providers, roles, name_policy(settings))
@@ -292,7 +312,7 @@ def open_chat(
     upkeep = RunUpkeep(
         core.database, engine, recovery, remote, is_shared=is_shared, max_seconds=settings.max_reply_seconds
     )
-    return Chat(service, completions, catalog, engine, recovery, upkeep, approvals)
+    return Chat(service, completions, catalog, engine, recovery, upkeep, approvals, mirrors, Watched(engine, bus))
 
 
 @dataclass(frozen=True, slots=True)

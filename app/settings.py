@@ -194,6 +194,13 @@ class Settings(BaseSettings):
     database_pooler: bool = Field(
         False, description="PostgreSQL is reached through a pooler in transaction mode, such as PgBouncer."
     )
+    bus_url: str | None = Field(
+        None,
+        pattern=r"^(none|(redis|rediss|unix|postgresql|postgresql\+asyncpg)://.+)$",
+        description="How servers on one database tell each other what is new: `redis://...` with the extra "
+        "`palaver[redis]`, or `postgresql://...` past a pooler. Unset means the database itself, or behind a pooler "
+        "nothing, like `none`: everything works, and takes a second longer.",
+    )
     storage_url: str | None = Field(
         None, description="Where attachments are kept (`s3://bucket/prefix`); unset means `<data_dir>/attachments`."
     )

@@ -82,6 +82,7 @@ def rotate(
     rotated = structs.replace(key, prefix=prefix, previous_expires_at=ends)
     store.replace_text(connection, rotated, digest)
     actor.record(connection, now, "rotated", [key.id])
+    store.count_change(connection, now)
     return rotated
 
 
@@ -107,6 +108,7 @@ def revoke(connection: Connection, actor: Actor, key_id: str, now: datetime) -> 
         key = structs.replace(key, revoked_at=now, previous_expires_at=None)
         store.revoke_key(connection, key)
         actor.record(connection, now, "revoked", [key.id, *store.revoke_children(connection, key.id, now)])
+        store.count_change(connection, now)
     return key
 
 
@@ -117,6 +119,7 @@ def delete(connection: Connection, actor: Actor, key_id: str, now: datetime) -> 
     children = store.revoke_children(connection, key.id, now)
     store.delete_key(connection, key.id)
     actor.record(connection, now, "deleted", [key.id])
+    store.count_change(connection, now)
     if children:
         actor.record(connection, now, "revoked", children)
 

@@ -20,7 +20,7 @@ from app.edge.services import service
 from app.errors import Forbidden, Unauthorized
 from app.limits import Slot
 
-RECHECK_SECONDS = 1.0
+RECHECK_SECONDS = 0.5
 SHARED_BYTES = 16 * 1024
 """A larger piece is one that many readers may share, and is not copied."""
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import JSON, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.auth.limits import KeyLimits
@@ -49,12 +49,13 @@ class ApiKeyRow(Base):
 
 
 class KeyClockRow(Base):
-    """The latest time that keys have seen, in one row."""
+    """The latest time that keys have seen, and how often keys have been changed, in one row."""
 
     __tablename__ = "key_clock"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     latest: Mapped[datetime] = mapped_column(UtcDateTime)
+    changes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

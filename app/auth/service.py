@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -86,7 +86,9 @@ class KeyService:
         self._change_path = str(change_file)
         self._operators = {principal.digest: principal for principal in operators}
         self._cache: dict[bytes, _CachedKey] = {}
-        self._cache_generation: tuple[int, int] | None = None
+        self._cache_generation: tuple[int, int, int] | None = None
+        self._changes_elsewhere = 0
+        self._tell: Callable[[], None] = _tell_nobody
         self._last_used: dict[str, datetime] = {}
         self._clock = KeyClock()
         self._has_refused = False
@@ -404,16 +406,25 @@ class KeyService:
         ends_at = grant.expires_at if key.ends_at is None else min(key.ends_at, grant.expires_at)
         return replace(key, principal=grant.narrow(key.principal, digest), ends_at=ends_at)
 
-    def _generation(self) -> tuple[int, int]:
+    def _generation(self) -> tuple[int, int, int]:
         try:
             status = os.stat(self._change_path)  # noqa: PTH116  # with every request, and twice as fast as Path.stat
         except FileNotFoundError:
-            return 0, 0
-        return status.st_ino, status.st_size
+            return 0, 0, self._changes_elsewhere
+        return status.st_ino, status.st_size, self._changes_elsewhere
+
+    def forget(self) -> None:
+        """Drop the cached keys of this process: they may have changed elsewhere."""
+        self._changes_elsewhere += 1
+
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called when a key has changed here."""
+        self._tell = tell
 
     def drop_caches(self) -> None:
-        """Drop the cached keys of every process on this data folder."""
+        """Drop the cached keys of every process on this data folder, and of other servers."""
         self._cache.clear()
+        self._tell()
         try:
             # A length, and not a time: the clock that files are stamped with is coarse, and can be set back.
             with self._change_file.open("ab") as file:
@@ -421,6 +432,10 @@ class KeyService:
         except OSError as error:
             # The change is made all the same: other processes notice within CACHE_SECONDS.
             log.warning("key_change_not_announced", exc_info=error)
+
+
+def _tell_nobody() -> None:
+    """There are no other servers."""
 
 
 def _log_change(event: str, key_id: str, actor: Actor) -> None:

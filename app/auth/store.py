@@ -32,6 +32,11 @@ _CHILD_IDS = select(ApiKeyRow.id).where(ApiKeyRow.parent_id.in_(bindparam("ids",
 _LATEST = select(KeyClockRow.latest)
 # Both databases have the clause, and SQLite's compiler takes PostgreSQL's word for it.
 _BEGIN_CLOCK = postgresql.insert(KeyClockRow).on_conflict_do_nothing()
+_COUNT_CHANGE = postgresql.insert(KeyClockRow).values(id=1, latest=bindparam("moment"), changes=1)
+_COUNT_CHANGE = _COUNT_CHANGE.on_conflict_do_update(
+    index_elements=[KeyClockRow.id], set_={"changes": KeyClockRow.changes + 1}
+)
+_CHANGES = select(KeyClockRow.changes)
 _REACH_LATEST = update(KeyClockRow).where(KeyClockRow.latest < bindparam("moment")).values(latest=bindparam("moment"))
 _LIST = select(ApiKeyRow).order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)
 _ANY = select(ApiKeyRow.id).limit(1)
@@ -131,6 +136,16 @@ def latest_time(connection: Connection) -> datetime | None:
 def keep_latest_time(connection: Connection, moment: datetime) -> None:
     connection.execute(_BEGIN_CLOCK, {"id": 1, "latest": moment})
     connection.execute(_REACH_LATEST, {"moment": moment})
+
+
+def count_change(connection: Connection, moment: datetime) -> None:
+    """Count a change of a key that servers may have cached: each looks at the number."""
+    connection.execute(_COUNT_CHANGE, {"moment": moment})
+
+
+def count_changes(connection: Connection) -> int:
+    """Return how often keys have been changed."""
+    return connection.scalar(_CHANGES) or 0
 
 
 def set_last_used(connection: Connection, moments: Mapping[str, datetime]) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql
 from app.chat.models import ApprovalRow, PausedRunRow
 from app.chat.runs.events import ToolCall
 from app.clock import utc_now
+from app.cluster.bus import Bus
 from app.database.engine import Database
 from app.database.tables import value_of
 from app.errors import Conflict, NotFound
@@ -51,11 +52,13 @@ class Approval(msgspec.Struct, frozen=True):
 
 
 class Approvals:
-    """The approvals of all runs. Those who wait here hear at once of decisions made here."""
+    """The approvals of all runs. Those who wait hear at once of decisions, over the bus of those made elsewhere."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, bus: Bus) -> None:
         self._database = database
+        self._bus = bus
         self._decided: dict[str, asyncio.Event] = {}
+        bus.on("decided", self._hear_decision)
 
     async def decided(self, run_id: str) -> list[Approval]:
         """Wait until every approval of the run is decided, and return them all. What expires is decided by then."""
@@ -78,9 +81,13 @@ class Approvals:
         approval = await self._database.write(
             lambda connection: _decide(connection, run_id, approval_id, decision, reason, now)
         )
+        self._hear_decision(run_id)
+        self._bus.tell_all("decided", run_id)
+        return approval
+
+    def _hear_decision(self, run_id: str) -> None:
         if (event := self._decided.get(run_id)) is not None:
             event.set()
-        return approval
 
     async def of_run(self, run_id: str) -> list[Approval]:
         """Return the approvals of a run, in the order in which they were asked for."""

@@ -22,7 +22,9 @@ from app.chat.parts import Part, Reply, Text, attachment_ids, check_attachments,
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Completed, Ended, Event, Failed, MessageSaved, Ref, Refs
 from app.chat.runs.log import RunLog
+from app.chat.runs.mirrors import Mirrors
 from app.chat.runs.queue import INTERRUPTED, Ticket
+from app.chat.runs.stopping import Stopper
 from app.chat.runs.tool_parts import events_of
 from app.chat.values import OPEN_STATUSES, MessageRole, MessageStatus, Run, RunStatus
 from app.clock import iso, utc_now
@@ -75,6 +77,8 @@ class ChatService:
         slots: ConcurrencyLimit,
         roles: RoleService,
         knowledge: KnowledgeService,
+        mirrors: Mirrors,
+        stopper: Stopper,
         owner: str,
     ) -> None:
         self._database = database
@@ -87,6 +91,8 @@ class ChatService:
         self._slots = slots
         self._roles = roles
         self._knowledge = knowledge
+        self._mirrors = mirrors
+        self._stopper = stopper
         self._owner = owner
         # Logs of runs that are over, as long as somebody reads them.
         self._finished: WeakValueDictionary[str, RunLog] = WeakValueDictionary()
@@ -204,8 +210,12 @@ class ChatService:
 
     async def run_log(self, run: Run, after: int) -> RunLog:
         """Return the log of a run, going on or over, to be read from beyond the event `after`."""
-        if (log := await self._engine.find_log(run)) is not None:
+        if (log := self._engine.log_of(run.id)) is not None:
             return log
+        if run.status in OPEN_STATUSES:
+            if run.owner == self._owner and (log := await self._engine.find_log(run)) is not None:
+                return log
+            return self._mirrors.follow(run)
         if (log := self._finished.get(run.id)) is not None:
             return log
         # Who comes while the first one reads waits for the same log: its readers share it.
@@ -221,28 +231,24 @@ class ChatService:
         )
 
     async def _read_log(self, run: Run) -> RunLog | None:
-        """Read the log of a run that is not one of this process; None if it has been dropped."""
+        """Read the log of a run that is over; None if it has been dropped."""
         events = await self._database.read(lambda connection: store.run_events(connection, run.id))
         if not events:
             return None
         log = RunLog.of(events)
-        if run.status not in OPEN_STATUSES:
-            self._finished[run.id] = log
+        self._finished[run.id] = log
         return log
 
     async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
         """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""
         check_session(principal, username, session_id)
         await self._database.read(lambda connection: store.get_session(connection, session_id, username))
-        return await self._stop(self._engine.open_runs(session_id))
+        return await self._stopper.stop_session(session_id)
 
     async def stop_run(self, principal: Principal, run_id: str) -> bool:
         """End one run; False when it was over already. Raises NotFound."""
         run = await self.get_run(principal, run_id)
-        return bool(await self._stop([run.id]))
-
-    async def _stop(self, run_ids: Sequence[str]) -> list[str]:
-        return await self._engine.stop(run_ids, Failed("stopped", "The reply was stopped"))
+        return bool(await self._stopper.stop_run(run.id))
 
     # Messages of a bot's own
 

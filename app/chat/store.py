@@ -502,9 +502,15 @@ def _settle(connection: Connection, run: Run, result: RunResult) -> None:
         settle(connection, reservation_of(run.reservation), run.id, result.charge, result.ended_at)
 
 
-def run_events(connection: Connection, run_id: str) -> list[tuple[int, Event]]:
-    """Return a run's log as far as it is stored, numbered; empty when it is too old."""
+def run_events(connection: Connection, run_id: str, *, after: int = 0) -> list[tuple[int, Event]]:
+    """Return a run's log as far as it is stored, numbered; empty when it is too old.
+
+    With `after`, from about the event of that number on.
+    """
     query = select(RunEventsRow).where(RunEventsRow.run_id == run_id).order_by(RunEventsRow.first)
+    if after:
+        newest = select(func.max(RunEventsRow.first)).where(RunEventsRow.run_id == run_id, RunEventsRow.first <= after)
+        query = query.where(RunEventsRow.first >= func.coalesce(newest.scalar_subquery(), 0))
     return [
         (row.first + offset, event)
         for row in connection.execute(query)

@@ -35,8 +35,7 @@ class Servers:
         self, database: Database | None, info: ServerInfo, limits: Mapping[str, ConcurrencyLimit] | None = None
     ) -> None:
         self.info = info
-        self.holds_lock = False
-        """Whether PostgreSQL's lock of this server is held, by whoever sets this."""
+        self._holds_lock = False
         self._database = database
         self._limits = limits or {}
         self._others: Sequence[Server] = ()
@@ -58,6 +57,10 @@ class Servers:
     def may_judge(self) -> bool:
         """Whether this server may take others for dead: after an outage of the database all of them look so."""
         return self._good_since is not None and time.monotonic() - self._good_since > store.LEASE.total_seconds()
+
+    def set_lock(self, is_held: bool) -> None:
+        """Note whether PostgreSQL's lock of this server is held, which the next renewal tells the others."""
+        self._holds_lock = is_held
 
     async def check(self) -> None:
         """Raises TimeoutError when renewals have failed for too long."""
@@ -93,7 +96,7 @@ class Servers:
 
     async def _renew(self) -> None:
         assert self._database is not None
-        renew = partial(store.renew, info=self.info, load=self._load(), holds_lock=self.holds_lock)
+        renew = partial(store.renew, info=self.info, load=self._load(), holds_lock=self._holds_lock)
         began = time.monotonic()
         try:
             with self._pulse.attempt():

@@ -17,7 +17,7 @@ LEASE = timedelta(seconds=5)
 UNLOCKED_LEASE = timedelta(seconds=2)
 """The same for one whose lock is free, though it had it when it was last seen."""
 FORGOTTEN_AFTER = timedelta(days=1)
-LOCK = "SELECT pg_advisory_lock(hashtextextended($1::text, 14))"
+TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended($1::text, 14))"
 """The statement that takes the lock of the server whose id is its argument; the seed tells it from other locks."""
 
 _IS_UNLOCKED: ColumnElement[bool] = literal_column(

@@ -53,6 +53,10 @@ class Metrics:
             "Profiles and settings that other servers have otherwise than this one.",
             registry=registry,
         )
+        self.mirrors = Gauge(
+            "palaver_mirrored_runs", "Replies of other servers that are followed here.", registry=registry
+        )
+        self.bus_up = Gauge("palaver_bus_up", "Whether news of other servers arrive at once.", registry=registry)
         self.deliveries = Counter(
             "palaver_webhook_deliveries", "Webhook deliveries, by how they ended.", ("outcome",), registry=registry
         )

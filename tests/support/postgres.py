@@ -82,6 +82,11 @@ class Postgres:
         """The server, with a database that is always there."""
         return self._admin.set(drivername="postgresql+asyncpg")
 
+    @property
+    def admin_url(self) -> str:
+        """The address of a database that is always there."""
+        return self._admin.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
     async def take(self) -> URL:
         """Return an empty database with the newest schema."""
         return self._free.pop() if self._free else await self._create()

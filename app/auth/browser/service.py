@@ -14,6 +14,7 @@ from app.auth.keytext import SESSION_PREFIX, TOKEN_PREFIX, is_well_formed, new_k
 from app.auth.models import Principal, check_not_reserved
 from app.auth.scopes import Scope
 from app.auth.service import KeyService
+from app.auth.store import count_change
 from app.crypto import SecretBox
 from app.database.engine import Database
 from app.errors import Conflict, Forbidden, Unauthorized
@@ -135,7 +136,13 @@ class BrowserSessions:
         """End the caller's session. Raises Conflict for a caller that is none."""
         if not principal.is_browser:
             raise Conflict("The caller is a key, and no browser session", code="not_a_browser_session")
-        await self._database.write(lambda connection: store.delete_session(connection, principal.session))
+        now = self._keys.now()
+
+        def delete(connection: Connection) -> None:
+            store.delete_session(connection, principal.session)
+            count_change(connection, now)
+
+        await self._database.write(delete)
         self._keys.drop_caches()
 
     async def purge(self) -> None:

@@ -13,7 +13,7 @@ from app.chat.runs.events import Failed
 from app.chat.runs.log import RunLog
 from app.chat.runs.queue import Ticket, Turns
 from app.chat.runs.task import RunTask, RunTools
-from app.chat.values import OPEN_STATUSES, Run, RunStatus
+from app.chat.values import Run, RunStatus
 from app.database.errors import DatabaseUnavailable
 from app.errors import Unavailable
 from app.limits import Slot
@@ -81,12 +81,12 @@ class RunEngine:
             if not self._runs:
                 self.busy.clear()
 
+    def log_of(self, run_id: str) -> RunLog | None:
+        """Return the log of a run that waits or goes on here."""
+        return None if (task := self._runs.get(run_id)) is None else task.log
+
     async def find_log(self, run: Run) -> RunLog | None:
-        """Find the log of a run of this process, which may have been committed but not yet started."""
-        if (task := self._runs.get(run.id)) is not None:
-            return task.log
-        if run.status not in OPEN_STATUSES:
-            return None
+        """Find the log of an open run of this server, which may have been committed but not yet started."""
         starting = self._starting.setdefault(run.id, asyncio.get_running_loop().create_future())
         try:
             return await asyncio.wait_for(asyncio.shield(starting), START_SECONDS)

@@ -6,7 +6,7 @@ for a slow reader: what it has not read is in the log, which all share.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -35,12 +35,13 @@ class RunLog:
     The log of a run that goes on is complete, so that no reader can fall behind it.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_events", "_latest", "_numbers", "_pieces", "_readers")
+    __slots__ = ("__weakref__", "_closed", "_events", "_gap", "_latest", "_numbers", "_pieces", "_readers")
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._numbers: Sequence[int] = range(1, 1)
         self._closed = False
+        self._gap: int | None = None
         self._readers: set[_Reader] = set()
         self._latest: dict[str, _Piece] = {}
         # Of a log that is over: pieces that readers have not done with.
@@ -70,6 +71,14 @@ class RunLog:
         self._events += events
         self._numbers = range(1, len(self._events) + 1)
         self._wake()
+
+    def close_with(self, numbered: Sequence[tuple[int, Event]]) -> None:
+        """Add the events that are stored of a run after a crash, with a gap before them, and end the log."""
+        if numbered:
+            self._gap = len(self._events)
+            self._numbers = [*self._numbers, *(number for number, _ in numbered)]
+            self._events += [event for _, event in numbered]
+        self.close()
 
     def close(self) -> None:
         """End the log: readers end when they have read all of it."""
@@ -103,7 +112,7 @@ class RunLog:
 
     async def follow(
         self, kind: str, encode: Encode, *, after: int = 0, heartbeat: bytes = b"", heartbeat_seconds: float = 15.0
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yield the encoded events with a number above `after`, as they come, until the log is closed.
 
         A piece holds all events that were ready, up to MAX_PIECE_EVENTS. `encode` must be the same for a `kind`: events
@@ -113,9 +122,12 @@ class RunLog:
         # While a run goes on its numbers have no gap, and a reader may name one that has not come yet.
         position = bisect_right(self._numbers, after) if self._closed else after
         silent_since = loop.time()
+        gap = self._gap
         reader = self._new_reader(loop)
         try:
             while True:
+                if gap != self._gap:  # what a crash has lost may have been read elsewhere; what comes after is for all
+                    position, gap = min(position, self._gap or 0), self._gap
                 start, position = position, self._end_of_piece(position)
                 piece = self._encoded(kind, encode, start, position)
                 if piece is not None and piece.data:

@@ -1,5 +1,6 @@
 """What other servers want of the runs of this one."""
 
+import asyncio
 from collections.abc import Sequence
 
 from app.chat.runs import shared
@@ -22,7 +23,9 @@ class RemoteControl:
     def __init__(self, database: Database, engine: RunEngine, bus: Bus, server_id: str) -> None:
         self._database = database
         self._engine = engine
+        self._bus = bus
         self._server_id = server_id
+        self._tasks: set[asyncio.Task[None]] = set()
         bus.on("stop", self._stop)
 
     async def look(self) -> None:
@@ -53,7 +56,16 @@ class RemoteControl:
             elif not task.ticket.turn.is_set():
                 task.stop(RunStatus.INTERRUPTED, _OUT_OF_REACH)
 
-    def _stop(self, run_ids: Sequence[str], reason: str) -> None:
+    def _stop(self, run_ids: Sequence[str], reason: str, asker: str | None = None) -> None:
+        """End runs because another server says so; the last first, so that no other has its turn meanwhile."""
         for task in reversed(self._engine.runs):
             if task.run.id in run_ids:
                 task.stop(RunStatus.STOPPED, Failed("stopped", reason))
+                if asker is not None:
+                    waiting = asyncio.create_task(self._tell_end(task, asker))
+                    self._tasks.add(waiting)
+                    waiting.add_done_callback(self._tasks.discard)
+
+    async def _tell_end(self, task: RunTask, asker: str) -> None:
+        await task.over.wait()
+        self._bus.tell(asker, "over", task.run.id)

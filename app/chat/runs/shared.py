@@ -55,6 +55,35 @@ def existing_runs(connection: Connection, ids: Collection[str]) -> set[str]:
     return set(connection.scalars(select(RunRow.id).where(RunRow.id.in_(ids))))
 
 
+class OwnedRun(NamedTuple):
+    """An open run, and the server that makes it."""
+
+    id: str
+    owner: str
+
+
+def ask_session_to_stop(connection: Connection, session_id: str, reason: str) -> list[OwnedRun]:
+    """Ask the servers of a session's open runs to end them; the runs in the order of their turns."""
+    # None of them is given its turn by the end of another meanwhile.
+    return _ask_to_stop(connection, RunRow.session_id == session_id, reason)
+
+
+def ask_run_to_stop(connection: Connection, run_id: str, reason: str) -> list[OwnedRun]:
+    """Ask the server of an open run to end it; the run, unless it is over."""
+    return _ask_to_stop(connection, RunRow.id == run_id, reason)
+
+
+def is_open(connection: Connection, run_id: str) -> bool:
+    return connection.execute(select(RunRow.id).where(RunRow.id == run_id, IS_OPEN)).first() is not None
+
+
+def _ask_to_stop(connection: Connection, which: ColumnElement[bool], reason: str) -> list[OwnedRun]:
+    statement = update(RunRow).where(which, IS_OPEN).values(stop_reason=reason)
+    rows = list(connection.execute(statement.returning(RunRow.id, RunRow.owner, RunRow.place)))
+    rows.sort(key=lambda row: (row.place is not None, row.place))
+    return [OwnedRun(row.id, row.owner) for row in rows]
+
+
 def take_run(connection: Connection, run: Run, owner: str) -> bool:
     """Give a paused run of a server that is gone to `owner`; False when another one was quicker."""
     is_left = (RunRow.id == run.id) & (RunRow.owner == run.owner)
