@@ -8,6 +8,7 @@ from app.bots.adapters.discord import discord_factory
 from app.bots.adapters.http import Network
 from app.bots.adapters.lark import lark_factory
 from app.bots.adapters.onebot import onebot_factory
+from app.bots.adapters.slack import slack_factory
 from app.bots.adapters.telegram import telegram_factory
 from app.bots.adapters.webhook import webhook_factory
 
@@ -22,4 +23,5 @@ def platform_factories(
         telegram_factory(network),
         onebot_factory(network),
         discord_factory(network),
+        slack_factory(network),
     ]
