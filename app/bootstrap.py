@@ -12,12 +12,22 @@ from app.auth.service import KeyService
 from app.bots import message_routes
 from app.bots import routes as bot_routes
 from app.bots.tool import MessageTool
+from app.chat.exporting import SessionExporter
 from app.chat.feedback import FeedbackService
+from app.chat.importing import SessionImporter
 from app.chat.sessions import SessionService
 from app.chat.turns import TurnService
 from app.completions.errors import openai_error
 from app.core import ServerIdentity, open_core, prepare_data_dir
-from app.doors.open_api import chat_routes, feedback_routes, new_session_routes, session_routes, turn_routes, websocket
+from app.doors.open_api import (
+    chat_routes,
+    feedback_routes,
+    new_session_routes,
+    session_routes,
+    transfer_routes,
+    turn_routes,
+    websocket,
+)
 from app.doors.open_api.schemas import CHAT_EVENT
 from app.doors.openai import routes as openai_routes
 from app.doors.second_me import role_routes
@@ -142,6 +152,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         bots.outbox,
         bots.messages,
         FeedbackService(core.database),
+        SessionExporter(core.database),
+        SessionImporter(core.database, files.service, profiles, idempotency, settings.max_upload_bytes),
         TurnService(core.database, chat.service, idempotency),
         knowledge.service,
         knowledge.collections,
@@ -196,6 +208,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         chat_routes,
         session_routes,
         new_session_routes,
+        transfer_routes,
         turn_routes,
         feedback_routes,
         websocket,

@@ -18,6 +18,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     true,
     update,
 )
@@ -188,6 +189,15 @@ def copy_path(connection: Connection, message: Message, session_id: str) -> None
     of_copy = select(MessageRow.id).where(MessageRow.session_id == session_id).order_by(MessageRow.id)
     copies = dict(zip(originals, connection.execute(of_copy).scalars(), strict=True))
     _quote_copies(connection, session_id, copies)
+
+
+def new_ids(connection: Connection, count: int) -> list[int]:
+    """Reserve ids for messages."""
+    if connection.dialect.name == "sqlite":  # whose writer is alone
+        last = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")).scalar() or 0
+        return list(range(last + 1, last + 1 + count))
+    sequence = "SELECT nextval(pg_get_serial_sequence('messages', 'id')) FROM generate_series(1, :count)"
+    return list(connection.execute(text(sequence), {"count": count}).scalars())
 
 
 def line_up(connection: Connection, session_id: str) -> None:

@@ -7,6 +7,7 @@ import structlog
 
 from app.background import Pulse, every
 from app.chat import store
+from app.chat.importing import UNFINISHED_KEPT, remove_unfinished
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Failed
 from app.chat.runs.recovery import SWEEP_SECONDS, Recovery
@@ -118,3 +119,4 @@ class RunUpkeep:
     async def _purge(self) -> None:
         now = utc_now()
         await self._database.write(lambda connection: store.purge_events(connection, now))
+        await self._database.write(lambda connection: remove_unfinished(connection, now - UNFINISHED_KEPT))
