@@ -15,7 +15,7 @@ from app.bots.service import BotService
 from app.bots.umo import parse_umo
 from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.edge.bodies import json_object
-from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
+from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, empty, operation, refusal
 from app.edge.responses import ok
 from app.edge.schemas import example_of, shape_of
 from app.edge.services import service
@@ -25,6 +25,7 @@ from app.idempotency import claim_of
 blueprint = Blueprint("im", __name__)
 
 _UMO = "webchat:FriendMessage:openapi_probe"
+_SENT = example_of(SentMessage)
 _SENDING = partial(
     operation,
     scope=Scope.IM,
@@ -48,13 +49,8 @@ _SENDING = partial(
         },
     ),
     answers={
-        200: Answer("The platform has taken the message", SentMessage, envelope="ApiResponseSentMessage"),
-        202: Answer(
-            "The message is queued",
-            SentMessage,
-            example_of(SentMessage, state="queued", message_id=None, message_ids=[]),
-            envelope="ApiResponseSentMessage",
-        ),
+        200: empty("The platform has taken the message", **_SENT),
+        202: empty("The message is queued", **{**_SENT, "state": "queued", "message_id": None, "message_ids": []}),
     },
     errors={
         400: refusal(
