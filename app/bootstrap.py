@@ -9,7 +9,7 @@ from app.auth import routes as key_routes
 from app.auth.browser import routes as browser_routes
 from app.auth.guards import install_guard
 from app.auth.service import KeyService
-from app.bots import message_routes
+from app.bots import door_routes, message_routes
 from app.bots import routes as bot_routes
 from app.bots.tool import MessageTool
 from app.chat.exporting import SessionExporter
@@ -151,6 +151,9 @@ def create_app(settings: Settings | None = None) -> Quart:
         bots.service,
         bots.outbox,
         bots.messages,
+        bots.inbox,
+        bots.processor,
+        bots.listeners,
         FeedbackService(core.database),
         SessionExporter(core.database),
         SessionImporter(core.database, files.service, profiles, idempotency, settings.max_upload_bytes),
@@ -216,6 +219,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         file_routes,
         bot_routes,
         message_routes,
+        door_routes,
         collection_routes,
         document_routes,
         openai_routes,

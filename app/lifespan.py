@@ -61,12 +61,11 @@ async def lifespan(
             knowledge.indexer.close,
             files.documents.close,
             files.images.close,
-            bots.service.close,
-            bots.outbox.close,
+            bots.close,
             mcp.close,
         ):
             stack.push_async_callback(close)
-        await bots.outbox.open()
+        await bots.open()
         watch = KeyWatch(core.database, core.keys, bus)
         if bus.is_shared:
             await stack.enter_async_context(_background(every(LOOK_SECONDS, watch.look, "key_changes_not_looked_up")))
@@ -81,7 +80,7 @@ async def lifespan(
                 knowledge.remover.background.run(),
                 files.sweeper.background.run(),
                 mcp.background.run(),
-                bots.outbox.run(),
+                bots.run(),
             )
         )
         if not core.is_embedded:

@@ -1,5 +1,6 @@
 """The parts of the application, opened with the settings."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -10,8 +11,14 @@ from app.auth.browser.service import BrowserSessions
 from app.bots.adapters.http import Network
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
+from app.bots.inbox.contexts import ReplyContexts
+from app.bots.inbox.listeners import Listeners
+from app.bots.inbox.processor import Processor
+from app.bots.inbox.service import InboxService
+from app.bots.inbox.turns import TurnMaker
 from app.bots.outbox.worker import Outbox
 from app.bots.platforms import platform_factories
+from app.bots.replies import Replies, store_reply
 from app.bots.sending import MessageService
 from app.bots.service import BotService
 from app.chat.accept import Planner
@@ -260,7 +267,9 @@ def open_chat(
     prompts = PromptBuilder(core.database, media)
     approvals = Approvals(core.database, bus)
     bounds = settings.max_waiting_per_session, settings.max_waiting
-    turns = RowQueue(bus, servers.id, *bounds) if bus.is_shared else SessionQueue(*bounds)
+    turns = (
+        RowQueue(bus, servers.id, *bounds, store_reply) if bus.is_shared else SessionQueue(*bounds, on_end=store_reply)
+    )
     engine = RunEngine(
         RunTools(
             core.database,
@@ -343,11 +352,31 @@ def open_tools(settings: Settings, core: Core, files: Files, knowledge: Knowledg
 
 @dataclass(frozen=True, slots=True)
 class Bots:
-    """Bots, and messages through them."""
+    """Bots, what they send, and what comes to them."""
 
     service: BotService
     outbox: Outbox
     messages: MessageService
+    inbox: InboxService
+    processor: Processor
+    listeners: Listeners
+    replies: Replies
+
+    async def open(self) -> None:
+        """Go on with what an earlier process has left."""
+        await self.outbox.open()
+        await self.processor.open()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for work in (self.outbox.run, self.processor.run, self.listeners.run):
+                group.create_task(work())
+
+    async def close(self) -> None:
+        """Take nothing more in, and end what goes on."""
+        for each in (self.listeners, self.processor, self.replies, self.outbox, self.service):
+            await each.close()
 
 
 def open_bots(
@@ -366,5 +395,22 @@ def open_bots(
         factories=platform_factories(network, count_webhook=lambda outcome: metrics.deliveries.labels(outcome).inc()),
         builtin={WEBCHAT: WebchatAdapter(chat)},
     )
-    outbox = Outbox(core.database, service, files, owner, sole_owner=core.is_embedded)
-    return Bots(service, outbox, MessageService(core.database, service, outbox, files, idempotency))
+    sole_owner = core.is_embedded
+    contexts = ReplyContexts(core.database, core.secrets)
+    outbox = Outbox(core.database, service, files, owner, sole_owner=sole_owner, contexts=contexts)
+    messages = MessageService(core.database, service, outbox, files, idempotency)
+    replies = Replies(core.database, service, outbox, contexts)
+    processor = Processor(
+        core.database,
+        service,
+        chat,
+        TurnMaker(core.database, files),
+        messages,
+        replies,
+        owner,
+        sole_owner=sole_owner,
+    )
+    inbox = InboxService(core.database, core.secrets, owner, processor.wake)
+    listeners = Listeners(core.database, service, inbox, owner)
+    service.on_change(listeners.wake)
+    return Bots(service, outbox, messages, inbox, processor, listeners, replies)

@@ -12,6 +12,7 @@ import app.auth.audit
 import app.auth.browser.models
 import app.auth.master_key
 import app.auth.models
+import app.bots.inbox.models
 import app.bots.models
 import app.bots.outbox.models
 import app.chat.models

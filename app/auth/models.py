@@ -97,7 +97,8 @@ class Principal:
     """The caller: its key, what the key may do, and the one user it may act as (None: any).
 
     `digest` is the keyed hash of the key's text, by which a long connection is checked again, and `session` that of a
-    browser session's text, empty for a caller that sends the key itself.
+    browser session's text, empty for a caller that sends the key itself. `writer` is the creator of the sessions of a
+    chat for which a bot is the caller.
     """
 
     key_id: str
@@ -107,6 +108,7 @@ class Principal:
     digest: bytes = field(default=b"", compare=False, repr=False)
     session: bytes = field(default=b"", compare=False, repr=False)
     limits: KeyLimits | None = field(default=None, compare=False)
+    writer: str = ""
 
     @property
     def is_browser(self) -> bool:
@@ -120,7 +122,7 @@ class Principal:
     @property
     def creator(self) -> str:
         """The creator of the key's sessions on /v1."""
-        return self.username or f"{KEY_CREATOR_PREFIX}{self.name}"
+        return self.username or self.writer or f"{KEY_CREATOR_PREFIX}{self.name}"
 
     def check_scope(self, scope: Scope) -> None:
         """Raises Forbidden when the key lacks the scope."""

@@ -6,7 +6,19 @@ from quart import Blueprint, Response
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.bots.schemas import BotItem, BotItems, BotWithSecrets, CreateBotRequest, UpdateBotRequest
+from app.bots.schemas import (
+    BotIdentityItem,
+    BotItem,
+    BotItems,
+    BotWithConnection,
+    BotWithSecrets,
+    ConnectionItem,
+    CreateBotRequest,
+    DecidePairingRequest,
+    PairingItem,
+    PairingItems,
+    UpdateBotRequest,
+)
 from app.bots.service import ID_PATTERN, BotService
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param, empty, operation, refusal
@@ -18,7 +30,6 @@ blueprint = Blueprint("bots", __name__)
 bot_operation = partial(operation, scope=Scope.ADMIN, tag="Management")
 
 _BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
-_BOT = Answer("The bot", BotItem, envelope="ApiResponseBot")
 _NEW_BOT = {name: example_of(BotItem)[name] for name in ("id", "adapter", "name", "config")}
 _NOT_FOUND = {404: refusal("Bot not found", "bot_not_found")}
 _BOUND = {403: refusal("The API key is bound to a username", "username_not_allowed")}
@@ -65,14 +76,17 @@ async def create_bot() -> Response:
 @bot_operation(
     "getBot",
     "Get a bot",
-    description="One bot, without its secrets.",
+    description="One bot, without its secrets, and how its connection is.",
     params=[_BOT_ID],
-    answers={200: _BOT},
+    answers={200: Answer("The bot", BotWithConnection, envelope="ApiResponseBotWithConnection")},
     errors={**_BOUND, **_NOT_FOUND},
 )
 async def get_bot(bot_id: str) -> Response:
     caller().check_unbound()
-    return ok(shape_of(BotItem, await service(BotService).get(bot_id)))
+    bot = await service(BotService).get(bot_id)
+    connection = await service(BotService).connection(bot_id)
+    item = None if connection is None else shape_of(ConnectionItem, connection)
+    return ok(shape_of(BotWithConnection, bot, connection=item))
 
 
 @blueprint.patch("/api/v1/bots/<bot_id>")
@@ -121,3 +135,58 @@ async def delete_bot(bot_id: str) -> Response:
     caller().check_unbound()
     await service(BotService).delete(bot_id)
     return ok({})
+
+
+@blueprint.post("/api/v1/bots/<bot_id>/test")
+@bot_operation(
+    "testBot",
+    "Test a bot",
+    description="Asks the platform who the bot is. Nobody sees anything of it.",
+    params=[_BOT_ID],
+    answers={200: Answer("The platform knows the bot", BotIdentityItem, envelope="ApiResponseBotIdentity")},
+    errors={
+        400: refusal("Bots of this kind cannot be tested", "not_testable"),
+        **_BOUND,
+        404: refusal("Bot not found or not running for platform: X", "bot_not_running"),
+        502: refusal("Telegram does not accept the bot's token", "delivery_failed"),
+        504: refusal("Telegram did not answer in time", "delivery_timeout"),
+    },
+)
+async def test_bot(bot_id: str) -> Response:
+    caller().check_unbound()
+    identity = await service(BotService).check(bot_id)
+    return ok(BotIdentityItem(identity.id, identity.name))
+
+
+_CODE = Param("code", "The code that the person was given.", {"type": "string"}, where="path")
+
+
+@blueprint.get("/api/v1/bots/<bot_id>/pairings")
+@bot_operation(
+    "listPairings",
+    "List pairings",
+    description="The people who asked to talk to the bot, and what was decided.",
+    params=[_BOT_ID],
+    answers={200: Answer("The pairings", PairingItems, envelope="ApiResponsePairings")},
+    errors={**_BOUND, **_NOT_FOUND},
+)
+async def list_pairings(bot_id: str) -> Response:
+    caller().check_unbound()
+    pairings = await service(BotService).list_pairings(bot_id)
+    return ok(PairingItems([shape_of(PairingItem, pairing) for pairing in pairings]))
+
+
+@blueprint.post("/api/v1/bots/<bot_id>/pairings/<code>")
+@bot_operation(
+    "decidePairing",
+    "Decide a pairing",
+    description="Lets the person who was given the code talk to the bot, or not. The decision can be changed.",
+    params=[_BOT_ID, _CODE],
+    body=Body(DecidePairingRequest, {"approve": {"approve": True}}),
+    answers={200: Answer("The pairing", PairingItem, envelope="ApiResponsePairing")},
+    errors={**_BOUND, 404: refusal("Pairing not found", "pairing_not_found", "bot_not_found")},
+)
+async def decide_pairing(bot_id: str, code: str) -> Response:
+    caller().check_unbound()
+    decision = convert(await json_object(), DecidePairingRequest)
+    return ok(shape_of(PairingItem, await service(BotService).decide_pairing(bot_id, code, decision.approve)))

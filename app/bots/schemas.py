@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from app.bots.inbox.models import ConnectionState
 from app.bots.service import ID_PATTERN, MAX_NAME_CHARS
 from app.edge.schemas import DateTime, example
 from app.text import NAME_PATTERN
@@ -24,6 +25,59 @@ class BotItem(msgspec.Struct, kw_only=True):
     config: Annotated[dict[str, Any], example({"url": "https://hooks.example.com/palaver"})]
     created_at: DateTime
     updated_at: DateTime
+
+
+class ConnectionItem(msgspec.Struct, kw_only=True):
+    """How a bot's connection to its platform is."""
+
+    state: Annotated[
+        ConnectionState,
+        Meta(description="`failed`: the platform refuses it, and it rests until the bot is changed, or ten minutes."),
+        example("connected"),
+    ]
+    since: Annotated[DateTime, Meta(description="Since when.")]
+    last_error: Annotated[str | None, Meta(description="Why it ended last.")]
+    identity: Annotated[
+        dict[str, Any] | None,
+        Meta(description="Who the bot is on the platform."),
+        example({"id": "7", "name": "Palaver"}),
+    ]
+
+
+class BotWithConnection(BotItem, kw_only=True):
+    """A bot and its connection, which is null for kinds that need none, and before the first one."""
+
+    connection: ConnectionItem | None
+
+
+class BotIdentityItem(msgspec.Struct):
+    """Who the bot is, as its platform says."""
+
+    id: Annotated[str, Meta(description="The bot's id on the platform."), example("7")]
+    name: Annotated[str, Meta(description="Its name there."), example("Palaver")]
+
+
+class PairingItem(msgspec.Struct, kw_only=True):
+    """A person who asked to talk to a bot; `approved` is null until somebody decides."""
+
+    code: Annotated[str, Meta(description="The code that the person was given."), example("K7PQ2MXR")]
+    sender_id: Annotated[str, Meta(description="The person's id on the platform."), example("42")]
+    sender_name: Annotated[str, Meta(description="The person's name there."), example("Alice")]
+    approved: Annotated[bool | None, Meta(description="Whether the person may talk to the bot."), example(True)]
+    created_at: DateTime
+    decided_at: Annotated[
+        DateTime | None, Meta(description="When it was decided."), example("2026-11-21T01:20:58.571438+00:00")
+    ]
+
+
+class PairingItems(msgspec.Struct):
+    pairings: list[PairingItem]
+
+
+class DecidePairingRequest(msgspec.Struct):
+    """The operator's decision."""
+
+    approve: Annotated[bool, Meta(description="Whether the person may talk to the bot.")]
 
 
 class BotWithSecrets(BotItem, kw_only=True):

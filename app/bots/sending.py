@@ -5,24 +5,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from hashlib import sha256
-from typing import Any
+from typing import cast
 from uuid import uuid4
 
 from sqlalchemy import Connection
 
 from app.auth.models import Principal
-from app.bots.adapters.base import Attached, Capabilities, Fragment, OutgoingPart, Target
+from app.bots.adapters.base import Capabilities, Fragment, Target
 from app.bots.adapters.outcomes import DeliveryError, Refused, Unknown
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.outbox import store
 from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
+from app.bots.outbox.planning import new_delivery, new_fragments, outgoing_part
 from app.bots.outbox.turns import finish, next_fragment
 from app.bots.outbox.worker import Outbox
 from app.bots.service import BotService
-from app.bots.umo import Umo
-from app.chat.parts import ClientPart, Media, MediaKind, Reply, Text, attachment_ids, check_attachments, to_stored
+from app.bots.umo import MessageType, Umo
+from app.chat.parts import ClientPart, Media, MediaKind, Text, attachment_ids, check_attachments, to_stored
 from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import AppError, BadRequest, Conflict, Forbidden, NotFound
@@ -91,7 +91,7 @@ class MessageService:
                 attachments = await self._files.find_usable(ids, principal, username)
             check_fits(parts, bot.adapter.capabilities, umo.platform_id)
             check_attachments(parts, attachments)
-            outgoing = [_outgoing(part, attachments) for part in parts]
+            outgoing = [outgoing_part(part, attachments) for part in parts]
             fragments = bot.adapter.plan(target, outgoing)
         message_key = str(uuid4()) if claim is None else claim.digest
         return await self._add(umo, target, parts, fragments, "api", message_key, claim, waits=waits, callback=callback)
@@ -112,8 +112,21 @@ class MessageService:
         async with self._bots.use(umo.platform_id) as bot:
             check_fits(parts, bot.adapter.capabilities, umo.platform_id)
             check_attachments(parts, attachments)
-            fragments = bot.adapter.plan(target, [_outgoing(part, attachments) for part in parts])
+            fragments = bot.adapter.plan(target, [outgoing_part(part, attachments) for part in parts])
         return await self._add(umo, target, parts, fragments, "tool", message_key, None, waits=True, callback=None)
+
+    async def post(self, bot_id: str, target: str, text: str, message_key: str) -> None:
+        """Queue a message of the bot's own, such as the answer to a command; one for a message key.
+
+        Raises NotFound when no such bot runs.
+        """
+        message_type, _, session_id = target.partition(":")
+        umo = Umo(bot_id, cast(MessageType, message_type), session_id)
+        parts = [Text(text)]
+        async with self._bots.use(bot_id) as bot:
+            place = Target(umo.message_type, session_id)
+            fragments = bot.adapter.plan(place, parts)
+        await self._add(umo, place, parts, fragments, "bot", message_key, None, waits=False, callback=None)
 
     async def get(self, delivery_id: str) -> Delivery:
         """Raises NotFound."""
@@ -279,58 +292,6 @@ def error_of(delivery: Delivery) -> DeliveryError:
     return error
 
 
-def new_delivery(
-    delivery_id: str,
-    umo: Umo,
-    target: Target,
-    parts: list[dict[str, Any]],
-    origin: str,
-    message_key: str,
-    *,
-    now: datetime,
-    deadline: datetime,
-    waits: bool = False,
-    callback: bytes | None = None,
-) -> dict[str, Any]:
-    """Return the row of a queued delivery."""
-    return {
-        "id": delivery_id,
-        "bot_id": umo.platform_id,
-        "target": f"{umo.message_type}:{umo.session_id}",
-        "origin": origin,
-        "key_id": target.key_id,
-        "username": target.username,
-        "message_key": message_key,
-        "parts": parts,
-        "state": DeliveryState.QUEUED.value,
-        "waits": waits,
-        "not_before": now,
-        "deadline": deadline,
-        "attempts": 0,
-        "callback": callback,
-        "callback_tries": 0,
-        "created_at": now,
-    }
-
-
-def new_fragments(message_key: str, fragments: Sequence[Fragment]) -> list[dict[str, Any]]:
-    """Return the rows of fragments; their wire keys are made of the message's key."""
-    return [
-        {
-            "no": no,
-            "action": fragment.action,
-            "payload": dict(fragment.payload),
-            "plain": None if fragment.plain is None else dict(fragment.plain),
-            "attachment_id": fragment.attachment_id,
-            "edited_id": fragment.platform_id,
-            "wire_key": sha256(f"{message_key} {no}".encode()).hexdigest()[:32],
-            "state": FragmentState.PENDING.value,
-            "attempts": 0,
-        }
-        for no, fragment in enumerate(fragments)
-    ]
-
-
 def check_fits(parts: Sequence[ClientPart], capabilities: Capabilities, platform_id: str) -> None:
     """Raises BadRequest for a message that the platform cannot show."""
     for part in parts:
@@ -387,9 +348,3 @@ def _give_up(connection: Connection, delivery_id: str, now: datetime) -> Deliver
         state = DeliveryState.UNKNOWN if is_unknown else DeliveryState.PARTIAL
         finish(connection, delivery, state, now, code="delivery_timeout", error=reason)
     return _get(connection, delivery_id)
-
-
-def _outgoing(part: ClientPart, attachments: Mapping[str, Attachment]) -> OutgoingPart:
-    if isinstance(part, (Text, Reply)):
-        return part
-    return Attached(part, attachments[part.attachment_id])

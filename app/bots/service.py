@@ -1,7 +1,7 @@
 """Bots: making, changing and keeping them, and their adapters."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -10,8 +10,11 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from app.bots import store
-from app.bots.adapters.base import Adapter, AdapterFactory
+from app.bots.adapters.base import Adapter, AdapterFactory, BotIdentity, Probe
 from app.bots.adapters.outcomes import DeliveryError
+from app.bots.inbox.models import Connection as BotConnection
+from app.bots.inbox.models import Pairing
+from app.bots.inbox.store import decide_pairing, find_connection, forget_bot, list_pairings
 from app.bots.models import Bot
 from app.bots.outbox.store import lift_pause
 from app.bots.outbox.worker import BotInUse
@@ -50,6 +53,11 @@ class BotService:
         self._factories = {factory.name: factory for factory in factories}
         self._builtin = dict(builtin)
         self._running = RunningAdapters()
+        self._on_change: Callable[[], None] = lambda: None
+
+    def on_change(self, act: Callable[[], None]) -> None:
+        """Have `act` called when a bot was made, changed or deleted."""
+        self._on_change = act
 
     async def create(
         self, *, id: str, adapter: str, config: Mapping[str, Any], name: str | None = None, enabled: bool = True
@@ -81,6 +89,7 @@ class BotService:
         )
         secrets = self._seal(checked.secret)
         await self._database.write(lambda connection: store.add_bot(connection, bot, secrets))
+        self._on_change()
         return bot, checked.generated
 
     async def list_bots(self) -> list[Bot]:
@@ -91,6 +100,43 @@ class BotService:
         """List the platform ids that messages can be sent to, the built-in ones first."""
         bots = await self.list_bots()
         return [*self._builtin, *(bot.id for bot in bots if bot.enabled and bot.adapter in self._factories)]
+
+    async def check(self, bot_id: str) -> BotIdentity:
+        """Ask the platform who the bot is. Raises NotFound, DeliveryError, BadRequest for a kind that cannot tell."""
+        async with self.use(bot_id) as bot:
+            if not isinstance(bot.adapter, Probe):
+                raise BadRequest("Bots of this kind cannot be tested", code="not_testable")
+            return await bot.adapter.check()
+
+    async def connection(self, bot_id: str) -> BotConnection | None:
+        """Return how the bot's connection is; None if it never had one."""
+        return await self._database.read(lambda connection: find_connection(connection, bot_id))
+
+    async def list_pairings(self, bot_id: str) -> list[Pairing]:
+        """Raises NotFound."""
+
+        def read(connection: Connection) -> list[Pairing]:
+            store.get_bot(connection, bot_id)
+            return list_pairings(connection, bot_id)
+
+        return await self._database.read(read)
+
+    async def decide_pairing(self, bot_id: str, code: str, approved: bool) -> Pairing:
+        """Let the person with a code talk to the bot, or not. Raises NotFound."""
+
+        def decide(connection: Connection) -> Pairing:
+            store.get_bot(connection, bot_id)
+            pairing = None if "\0" in code else decide_pairing(connection, bot_id, code, approved, utc_now())
+            if pairing is None:
+                raise NotFound("Pairing not found", code="pairing_not_found")
+            return pairing
+
+        return await self._database.write(decide)
+
+    async def find_by_webhook(self, webhook_uuid: str) -> str | None:
+        """Return the id of the bot whose setting `webhook_uuid` this is."""
+        bots = await self._database.read(store.list_bots)
+        return next((bot.id for bot in bots if bot.config.get("webhook_uuid") == webhook_uuid), None)
 
     async def get(self, bot_id: str) -> Bot:
         """Raises NotFound."""
@@ -132,12 +178,19 @@ class BotService:
 
         result = await self._database.write(update)
         await self._running.drop(bot_id)
+        self._on_change()
         return result
 
     async def delete(self, bot_id: str) -> None:
         """Raises NotFound."""
-        await self._database.write(lambda connection: store.delete_bot(connection, bot_id))
+
+        def delete(connection: Connection) -> None:
+            store.delete_bot(connection, bot_id)
+            forget_bot(connection, bot_id)
+
+        await self._database.write(delete)
         await self._running.drop(bot_id)
+        self._on_change()
 
     async def close(self) -> None:
         """Close every adapter: nothing is sent any more."""

@@ -3,7 +3,7 @@
 from hashlib import sha256
 
 from app.auth.models import Principal, check_not_reserved, is_reserved
-from app.chat.values import KEYS_PREFIX
+from app.chat.values import IM_PREFIX, KEYS_PREFIX
 from app.errors import Forbidden
 
 USER_CHARS = 12
@@ -29,8 +29,16 @@ def check_session(principal: Principal, username: str, session_id: str | None) -
     principal.check_user(username)
     if session_id is None:
         check_not_reserved(username)
+    elif principal.writer:
+        check_bot(session_id)
     elif is_reserved(username):
         check_key(principal.key_id, session_id)
+
+
+def check_bot(session_id: str) -> None:
+    """Raises Forbidden for a session id that is not one of a bot's chats."""
+    if not session_id.startswith(IM_PREFIX):
+        raise Forbidden("session_id belongs to no bot", code="session_not_yours")
 
 
 def check_key(key_id: str, session_id: str) -> None:

@@ -4,7 +4,7 @@ What each message executes is prepared once, with named parameters.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ from app.chat.parts import Media, Part, from_stored, plain_text, to_stored
 from app.chat.runs.events import Event, EventBatch, decode_events, encode_events
 from app.chat.runs.reply import RunResult
 from app.chat.values import (
+    BOT_KEYS_PREFIX,
     KEYS_PREFIX,
     WEBCHAT,
     Message,
@@ -323,6 +324,12 @@ def quoted_texts(connection: Connection, session_id: str | None, message_ids: Co
     return {row.id: plain_text(from_stored(row.parts)) for row in connection.execute(query)}
 
 
+def is_message_of(connection: Connection, session_id: str, message_id: int) -> bool:
+    """Check that a message is shown in a session."""
+    query = select(MessageRow.id).where(MessageRow.id == message_id, MessageRow.session_id == session_id, _IS_SHOWN)
+    return connection.execute(query).first() is not None
+
+
 def check_quotes(connection: Connection, session_id: str, message_ids: Sequence[int | str]) -> None:
     """Raises BadRequest unless each id is a message of that session: nothing else can be quoted."""
     if not message_ids:
@@ -434,11 +441,17 @@ def leave_pause(connection: Connection, run_id: str) -> None:
     connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run_id))
 
 
-def end_run(connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
+EndHook = Callable[[Connection, Run, RunResult], None]
+"""Writes more in the transaction that ends a bot's run."""
+
+
+def end_run(
+    connection: Connection, run: Run, result: RunResult, events: EventBatch, on_end: EndHook | None = None
+) -> bool:
     """Store a run's end: its reply, its status and the rest of its log.
 
     False when the run is no longer open. `run` is as it is now. Its session is changed first: that orders the end among
-    the session's other transactions.
+    the session's other transactions. `on_end` is called for the runs of bots.
     """
     if run.session_id is not None:
         _TOUCH_SESSION.change(connection, {"session_id": run.session_id, "moment": result.ended_at})
@@ -451,6 +464,8 @@ def end_run(connection: Connection, run: Run, result: RunResult, events: EventBa
         connection.execute(delete(PausedRunRow).where(PausedRunRow.run_id == run.id))
     if run.session_id is not None:
         _store_reply(connection, run, result)
+    if on_end is not None and run.key_id.startswith(BOT_KEYS_PREFIX):
+        on_end(connection, run, result)
     # Last, as in the transactions that reserve: the counters of a key are locked for no longer than need be.
     if run.reservation is not None:
         _settle(connection, run, result)

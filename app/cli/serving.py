@@ -76,15 +76,17 @@ def _serve(settings: Settings, addresses: "list[Address]") -> None:
 
 async def _drain(app: "Quart", seconds: float) -> None:
     """Let the running replies come to their end, and with them the streams that show them."""
+    from app.bots.inbox.service import InboxService
     from app.chat.runs.engine import RunEngine
     from app.doors.open_api.websocket import Sockets
     from app.edge.services import service
 
     click.echo("Stopping ...", err=True)
     async with app.app_context():
-        engine, sockets = service(RunEngine), service(Sockets)
+        engine, sockets, inbox = service(RunEngine), service(Sockets), service(InboxService)
     await engine.close(seconds)
     sockets.go_down()
+    inbox.going_down.set()
 
 
 def _warn_of_unknown_variables(settings: Settings) -> None:

@@ -48,7 +48,8 @@ class Capabilities:
     `edits` says that a sent text can be replaced, and `live_seconds` how often at most while a reply is made;
     `typing_seconds` is how long a typing sign lasts (None: there is none).
     `proactive` says whether the bot may begin a conversation: `if_known` needs an earlier message from there,
-    `reply_only` a reply context that has not expired.
+    `reply_only` a reply context that has not expired. With `uses_contexts`, a call is given a reply context if there
+    is one.
     """
 
     parts: frozenset[PartKind] = ALL_PARTS
@@ -59,6 +60,7 @@ class Capabilities:
     live_seconds: float = 1.5
     typing_seconds: float | None = None
     proactive: Literal["yes", "if_known", "reply_only"] = "yes"
+    uses_contexts: bool = False
     max_upload_bytes: int | None = None
     call_seconds: float = 20.0
 
@@ -136,8 +138,9 @@ class ReplyContext:
 class Call:
     """One visible call. `wire_key` (32 hexadecimal digits) is the same each time the fragment is tried.
 
-    `handle` is what `prepare` returned; `context` a reply context for the target, if there is one; `tries` counts
-    earlier calls for the fragment.
+    `handle` is what `prepare` returned; `context` a reply context for the target, the same each time the fragment is
+    tried; `tries` counts earlier calls for the fragment. `is_live` says that the text is the beginning of a reply that
+    is still being made: it will be edited, and last of all without `is_live`.
     """
 
     target: Target
@@ -147,6 +150,7 @@ class Call:
     handle: str | None = None
     context: ReplyContext | None = None
     tries: int = 0
+    is_live: bool = False
 
 
 @dataclass(frozen=True, slots=True)

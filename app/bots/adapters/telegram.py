@@ -1,7 +1,9 @@
 """Telegram: the Bot API over HTTP (https://core.telegram.org/bots/api)."""
 
+import asyncio
+import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import aiohttp
@@ -20,10 +22,12 @@ from app.bots.adapters.base import (
     Target,
 )
 from app.bots.adapters.config import PlatformConfig, Url, checked_secret, checked_url
-from app.bots.adapters.http import Network, PlatformAnswer, server_failure
+from app.bots.adapters.http import CALL_SECONDS, Network, PlatformAnswer, server_failure
+from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundMedia, Inbox
 from app.bots.adapters.outcomes import (
     DeliveryError,
     EditImpossible,
+    NotSent,
     RateLimited,
     Refused,
     TargetGone,
@@ -31,6 +35,7 @@ from app.bots.adapters.outcomes import (
     Unknown,
 )
 from app.bots.adapters.planning import plan_parts
+from app.bots.adapters.telegram_events import UPDATES, event_of
 from app.bots.formatting.dialects import to_plain, to_telegram
 from app.bots.formatting.splitting import TextLimit, split
 from app.bots.umo import invalid_umo
@@ -42,6 +47,8 @@ MAX_TEXT = TextLimit(4096, "utf16")
 MAX_UPLOAD_BYTES = 50 * 1024**2
 MAX_PHOTO_BYTES = 10 * 1024**2
 DEFAULT_WAIT = 5.0
+UPLOAD_SECONDS = 120.0
+POLL_SECONDS = 50
 
 _SESSION = re.compile(r"(?P<chat>-?[0-9]{1,20}|@[A-Za-z][A-Za-z0-9_]{3,31})(#(?P<thread>[0-9]{1,20}))?")
 _GONE = (
@@ -65,11 +72,17 @@ _METHODS = {
 
 
 class TelegramConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`telegram_token` is BotFather's. The base URLs are those of a Bot API server of one's own."""
+    """`telegram_token` is BotFather's. The base URLs are those of a Bot API server of one's own.
+
+    With `webhook_url`, the address of the bot's webhook as Telegram reaches it, updates are posted there; otherwise
+    they are fetched.
+    """
 
     telegram_token: Annotated[str, Meta(max_length=255)]
     telegram_api_base_url: Url | None = None
     telegram_file_base_url: Url | None = None
+    webhook_url: Url | None = None
+    webhook_uuid: Annotated[str, Meta(max_length=64)] | None = None
 
     def __repr__(self) -> str:
         return f"TelegramConfig(api_base_url={self.api_base_url!r})"
@@ -94,9 +107,19 @@ class TelegramAdapter:
 
     def __init__(self, config: TelegramConfig, network: Network) -> None:
         token = checked_secret(config.telegram_token, "telegram_token")
+        self._webhook_url = config.webhook_url
+        if config.webhook_url is not None:
+            checked_url(config.webhook_url, "webhook_url", allow_private=True)
+        # Telegram repeats it with each update; only who has the token can know it.
+        self._secret = hmac.digest(token.encode(), b"palaver telegram webhook", "sha256").hex()
+        self._me: BotIdentity | None = None
         base = config.api_base_url or (config.telegram_api_base_url or API_BASE_URL).rstrip("/").removesuffix("/bot")
         self._base = checked_url(base, "api_base_url", allow_private=network.allow_private)
         self._methods = self._base.joinpath(f"bot{token}", encoded=True)
+        files = (config.telegram_file_base_url or str(self._base / "file")).rstrip("/").removesuffix("/bot")
+        self._files = checked_url(files, "telegram_file_base_url", allow_private=network.allow_private).joinpath(
+            f"bot{token}", encoded=True
+        )
         self._client = network.client(PLATFORM)
 
     def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
@@ -126,6 +149,51 @@ class TelegramAdapter:
         me = await self._call("getMe", {})
         return BotIdentity(str(me["id"]), str(me.get("first_name", "")), (str(me.get("username", "")),))
 
+    # Receiving
+
+    silence_seconds = 3 * POLL_SECONDS
+
+    async def listen(self, inbox: Inbox) -> None:
+        me = self._me = await self.check()
+        if self._webhook_url is not None:
+            await self._call(
+                "setWebhook",
+                {"url": self._webhook_url, "secret_token": self._secret, "allowed_updates": UPDATES},
+            )
+            await inbox.connected(me)
+            while True:
+                await asyncio.sleep(POLL_SECONDS)
+                await self._call("getWebhookInfo", {})
+                inbox.alive()
+        await self._call("deleteWebhook", {})
+        await inbox.connected(me)
+        offset = int((await inbox.checkpoint()).get("offset", 0))
+        while True:
+            body = {"offset": offset, "timeout": POLL_SECONDS, "allowed_updates": UPDATES}
+            updates = await self._request("getUpdates", body, seconds=POLL_SECONDS + 20)
+            inbox.alive()
+            if isinstance(updates, list) and updates:
+                offset = max(int(update["update_id"]) for update in updates) + 1
+                await inbox.accept([event_of(update, me) for update in updates], {"offset": offset})
+
+    async def receive(self, request: DoorRequest) -> DoorAnswer:
+        given = request.headers.get("x-telegram-bot-api-secret-token", "")
+        if not hmac.compare_digest(given.encode(), self._secret.encode()):
+            return DoorAnswer(401)
+        if self._me is None:
+            self._me = await self.check()
+        try:
+            update = msgspec.json.decode(request.body, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return DoorAnswer(400)
+        return DoorAnswer(events=[event_of(update, self._me)])
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        file = await self._call("getFile", {"file_id": media.reference["file_id"]})
+        url = self._files.joinpath(str(file.get("file_path", "")), encoded=False)
+        async for chunk in self._client.download(url):
+            yield chunk
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -151,17 +219,26 @@ class TelegramAdapter:
     async def _call(
         self, method: str, body: Mapping[str, Any], file: tuple[str, bytes, str, str] | None = None
     ) -> dict[str, Any]:
-        """Call a method, and return its result. Raises DeliveryError."""
+        """Call a method, and return its result, empty if it is no object. Raises DeliveryError."""
+        result = await self._request(method, body, file)
+        return result if isinstance(result, dict) else {}
+
+    async def _request(
+        self,
+        method: str,
+        body: Mapping[str, Any],
+        file: tuple[str, bytes, str, str] | None = None,
+        seconds: float = CALL_SECONDS,
+    ) -> Any:
         url = self._methods / method
         fields = {name: value for name, value in body.items() if value is not None}
         if file is None:
-            answer = await self._client.request("POST", url, json=fields)
+            answer = await self._client.request("POST", url, json=fields, seconds=seconds)
         else:
-            answer = await self._client.request("POST", url, data=_form(fields, file), seconds=120.0)
+            answer = await self._client.request("POST", url, data=_form(fields, file), seconds=UPLOAD_SECONDS)
         value = answer.object
         if value.get("ok") is True:
-            result = value.get("result")
-            return result if isinstance(result, dict) else {}
+            return value.get("result")
         raise _failure(answer)
 
 
@@ -248,6 +325,8 @@ def _failure(answer: PlatformAnswer) -> DeliveryError:
         return RateLimited(f"{PLATFORM} asks to wait {after:g} seconds", after=after, platform_code="429")
     if code >= 500 or not value:
         return server_failure(answer, PLATFORM) if code >= 400 else Unknown(f"{PLATFORM}'s answer cannot be read")
+    if code == 409:
+        return NotSent(f"{PLATFORM} is asked by another program, too: {description}", platform_code="409")
     if code in (401, 404):  # an unknown token is a path that does not exist
         return Unauthorized(f"{PLATFORM} does not accept the bot's token", platform_code=str(code))
     if "migrate_to_chat_id" in parameters:

@@ -4,10 +4,11 @@ import base64
 import binascii
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from standardwebhooks.webhooks import Webhook
+from msgspec import Meta
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from app.bots.adapters.base import (
     AdapterFactory,
@@ -22,10 +23,12 @@ from app.bots.adapters.base import (
 )
 from app.bots.adapters.config import checked_url, invalid_config
 from app.bots.adapters.http import Network, PlatformAnswer
+from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundEvent, Quoted
 from app.bots.adapters.outcomes import DeliveryError, NotSent, RateLimited, Refused
-from app.bots.umo import Umo
+from app.bots.umo import MessageType, Umo, parse_umo
 from app.chat.parts import Reply, Text
 from app.clock import iso, utc_now
+from app.errors import BadRequest
 
 ADAPTER = "webhook"
 SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -67,6 +70,27 @@ def new_secret() -> str:
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
+class IncomingSender(msgspec.Struct):
+    id: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: Annotated[str, Meta(max_length=255)] = ""
+
+
+class IncomingData(msgspec.Struct):
+    message_type: MessageType
+    session_id: Annotated[str, Meta(min_length=1, max_length=500)]
+    sender: IncomingSender
+    text: Annotated[str, Meta(min_length=1, max_length=200_000)]
+    message_id: Annotated[str, Meta(max_length=255)] = ""
+    reply_to: str | None = None
+
+
+class IncomingMessage(msgspec.Struct):
+    """A message on its way in: `{"type": "message.receive", "data": {...}}`."""
+
+    type: Literal["message.receive"]
+    data: IncomingData
+
+
 class WebhookAdapter:
     """Posts each message to the bot's URL. A receiver tells repeats by their `webhook-id`."""
 
@@ -103,6 +127,32 @@ class WebhookAdapter:
 
     async def close(self) -> None:
         await self._client.close()
+
+    async def receive(self, request: DoorRequest) -> DoorAnswer:
+        """Read a message that a program of the operator's passes on, signed as ours are."""
+        try:
+            self._webhook.verify(request.body, dict(request.headers))
+        except WebhookVerificationError:
+            return DoorAnswer(401, b'{"error":"the signature is wrong, or too old"}')
+        try:
+            message = msgspec.json.decode(request.body, type=IncomingMessage).data
+            umo = parse_umo(f"{self._platform_id}:{message.message_type}:{message.session_id}")
+        except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+            return DoorAnswer(400, msgspec.json.encode({"error": str(error)}))
+        except BadRequest as error:
+            return DoorAnswer(400, msgspec.json.encode({"error": error.message}))
+        event = InboundEvent(
+            dedupe_key=f"webhook:{request.headers.get('webhook-id', '')}",
+            message_type=umo.message_type,
+            session_id=umo.session_id,
+            sender_id=message.sender.id,
+            sender_name=message.sender.name,
+            happened_at=utc_now(),
+            text=message.text,
+            quote=None if message.reply_to is None else Quoted(message.reply_to),
+            platform_id=message.message_id,
+        )
+        return DoorAnswer(202, b'{"status":"accepted"}', events=[event])
 
     async def _post(self, call: Call) -> Receipt:
         webhook_id = f"msg_{call.wire_key}"

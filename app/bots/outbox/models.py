@@ -56,6 +56,8 @@ class FragmentState(StrEnum):
 class DeliveryRow(Base):
     """One message to one chat. `target` is the umo without the bot.
 
+    A reply has no fragments before its turn comes. `live_ids` are the messages in which people saw it being made.
+
     `waits` says that a request waits for the end. `callback` is an address to tell of it, and its secret, encrypted;
     `callback_at` when to try it next.
     """
@@ -71,6 +73,7 @@ class DeliveryRow(Base):
     username: Mapped[str | None] = mapped_column(String(255))
     message_key: Mapped[str] = mapped_column(String(128))
     parts: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    live_ids: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     state: Mapped[str] = mapped_column(String(16))
     waits: Mapped[bool] = mapped_column(Boolean)
     not_before: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -166,6 +169,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None
     message_key: str
     parts: Sequence[Mapping[str, Any]]
+    live_ids: Sequence[str] | None
     state: DeliveryState
     waits: bool
     not_before: datetime

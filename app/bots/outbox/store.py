@@ -31,8 +31,13 @@ _OPEN = DeliveryRow.state.in_([state.value for state in OPEN_STATES])
 def add_delivery(connection: Connection, values: Mapping[str, Any], fragments: Sequence[Mapping[str, Any]]) -> int:
     """Add a delivery and its fragments; its number. Raises IntegrityError for a second one with its message key."""
     seq: int = connection.execute(insert(DeliveryRow).values(**values).returning(DeliveryRow.seq)).scalar_one()
-    connection.execute(insert(FragmentRow), [{"message_seq": seq, **fragment} for fragment in fragments])
+    add_fragments(connection, seq, fragments)
     return seq
+
+
+def add_fragments(connection: Connection, seq: int, fragments: Sequence[Mapping[str, Any]]) -> None:
+    if fragments:
+        connection.execute(insert(FragmentRow), [{"message_seq": seq, **fragment} for fragment in fragments])
 
 
 def find_delivery(connection: Connection, delivery_id: str) -> Delivery | None:
@@ -70,6 +75,16 @@ def list_deliveries(
     return _with_fragments(connection, [value_of(Delivery, row) for row in connection.execute(query)])
 
 
+def find_message_key(connection: Connection, lane: Lane, platform_id: str) -> str | None:
+    """Return the key of the message that people see under the platform's id."""
+    query = (
+        select(DeliveryRow.message_key)
+        .join(FragmentRow, FragmentRow.message_seq == DeliveryRow.seq)
+        .where(FragmentRow.platform_id == platform_id, DeliveryRow.bot_id == lane[0], DeliveryRow.target == lane[1])
+    )
+    return connection.execute(query.limit(1)).scalar()
+
+
 def find_head(connection: Connection, lane: Lane) -> Delivery | None:
     """Find the first open delivery of a lane."""
     query = select(DeliveryRow).where(DeliveryRow.bot_id == lane[0], DeliveryRow.target == lane[1], _OPEN)
@@ -98,8 +113,12 @@ def add_pause(
     )
 
 
-def lift_pause(connection: Connection, lane: Lane) -> None:
-    connection.execute(delete(PauseRow).where(PauseRow.bot_id == lane[0], PauseRow.target == lane[1]))
+def lift_pause(connection: Connection, lane: Lane, *, gone_only: bool = False) -> None:
+    """End the pause of a chat or bot; with `gone_only`, only that of a chat that was taken for gone."""
+    query = delete(PauseRow).where(PauseRow.bot_id == lane[0], PauseRow.target == lane[1])
+    if gone_only:
+        query = query.where(PauseRow.reason == PauseReason.TARGET_GONE.value)
+    connection.execute(query)
 
 
 def lease(connection: Connection, delivery: Delivery, owner: str) -> bool:

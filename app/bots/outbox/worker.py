@@ -11,19 +11,33 @@ from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 from sqlalchemy import Connection
 
 from app.background import every
-from app.bots.adapters.base import Action, Adapter, Call, Capabilities, Fragment, Looker, Preparer, Receipt, Target
+from app.bots.adapters.base import (
+    Action,
+    Adapter,
+    Call,
+    Capabilities,
+    Fragment,
+    Looker,
+    Preparer,
+    Receipt,
+    ReplyContext,
+    Target,
+)
 from app.bots.adapters.outcomes import DeliveryError, NotSent, Refused, Unknown
 from app.bots.outbox import store
 from app.bots.outbox.models import Delivery, FragmentState, StoredFragment
+from app.bots.outbox.planning import add_fragments, plan_reply, refuse
 from app.bots.outbox.policy import MAX_LOOKS, RetryPolicy, Step, after_doubt, after_error, after_receipt, may_repeat
 from app.bots.outbox.store import Lane
 from app.bots.outbox.turns import next_fragment, record, take
+from app.bots.umo import MessageType
+from app.chat.parts import attachment_ids, from_stored
 from app.clock import utc_now
 from app.database.engine import Database
 from app.errors import AppError, NotFound, Unavailable
@@ -58,6 +72,13 @@ class Bots(Protocol):
         """Keep a bot's adapter open for as long as the block lasts. Raises NotFound, DeliveryError, Unavailable."""
 
 
+class Contexts(Protocol):
+    """Rights to reply that expire."""
+
+    async def of_fragment(self, lane: Lane, fragment: StoredFragment) -> ReplyContext | None:
+        """Use one for a fragment; the same again for its next try."""
+
+
 class Outbox:
     """Sends what is stored; `owner` names this server, and `sole_owner` says that there is no other on the database."""
 
@@ -70,6 +91,7 @@ class Outbox:
         *,
         sole_owner: bool,
         policy: RetryPolicy | None = None,
+        contexts: Contexts | None = None,
         count: Callable[[str, str], None] = lambda _bot, _outcome: None,
     ) -> None:
         self._database = database
@@ -78,6 +100,7 @@ class Outbox:
         self._owner = owner
         self._sole_owner = sole_owner
         self._policy = policy or RetryPolicy()
+        self._contexts = contexts
         self._count = count
         self._lanes: dict[Lane, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -179,6 +202,8 @@ class Outbox:
     async def _send(self, delivery: Delivery) -> None:
         current: Delivery | None = delivery
         async with self._in_use(delivery) as bot:
+            if not delivery.fragments:
+                current = await self._planned(bot.adapter, delivery)
             while current is not None and (fragment := next_fragment(current)) is not None:
                 step = await self._try(bot, current, fragment)
                 self._count(delivery.bot_id, _outcome(step))
@@ -200,7 +225,7 @@ class Outbox:
         adapter, capabilities = bot.adapter, bot.adapter.capabilities
         options = {"can_look": isinstance(adapter, Looker), "at_least_once": bot.at_least_once}
         try:
-            call = await self._call(delivery, fragment)
+            call = await self._call(delivery, fragment, uses_contexts=capabilities.uses_contexts)
             if fragment.state is FragmentState.UNKNOWN:
                 if may_repeat(fragment, capabilities, utc_now(), at_least_once=bot.at_least_once):
                     await self._begin(fragment)
@@ -217,6 +242,21 @@ class Outbox:
             log.error("adapter_crashed", bot_id=delivery.bot_id, delivery_id=delivery.id, exc_info=error)
             doubt = Unknown("The adapter failed while it was sending")
             return after_doubt(doubt, delivery, fragment, capabilities, self._policy, utc_now(), **options)
+
+    async def _planned(self, adapter: Adapter, delivery: Delivery) -> Delivery | None:
+        """Divide a reply into fragments, now that its turn has come; None when it cannot be sent."""
+        try:
+            ids = attachment_ids(from_stored(delivery.parts))
+            attachments = await self._files.find_many(ids, None)
+            fragments = plan_reply(adapter, _target(delivery), delivery, attachments)
+        except AppError as error:
+            log.warning("reply_not_planned", bot_id=delivery.bot_id, delivery_id=delivery.id, code=error.code)
+            refusal = error
+            await self._database.write(lambda connection: refuse(connection, delivery, refusal, utc_now()))
+            return None
+        return await self._database.write(
+            lambda connection: add_fragments(connection, delivery, fragments, self._owner, utc_now())
+        )
 
     async def _begin(self, fragment: StoredFragment) -> None:
         await self._database.write(lambda connection: store.begin_fragment(connection, fragment, utc_now()))
@@ -237,21 +277,24 @@ class Outbox:
         await self._begin(fragment)
         return None
 
-    async def _call(self, delivery: Delivery, fragment: StoredFragment) -> Call:
+    async def _call(self, delivery: Delivery, fragment: StoredFragment, *, uses_contexts: bool) -> Call:
         """Raises Refused for a file that is gone."""
-        message_type, _, session_id = delivery.target.partition(":")
+        context = None
+        if uses_contexts and self._contexts is not None:
+            context = await self._contexts.of_fragment((delivery.bot_id, delivery.target), fragment)
         file = None
         if fragment.attachment_id is not None:
             attachments = await self._files.find_many([fragment.attachment_id], None)
             if fragment.attachment_id not in attachments:
                 raise Refused("A file of the message has been deleted")
             file = _File(self._files, attachments[fragment.attachment_id])
-        action: Action = fragment.action  # type: ignore[assignment]
+        action = cast(Action, fragment.action)
         return Call(
-            Target(message_type, session_id, delivery.username, delivery.key_id),  # type: ignore[arg-type]
+            _target(delivery),
             Fragment(fragment.payload, fragment.plain, fragment.attachment_id, action, fragment.edited_id),
             fragment.wire_key,
             file,
+            context=context,
             tries=fragment.attempts,
         )
 
@@ -331,6 +374,11 @@ class _Unusable:
 
     async def close(self) -> None:
         pass
+
+
+def _target(delivery: Delivery) -> Target:
+    message_type, _, session_id = delivery.target.partition(":")
+    return Target(cast(MessageType, message_type), session_id, delivery.username, delivery.key_id)
 
 
 def _outcome(step: Step) -> str:

@@ -7,6 +7,7 @@ event loop. An idle session keeps nothing.
 import asyncio
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -71,9 +72,10 @@ class Turns(Protocol):
 class SessionQueue:
     """The queues of all sessions of this process."""
 
-    end_run = staticmethod(store.end_run)
-
-    def __init__(self, session_limit: int = SESSION_LIMIT, total_limit: int = TOTAL_LIMIT) -> None:
+    def __init__(
+        self, session_limit: int = SESSION_LIMIT, total_limit: int = TOTAL_LIMIT, on_end: store.EndHook | None = None
+    ) -> None:
+        self.end_run = partial(store.end_run, on_end=on_end)
         self._session_limit = session_limit
         self._total_limit = total_limit
         self._queues: dict[str, list[Ticket]] = {}  # short: a deque would take ten times the memory of most

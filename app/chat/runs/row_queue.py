@@ -52,8 +52,14 @@ class RowQueue:
     """
 
     def __init__(
-        self, bus: Bus, server_id: str, session_limit: int = SESSION_LIMIT, total_limit: int = TOTAL_LIMIT
+        self,
+        bus: Bus,
+        server_id: str,
+        session_limit: int = SESSION_LIMIT,
+        total_limit: int = TOTAL_LIMIT,
+        on_end: store.EndHook | None = None,
     ) -> None:
+        self._on_end = on_end
         self._bus = bus
         self._server_id = server_id
         self._session_limit = session_limit
@@ -113,7 +119,7 @@ class RowQueue:
     def end_run(self, connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
         """Store a run's end as `store.end_run` does, and give the next run of its session its turn."""
         self._next.pop(run.id, None)
-        if not store.end_run(connection, run, result, events):
+        if not store.end_run(connection, run, result, events, self._on_end):
             return False
         if run.session_id is not None:
             row = connection.execute(_PASS_ON, {"session_id": run.session_id}).first()

@@ -6,12 +6,17 @@ A platform's test module derives a class from `SendingSuite` and names its stand
         fake_type = TelegramFake
 """
 
-from typing import ClassVar
+import asyncio
+from typing import Any, ClassVar
 
 import pytest
+from sqlalchemy import select
 
 from app.bots.formatting.splitting import measure
+from app.chat.models import MessageRow, SessionRow
 from tests.bots.platforms.conftest import BOT, PNG, Stage
+from tests.support.answers import reply, status
+from tests.support.model_server import ModelServer
 from tests.support.platforms.base import FakePlatform, Fault
 
 MARKDOWN = (
@@ -195,3 +200,186 @@ class SendingSuite:
             if known and fault.kind not in known:
                 pytest.skip(f"the platform has no {fault.kind}")
         stage.fake.script = list(faults)
+
+
+class ReceivingSuite:
+    """The tests of receiving. `has_groups` and `has_media` say what the platform knows."""
+
+    fake_type: ClassVar[type[FakePlatform]]
+    has_groups: ClassVar[bool] = True
+    has_media: ClassVar[bool] = True
+
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"allow": ["*"]}
+
+    @pytest.fixture(autouse=True)
+    def echo(self, model: ModelServer) -> None:
+        """The model says what it was told."""
+        model.default = lambda body: reply([_last_text(body["messages"][-1]["content"])])
+
+    async def test_a_message_is_answered_in_its_session(self, stage: Stage) -> None:
+        await stage.fake.receive("hello there")
+        await stage.fake.until(lambda: stage.fake.texts() == ["hello there"])
+        sessions = await self._sessions(stage)
+        assert [session.platform_id for session in sessions] == [BOT]
+        assert sessions[0].id.startswith(f"im:{BOT}:FriendMessage:")
+        assert sessions[0].creator.startswith(f"im!{BOT}!")
+
+    async def test_an_event_that_is_reported_again_is_answered_once(self, stage: Stage) -> None:
+        await stage.fake.receive("once", times=3)
+        await stage.fake.receive("twice", times=2)
+        await stage.fake.until(lambda: stage.fake.texts() == ["once", "twice"])
+
+    async def test_old_messages_and_those_of_bots_are_not_answered(self, stage: Stage) -> None:
+        await stage.fake.receive("yesterday", age_seconds=86_400)
+        await stage.fake.receive("beep", is_bot=True)
+        await stage.fake.receive("now")
+        await stage.fake.until(lambda: stage.fake.texts() == ["now"])
+        assert len(stage.fake.seen()) == 1
+
+    async def test_a_group_is_answered_when_the_bot_is_addressed(self, stage: Stage) -> None:
+        self._need(self.has_groups)
+        await stage.fake.receive("not for you", group=True, addressed=False)
+        await stage.fake.receive("for you", group=True)
+        await stage.fake.until(lambda: len(stage.fake.seen(stage.fake.group)) == 1)
+        assert "for you" in stage.fake.texts(stage.fake.group)[0]
+        assert "not for you" not in stage.fake.texts(stage.fake.group)[0]
+
+    @pytest.mark.parametrize("settings", [{"allow": ["*"], "groups": "none"}])
+    async def test_groups_can_be_turned_off(self, stage: Stage) -> None:
+        self._need(self.has_groups)
+        await stage.fake.receive("for you", group=True)
+        await stage.fake.receive("in private")
+        await stage.fake.until(lambda: stage.fake.texts() == ["in private"])
+        assert stage.fake.texts(stage.fake.group) == []
+
+    @pytest.mark.parametrize("settings", [{}])
+    async def test_nobody_may_talk_to_it_until_the_operator_has_approved_the_code(self, stage: Stage) -> None:
+        await stage.fake.receive("let me in")
+        await stage.fake.receive("please")
+        await stage.fake.until(lambda: len(stage.fake.texts()) == 2)
+        _, answer = await stage.call("GET", f"/api/v1/bots/{BOT}/pairings")
+        (pairing,) = answer["data"]["pairings"]
+        assert pairing["approved"] is None
+        assert all(pairing["code"] in text for text in stage.fake.texts())
+        path = f"/api/v1/bots/{BOT}/pairings/{pairing['code']}"
+        assert (await stage.call("POST", path, {"approve": True}))[0] == 200
+        await stage.fake.receive("thanks")
+        await stage.fake.until(lambda: stage.fake.texts()[2:] == ["thanks"])
+        assert (await stage.call("POST", path, {"approve": False}))[0] == 200
+        await stage.fake.receive("and now?")
+        await stage.fake.receive("?", sender="42")
+        assert (await stage.call("POST", f"/api/v1/bots/{BOT}/pairings/NOPE", {"approve": True}))[0] == 404
+
+    async def test_commands(self, stage: Stage, model: ModelServer) -> None:
+        gate = asyncio.Event()
+        model.script(reply(["first ", "second"], gate=gate, hold_after=1))
+        await stage.fake.receive("/id")
+        await stage.fake.until(lambda: len(stage.fake.texts()) == 1)
+        assert f"{BOT}:FriendMessage:" in stage.fake.texts()[0]
+        await stage.fake.receive("tell me a long story")
+        await model.wait_for_requests(1)
+        await stage.fake.receive("/stop")
+        await stage.fake.until(lambda: "Stopped." in stage.fake.texts())
+        gate.set()
+        await stage.fake.receive("/new")
+        await stage.fake.until(lambda: "This is a new conversation." in stage.fake.texts())
+        await stage.fake.receive("again")
+        await stage.fake.until(lambda: stage.fake.texts()[-1] == "again")
+        assert len(await self._sessions(stage)) == 2
+        assert len(model.requests[-1].body["messages"]) <= 2  # nothing of the first conversation
+
+    async def test_a_file_arrives_as_an_attachment(self, stage: Stage) -> None:
+        self._need(self.has_media)
+        await stage.fake.receive("read this", file=("notes.txt", b"the hostas have arrived"))
+        await stage.fake.until(lambda: bool(stage.fake.texts()))
+        (session,) = await self._sessions(stage)
+        parts = await self._parts(stage, session.id)
+        assert [part["type"] for part in parts[0]] == ["plain", "file"]
+        assert parts[0][1]["attachment_id"]
+
+    async def test_a_quoted_answer_is_known_as_our_message(self, stage: Stage) -> None:
+        await stage.fake.receive("first")
+        await stage.fake.until(lambda: stage.fake.texts() == ["first"])
+        await stage.fake.receive("what do you mean?", quote=stage.fake.seen()[0])
+        await stage.fake.until(lambda: len(stage.fake.texts()) == 2)
+        (session,) = await self._sessions(stage)
+        parts = await self._parts(stage, session.id)
+        assert [part["type"] for part in parts[2]] == ["reply", "plain"]
+
+    async def test_a_bot_that_is_turned_off_and_on_again_answers_once(self, stage: Stage) -> None:
+        for enabled in (False, True, False, True):
+            assert (await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"enabled": enabled}))[0] == 200
+        await stage.fake.receive("still one?")
+        await stage.fake.until(lambda: bool(stage.fake.texts()))
+        await stage.fake.receive("yes")
+        await stage.fake.until(lambda: "yes" in stage.fake.texts())
+        assert stage.fake.texts() == ["still one?", "yes"]
+
+    async def test_a_long_reply_is_split(self, stage: Stage, model: ModelServer) -> None:
+        words = [f"word{n} " for n in range(stage.fake.limit // 3)]
+        model.script(reply(words, one_write=True))
+        await stage.fake.receive("go on")
+        await stage.fake.until(lambda: "".join("".join(stage.fake.texts()).split()) == "".join(words).replace(" ", ""))
+        assert len(stage.fake.texts()) > 1
+
+    async def test_a_model_that_fails_is_said(self, stage: Stage, model: ModelServer) -> None:
+        model.script(*[status(500)] * 4)
+        await stage.fake.receive("hello?")
+        await stage.fake.until(lambda: bool(stage.fake.texts()))
+        assert "⚠️" in stage.fake.texts()[0]
+
+    async def _sessions(self, stage: Stage) -> list[Any]:
+        query = select(SessionRow.id, SessionRow.platform_id, SessionRow.creator).order_by(SessionRow.id)
+        return await stage.server.core.database.read(lambda connection: list(connection.execute(query)))
+
+    async def _parts(self, stage: Stage, session_id: str) -> list[Any]:
+        query = select(MessageRow.parts).where(MessageRow.session_id == session_id).order_by(MessageRow.id)
+        return await stage.server.core.database.read(
+            lambda connection: [row.parts for row in connection.execute(query)]
+        )
+
+    @staticmethod
+    def _need(ability: bool) -> None:
+        if not ability:
+            pytest.skip("the platform has none")
+
+
+class LiveSuite:
+    """The tests of replies that are shown while they are made."""
+
+    fake_type: ClassVar[type[FakePlatform]]
+
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"allow": ["*"]}
+
+    async def test_a_reply_is_seen_while_it_is_made(self, stage: Stage, model: ModelServer) -> None:
+        gate = asyncio.Event()
+        model.script(reply(["The beginning", " and the end"], gate=gate, hold_after=1))
+        await stage.fake.receive("tell me")
+        await stage.fake.until(lambda: stage.fake.texts() == ["The beginning"])
+        gate.set()
+        await stage.fake.until(lambda: stage.fake.texts() == ["The beginning and the end"])
+        assert len(stage.fake.seen()) == 1
+
+    @pytest.mark.parametrize("settings", [{"allow": ["*"], "live_replies": False}])
+    async def test_a_reply_is_sent_whole_where_that_is_set(self, stage: Stage, model: ModelServer) -> None:
+        model.script(reply(["The ", "beginning ", "and ", "the ", "end"], delay=0.1))
+        await stage.fake.receive("tell me")
+        await stage.fake.until(lambda: stage.fake.texts() == ["The beginning and the end"])
+        assert [message.edits for message in stage.fake.seen()] == [0]
+
+    async def test_the_end_is_seen_although_edits_were_limited(self, stage: Stage, model: ModelServer) -> None:
+        gate = asyncio.Event()
+        model.script(reply(["The beginning", " and the end"], gate=gate, hold_after=1))
+        await stage.fake.receive("tell me")
+        await stage.fake.until(lambda: stage.fake.texts() == ["The beginning"])
+        stage.fake.script = [Fault("rate_limited", after=0.5), Fault("rate_limited", after=0.5)]
+        gate.set()
+        await stage.fake.until(lambda: stage.fake.texts() == ["The beginning and the end"])
+
+
+def _last_text(content: Any) -> str:
+    return content if isinstance(content, str) else str(content[-1].get("text", ""))

@@ -1,7 +1,9 @@
 """Telegram: the shared suite, and what is Telegram's own."""
 
-from tests.bots.platforms.conftest import Stage
-from tests.bots.platforms.suite import SendingSuite
+import asyncio
+
+from tests.bots.platforms.conftest import BOT, Stage
+from tests.bots.platforms.suite import LiveSuite, ReceivingSuite, SendingSuite
 from tests.support.platforms.telegram import TelegramFake
 
 
@@ -27,3 +29,50 @@ class TestTelegram(SendingSuite):
     async def test_code_keeps_its_language_and_its_signs(self, stage: Stage) -> None:
         assert (await stage.send("```python\nif a < b & c: print('*x*')\n```"))[0] == 200
         assert stage.fake.texts() == ["if a < b & c: print('*x*')"]
+
+
+class TestTelegramReceiving(ReceivingSuite):
+    fake_type = TelegramFake
+
+    async def test_the_connection_and_the_identity_are_shown(self, stage: Stage) -> None:
+        connection = None
+        async with asyncio.timeout(10):
+            while connection is None or connection["state"] != "connected":
+                _, answer = await stage.call("GET", f"/api/v1/bots/{BOT}")
+                connection = answer["data"]["connection"]
+                await asyncio.sleep(0.05)
+        assert connection["identity"] == {"id": "7", "name": "Palaver"}
+        status, answer = await stage.call("POST", f"/api/v1/bots/{BOT}/test")
+        assert (status, answer["data"]) == (200, {"id": "7", "name": "Palaver"})
+
+    async def test_a_revoked_token_is_a_state_with_a_reason(self, stage: Stage) -> None:
+        assert isinstance(stage.fake, TelegramFake)
+        stage.fake.is_known = False
+        await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"name": "changed"})
+        async with asyncio.timeout(10):
+            while True:
+                _, answer = await stage.call("GET", f"/api/v1/bots/{BOT}")
+                connection = answer["data"]["connection"]
+                if connection is not None and connection["state"] == "failed":
+                    break
+                await asyncio.sleep(0.05)
+        assert connection["last_error"] == "Telegram does not accept the bot's token"
+        assert (await stage.call("POST", f"/api/v1/bots/{BOT}/test"))[0] == 502
+
+    async def test_updates_come_by_webhook_where_that_is_set(self, stage: Stage) -> None:
+        assert isinstance(stage.fake, TelegramFake)
+        fake = stage.fake
+        for url in (f"/api/v1/im/webhooks/{BOT}", "/api/platform/webhook/abc-123"):
+            config = {"webhook_url": stage.server.base_url + url, "webhook_uuid": "abc-123"}
+            assert (await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"config": config}))[0] == 200
+            await fake.until(lambda url=url: fake.webhook is not None and fake.webhook["url"].endswith(url))  # type: ignore[misc]
+            await fake.receive(f"by {url}", times=2)
+            await fake.until(lambda url=url: f"by {url}" in fake.texts())  # type: ignore[misc]
+        assert len(fake.texts()) == 2
+        assert fake.webhook is not None
+        fake.webhook["secret_token"] = "another"
+        assert await fake.report({"update_id": 1, "message": {}}) == 401
+
+
+class TestTelegramLive(LiveSuite):
+    fake_type = TelegramFake

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -70,6 +70,7 @@ class FakePlatform(ABC):
         self.script: list[Fault | None] = []
         self.calls: list[tuple[str, Any]] = []
         self.arrived = asyncio.Event()
+        self.typing = 0
         self.port = 0
         self._number = 100
 
@@ -83,6 +84,33 @@ class FakePlatform(ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """The settings of a bot that speaks with this stand-in."""
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        """Have somebody write a message, and report it to the bot `times` over; the message's id.
+
+        `session` is the group or the private chat (None: `group` or `session`). `addressed` mentions the bot, `quote`
+        replies to a message, `file` is a name and its bytes.
+        """
+        raise NotImplementedError
+
+    async def until(self, is_so: Callable[[], bool], seconds: float = 15.0) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(seconds):
+            while not is_so():
+                await asyncio.sleep(0.02)
 
     def seen(self, session: str | None = None) -> list[Seen]:
         """What people see in a chat, in its order."""

@@ -1,9 +1,12 @@
 """Telegram's Bot API, as far as Palaver speaks it."""
 
+import asyncio
 import html
 import re
+import time
 from typing import Any
 
+import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -35,28 +38,135 @@ class TelegramFake(FakePlatform):
         super().__init__()
         self.gone: set[str] = set()
         self.moved: dict[str, int] = {}
+        self.updates: list[dict[str, Any]] = []
+        self.files: dict[str, bytes] = {}
+        self.webhook: dict[str, Any] | None = None
+        self.pollers = 0
+        self.polls = 0
+        self.silent = False
+        self.is_known = True
+        self._new = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/bot{token}/{method}", self._call)]
+        return [
+            web.post("/bot{token}/{method}", self._call),
+            web.get("/file/bot{token}/{path:.*}", self._download),
+        ]
 
     def config(self) -> dict[str, Any]:
         return {"telegram_token": TOKEN, "api_base_url": self.url}
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
-        if request.match_info["token"] != TOKEN:
-            return refuse(404, "Not Found")
+        if request.match_info["token"] != TOKEN or not self.is_known:
+            return refuse(401, "Unauthorized")
         method = request.match_info["method"]
         fields = await _fields(request)
         match method:
             case "getMe":
                 return accept({"id": 7, "is_bot": True, "first_name": "Palaver", "username": "palaver_bot"})
             case "sendChatAction":
+                self.typing += 1
                 return accept(True)
+            case "getUpdates":
+                return await self._poll(request, fields)
+            case "setWebhook":
+                self.webhook = fields
+                return accept(True)
+            case "deleteWebhook":
+                self.webhook = None
+                return accept(True)
+            case "getWebhookInfo":
+                return accept({"url": "" if self.webhook is None else self.webhook["url"]})
+            case "getFile":
+                return accept({"file_id": fields["file_id"], "file_path": f"documents/{fields['file_id']}"})
             case "sendMessage" | "editMessageText" | "deleteMessage":
                 return await self._visible(request, method, fields)
             case _ if method in _MEDIA:
                 return await self._visible(request, method, fields)
         return refuse(404, "Not Found")
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        number = self.next_number()
+        chat_id = session or (self.group if group else sender)
+        chat: dict[str, Any] = {"id": int(chat_id), "type": "supergroup" if group else "private"}
+        message: dict[str, Any] = {
+            "message_id": number,
+            "date": int(time.time() - age_seconds),
+            "chat": chat,
+            "from": {"id": int(sender), "is_bot": is_bot, "first_name": f"Person {sender}"},
+            "text": text,
+        }
+        if group and addressed:
+            # The offset counts UTF-16 units.
+            message["text"] = f"😀 @palaver_bot {text}"
+            message["entities"] = [{"type": "mention", "offset": 3, "length": 12}]
+        if quote is not None:
+            author = {"id": 7, "is_bot": True} if quote in self.messages else {"id": 43}
+            message["reply_to_message"] = {"message_id": int(quote.id), "text": quote.text, "from": author}
+        if file is not None:
+            name, content = file
+            self.files[f"f{number}"] = content
+            message["document"] = {"file_id": f"f{number}", "file_name": name, "file_size": len(content)}
+            message["caption"] = message.pop("text")
+        update = {"update_id": number, "message": message}
+        for _ in range(times):
+            await self.report(update)
+        return str(number)
+
+    async def report(self, update: dict[str, Any]) -> int:
+        """Report an update: at the webhook, if there is one, or to the next poll; the webhook's status."""
+        if self.webhook is None:
+            self.updates.append(update)
+            self._new.set()
+            return 0
+        headers = {"X-Telegram-Bot-Api-Secret-Token": str(self.webhook["secret_token"])}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.webhook["url"], json=update, headers=headers) as response,
+        ):
+            return response.status
+
+    async def _poll(self, request: web.Request, fields: dict[str, Any]) -> web.StreamResponse:
+        if self.webhook is not None:
+            return refuse(409, "Conflict: can't use getUpdates method while webhook is active")
+        if self.pollers:
+            return refuse(409, "Conflict: terminated by other getUpdates request")
+        self.pollers += 1
+        self.polls += 1
+        try:
+            if self.silent:
+                return await self.hang()
+            offset = int(fields.get("offset", 0))
+            async with asyncio.timeout(min(float(fields.get("timeout", 0)), 5.0)):
+                while True:
+                    # What the next offset confirms is forgotten; the rest is reported again.
+                    self.updates = [each for each in self.updates if each["update_id"] >= offset]
+                    if self.updates:
+                        return accept(list(self.updates))
+                    self._new.clear()
+                    await self._new.wait()
+        except TimeoutError:
+            return accept([])
+        finally:
+            self.pollers -= 1
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["token"] != TOKEN:
+            return web.Response(status=404)
+        return web.Response(body=self.files[request.match_info["path"].rpartition("/")[2]])
 
     async def _visible(self, request: web.Request, method: str, fields: dict[str, Any]) -> web.StreamResponse:
         fault = self.next_fault(method, fields)

@@ -1,0 +1,1 @@
+"""Events from platforms: stored first, then made into turns of a chat."""

@@ -1,0 +1,92 @@
+"""Taking events in: stored, and only then acknowledged."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from app.bots.adapters.base import BotIdentity
+from app.bots.adapters.inbound import InboundEvent
+from app.bots.inbox import store
+from app.bots.outbox.store import Lane
+from app.clock import utc_now
+from app.crypto import SecretBox
+from app.database.engine import Database
+
+
+class InboxService:
+    """Stores events, and wakes whoever deals with them; `owner` names this server."""
+
+    def __init__(self, database: Database, secrets: SecretBox, owner: str, wake: Callable[[Lane], None]) -> None:
+        self._database = database
+        self._secrets = secrets
+        self._owner = owner
+        self._wake = wake
+        self.going_down = asyncio.Event()
+        """Set when the server stops, which would wait for open WebSockets for ever."""
+
+    async def accept(
+        self, bot_id: str, events: Sequence[InboundEvent], checkpoint: Mapping[str, Any] | None = None
+    ) -> None:
+        """Store events and the checkpoint in one transaction. Raises DatabaseUnavailable."""
+        if not events and checkpoint is None:
+            return
+
+        def accept(connection: Connection) -> set[Lane]:
+            lanes = store.add_events(connection, bot_id, events, self._owner, utc_now(), self._secrets)
+            if checkpoint is not None:
+                store.save_checkpoint(connection, bot_id, checkpoint)
+            return lanes
+
+        for lane in await self._database.write(accept):
+            self._wake(lane)
+
+    async def hold(self, bot_id: str) -> None:
+        """Note that a connection which the platform has opened to this server is the bot's."""
+        await self._database.write(lambda connection: store.lease_listener(connection, bot_id, self._owner, utc_now()))
+
+    async def let_go(self, bot_id: str) -> None:
+        """Note that it has ended."""
+
+        def let_go(connection: Connection) -> None:
+            store.save_connection(connection, bot_id, self._owner, utc_now(), state="connecting")
+            store.release_listener(connection, bot_id, self._owner)
+
+        await self._database.write(let_go)
+
+    def of_bot(self, bot_id: str, alive: Callable[[], None] = lambda: None) -> "BotInbox":
+        """The inbox of one bot; `alive` is called when its connection shows that it works."""
+        return BotInbox(self, self._database, bot_id, self._owner, alive)
+
+
+class BotInbox:
+    """The inbox as an adapter sees it."""
+
+    def __init__(
+        self, service: InboxService, database: Database, bot_id: str, owner: str, alive: Callable[[], None]
+    ) -> None:
+        self._service = service
+        self._database = database
+        self._bot_id = bot_id
+        self._owner = owner
+        self._alive = alive
+
+    async def accept(self, events: Sequence[InboundEvent], checkpoint: Mapping[str, Any] | None = None) -> None:
+        await self._service.accept(self._bot_id, events, checkpoint)
+        self._alive()
+
+    async def checkpoint(self) -> Mapping[str, Any]:
+        return await self._database.read(partial(store.find_checkpoint, bot_id=self._bot_id))
+
+    async def connected(self, identity: BotIdentity | None = None) -> None:
+        known = {} if identity is None else {"identity": {"id": identity.id, "name": identity.name}}
+        values = {"state": "connected", "last_error": None, **known}
+        await self._database.write(
+            lambda connection: store.save_connection(connection, self._bot_id, self._owner, utc_now(), **values)
+        )
+        self._alive()
+
+    def alive(self) -> None:
+        self._alive()

@@ -1,0 +1,237 @@
+"""Replies on their way to a chat: shown while they are made, and sent for good when they are over.
+
+What is shown on the way may be lost. The end is not: it is put into the outbox by the transaction that ends the run.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from hashlib import sha256
+from typing import cast
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import Connection
+
+from app.bots.adapters.base import Adapter, Call, Capabilities, Fragment, OutgoingPart, Target, Typist
+from app.bots.adapters.inbound import InboundEvent
+from app.bots.adapters.outcomes import DeliveryError, RateLimited
+from app.bots.inbox import store as inbox_store
+from app.bots.inbox.contexts import ReplyContexts
+from app.bots.inbox.turns import MESSAGE_ID, RUN_KEY
+from app.bots.outbox import store
+from app.bots.outbox.planning import new_delivery
+from app.bots.outbox.store import Lane
+from app.bots.outbox.worker import Outbox
+from app.bots.service import BotService
+from app.bots.umo import MessageType, Umo
+from app.chat.parts import Media, Part, Reply, Text, to_stored
+from app.chat.runs.events import Chunk, Ended, Event, TextDelta
+from app.chat.runs.log import RunLog
+from app.chat.runs.reply import RunResult
+from app.chat.service import Accepted
+from app.chat.values import Run, RunStatus
+from app.clock import utc_now
+from app.database.engine import Database
+from app.errors import AppError
+
+FIRST_SECONDS = 1.0
+"""A reply that is over by then is sent whole."""
+DEADLINE = timedelta(minutes=15)
+"""A reply that could not be sent by then is not wanted any more."""
+CUT_SHORT = "_The reply was not completed._"
+
+log = structlog.get_logger(__name__)
+
+
+def store_reply(connection: Connection, run: Run, result: RunResult) -> None:
+    """Put a bot's reply into the outbox, in the transaction that ends its run."""
+    number = run.message_id.removeprefix(MESSAGE_ID)
+    stored = inbox_store.find_event(connection, int(number)) if number.isdecimal() else None
+    if stored is None:
+        return
+    live_ids = inbox_store.take_live(connection, run.id)
+    parts = _parts_of(result)
+    if not parts and not live_ids:
+        return
+    message_type, _, session_id = stored.target.partition(":")
+    if message_type == "GroupMessage" and stored.platform_id:
+        parts = [Reply(stored.platform_id), *parts]
+    umo = Umo(stored.bot_id, cast(MessageType, message_type), session_id)
+    now = utc_now()
+    values = new_delivery(
+        str(uuid4()),
+        umo,
+        Target(umo.message_type, session_id, key_id=run.key_id),
+        to_stored(parts),
+        "run",
+        f"{RUN_KEY}{run.id}",
+        now=now,
+        deadline=now + DEADLINE,
+    )
+    store.add_delivery(connection, {**values, "live_ids": live_ids or None}, ())
+
+
+def _parts_of(result: RunResult) -> list[Part]:
+    """The parts of a reply that people in a chat are shown; of an incomplete one, a word on that."""
+    text = result.content.text.strip()
+    if result.status is RunStatus.FAILED and not text:
+        text = f"⚠️ {result.error}"
+    elif result.status in (RunStatus.FAILED, RunStatus.INTERRUPTED):
+        text = f"{text}\n\n{CUT_SHORT}".strip()
+    parts: list[Part] = [Text(text)] if text else []
+    return parts + [part for part in result.content.parts if isinstance(part, Media)]
+
+
+@dataclass(slots=True)
+class _Shown:
+    """What people see of a reply so far: the messages, and the payloads in them."""
+
+    ids: list[str] = field(default_factory=list)
+    fragments: list[Fragment] = field(default_factory=list)
+    is_over: bool = False
+
+
+class Replies:
+    """Follows the runs that answer events, and shows their replies where the platform can edit."""
+
+    def __init__(
+        self,
+        database: Database,
+        bots: BotService,
+        outbox: Outbox,
+        contexts: ReplyContexts,
+        *,
+        first_seconds: float = FIRST_SECONDS,
+    ) -> None:
+        self._database = database
+        self._bots = bots
+        self._outbox = outbox
+        self._contexts = contexts
+        self._first_seconds = first_seconds
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def follow(self, lane: Lane, event: InboundEvent, accepted: Accepted, *, live: bool) -> None:
+        """Show the reply of a run while it is made, and have it sent when it is over."""
+        task = asyncio.create_task(self._follow(lane, event, accepted, live=live), context=Context())
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self, lane: Lane, event: InboundEvent, accepted: Accepted, *, live: bool) -> None:
+        typing: asyncio.Task[None] | None = None
+        try:
+            async with self._bots.use(lane[0]) as bot:
+                capabilities = bot.adapter.capabilities
+            typing = asyncio.create_task(self._type(lane, event, capabilities))
+            if live and capabilities.edits:
+                await self._show(lane, event, accepted, capabilities, typing)
+            await accepted.log.first((Ended,))
+        except AppError as error:
+            log.warning("reply_not_shown", bot_id=lane[0], code=error.code)
+            await accepted.log.first((Ended,))
+        except Exception as error:  # the reply itself is sent all the same
+            log.error("reply_follower_crashed", bot_id=lane[0], exc_info=error)
+            await accepted.log.first((Ended,))
+        finally:
+            if typing is not None:
+                typing.cancel()
+        self._outbox.wake(lane)
+
+    async def _show(
+        self,
+        lane: Lane,
+        event: InboundEvent,
+        accepted: Accepted,
+        capabilities: Capabilities,
+        typing: asyncio.Task[None],
+    ) -> None:
+        """Show the text so far now and then, until the run is over."""
+        shown = _Shown()
+        seconds = self._first_seconds
+        run_log = accepted.log
+        while await run_log.first((Ended,), seconds) is None and not run_log.closed and not shown.is_over:
+            seconds = capabilities.live_seconds
+            text = _text_of(run_log)
+            if not text.strip():
+                continue
+            typing.cancel()
+            try:
+                async with self._bots.use(lane[0]) as bot:
+                    await self._bring_up_to_date(lane, event, accepted.run.id, bot.adapter, text, shown)
+            except RateLimited as error:
+                seconds = max(error.after, seconds)
+            except DeliveryError as error:
+                log.info("live_reply_given_up", bot_id=lane[0], error=repr(error))
+                return
+
+    async def _bring_up_to_date(
+        self, lane: Lane, event: InboundEvent, run_id: str, adapter: Adapter, text: str, shown: _Shown
+    ) -> None:
+        """Send and edit messages until people see `text`. Raises DeliveryError."""
+        target = Target(event.message_type, event.session_id)
+        parts: list[OutgoingPart] = [Text(text)]
+        if event.is_group and event.platform_id and adapter.capabilities.replies:
+            parts.insert(0, Reply(event.platform_id))
+        for index, fragment in enumerate(adapter.plan(target, parts)):
+            if index < len(shown.ids):
+                if fragment.payload != shown.fragments[index].payload:
+                    edit = replace(fragment, action="edit", platform_id=shown.ids[index])
+                    await _deliver(adapter, Call(target, edit, _key(run_id, index), is_live=True))
+                    shown.fragments[index] = fragment
+                continue
+            context = await self._contexts.of_live(lane) if adapter.capabilities.uses_contexts else None
+            call = Call(target, fragment, _key(run_id, index), context=context, is_live=True)
+            platform_id = await _deliver(adapter, call)
+            if platform_id is None:  # which cannot be edited
+                shown.is_over = True
+                return
+            shown.ids.append(platform_id)
+            shown.fragments.append(fragment)
+            await self._database.write(
+                partial(inbox_store.save_live, run_id=run_id, lane=lane, platform_ids=tuple(shown.ids), now=utc_now())
+            )
+
+    async def _type(self, lane: Lane, event: InboundEvent, capabilities: Capabilities) -> None:
+        """Show that the bot is typing, until cancelled."""
+        if (seconds := capabilities.typing_seconds) is None:
+            return
+        target = Target(event.message_type, event.session_id)
+        while True:
+            with suppress(AppError, TimeoutError):
+                async with self._bots.use(lane[0]) as bot:
+                    if not isinstance(bot.adapter, Typist):
+                        return
+                    async with asyncio.timeout(seconds):
+                        await bot.adapter.typing(target)
+            await asyncio.sleep(seconds * 0.8)
+
+
+async def _deliver(adapter: Adapter, call: Call) -> str | None:
+    """Make a call, with the plain form of the text if the formatting is refused. Raises DeliveryError."""
+    try:
+        receipt = await adapter.deliver(call)
+    except DeliveryError as error:
+        if not getattr(error, "formatting", False) or call.fragment.plain is None:
+            raise
+        plain = replace(call.fragment, payload=call.fragment.plain, plain=None)
+        receipt = await adapter.deliver(replace(call, fragment=plain, wire_key=_key(call.wire_key, 0)))
+    return receipt.platform_id
+
+
+def _key(run_id: str, index: int) -> str:
+    return sha256(f"live {run_id} {index}".encode()).hexdigest()[:32]
+
+
+def _text_of(run_log: RunLog) -> str:
+    """The text of a reply so far."""
+    events: Sequence[Event] = run_log.events
+    return "".join(event.text for event in events if isinstance(event, (TextDelta, Chunk)))
