@@ -42,6 +42,41 @@ export function sendMessage(body, key, signal) {
   return respond("POST", "api/v1/chat", { body, signal, headers: { "Idempotency-Key": key } });
 }
 
+/** @param {string} sessionId @param {number} messageId @param {string[]} rest */
+const messagePath = (sessionId, messageId, ...rest) => [sessionPath(sessionId), "messages", messageId, ...rest].join("/");
+
+/** Put another message beside one of the user's.
+ * @param {string} username @param {string} sessionId @param {number} messageId @param {unknown[]} parts
+ * @returns {Promise<{ message: import("./types.js").StoredMessage }>} */
+export function editMessage(username, sessionId, messageId, parts) {
+  const body = { username, content: { type: "user", message: parts } };
+  return request("PATCH", messagePath(sessionId, messageId), { body });
+}
+
+/** Have a message answered once more.
+ * @param {string} sessionId @param {number} messageId @param {Record<string, unknown>} body @param {string} key
+ * @param {AbortSignal} signal */
+export function regenerate(sessionId, messageId, body, key, signal) {
+  return respond("POST", messagePath(sessionId, messageId, "regenerate"), { body, signal, headers: { "Idempotency-Key": key } });
+}
+
+/** Show the path through a message.
+ * @param {string} username @param {string} sessionId @param {number} messageId */
+export function selectMessage(username, sessionId, messageId) {
+  return request("POST", messagePath(sessionId, messageId, "select"), { body: { username } });
+}
+
+/** @param {string} username @param {string} sessionId @param {number} messageId */
+export function deleteTurn(username, sessionId, messageId) {
+  return request("DELETE", messagePath(sessionId, messageId), { query: { username } });
+}
+
+/** @param {string} username @param {string} sessionId @param {number} messageId
+ * @returns {Promise<import("./types.js").Session>} */
+export function forkSession(username, sessionId, messageId) {
+  return request("POST", `${sessionPath(sessionId)}/fork`, { body: { username, message_id: messageId } });
+}
+
 /** @param {string} runId @returns {Promise<import("./types.js").Run>} */
 export function getRun(runId) {
   return request("GET", `api/v1/chat/runs/${runId}`);

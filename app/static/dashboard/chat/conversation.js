@@ -69,26 +69,34 @@ export class Conversation extends Store {
   async send(parts, options) {
     const key = newId();
     const body = { username: this.username, session_id: this.sessionId, message: parts, ...options };
-    this.set({ entries: [...this.value.entries, sentEntry(key, parts)], activeRuns: this.value.activeRuns + 1 });
+    this.set({ entries: [...this.value.entries, sentEntry(key, parts)] });
     try {
-      const { events, reply } = await this.begin(body, key);
-      await this.show(reply, follow(reply, this.control.signal, events));
+      await this.answer(key, (signal) => sendMessage(body, key, signal));
     } catch (error) {
       if (!this.control.signal.aborted) this.drop(key);
       throw error;
+    }
+  }
+
+  /** Have the message under `key` answered, and show the reply until it is over.
+   * @param {string} key @param {(signal: AbortSignal) => Promise<Response>} ask what opens the reply's stream */
+  async answer(key, ask) {
+    this.set({ activeRuns: this.value.activeRuns + 1 });
+    try {
+      const { events, reply } = await this.begin(key, ask);
+      await this.show(reply, follow(reply, this.control.signal, events));
     } finally {
       this.set({ activeRuns: this.value.activeRuns - 1 });
     }
   }
 
-  /** Send until it is received, however often the network is cut: the key keeps it from being sent twice.
-   * @param {Record<string, unknown>} body @param {string} key */
-  async begin(body, key) {
+  /** Ask until it is received, however often the network is cut: an Idempotency-Key keeps it from being done twice.
+   * @param {string} key @param {(signal: AbortSignal) => Promise<Response>} ask */
+  async begin(key, ask) {
     const { signal } = this.control;
     for (let attempt = 0; ; attempt++) {
       try {
-        const response = await sendMessage(body, key, signal);
-        const events = eventsOf(response);
+        const events = eventsOf(await ask(signal));
         const first = await events.next();
         if (!first.done && first.value.data.run_id) {
           this.isStored = true;
@@ -163,6 +171,13 @@ export class Conversation extends Store {
     // A look at the server in between may have brought the message before its own events did.
     const others = this.value.entries.filter((entry) => entry.key === key || !isSame(entry, changes));
     this.set({ entries: others.map((entry) => (entry.key === key ? { ...entry, ...changes } : entry)) });
+  }
+
+  /** Take what follows a message off the page.
+   * @param {string} key */
+  endWith(key) {
+    const place = this.value.entries.findIndex((entry) => entry.key === key);
+    if (place >= 0) this.set({ entries: this.value.entries.slice(0, place + 1) });
   }
 
   /** @param {string} key */

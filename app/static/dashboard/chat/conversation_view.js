@@ -4,18 +4,20 @@ import { Button } from "../components/button.js";
 import { Empty, ErrorNotice, Loading } from "../components/notice.js";
 import { t } from "../lib/i18n.js";
 import { useStore } from "../lib/store.js";
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib/view.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { useAttachments } from "./attachments.js";
 import { Composer } from "./composer.js";
 import { MessageView } from "./message_view.js";
 import { textOf } from "./reply.js";
 import { useStickyEnd } from "./scrolling.js";
+import { Turns } from "./turns.js";
 
 /** @param {{ conversation: import("./conversation.js").Conversation, onSent: () => void }} props */
 export function ConversationView({ conversation, onSent }) {
   const { entries, hasMore, isLoading, error, activeRuns } = useStore(conversation);
   const { scroller, content, isAtEnd, toEnd } = useStickyEnd([conversation]);
   const attachments = useAttachments(conversation);
+  const turns = useMemo(() => new Turns(conversation), [conversation]);
   const [isDropping, setDropping] = useState(false);
   useEffect(() => conversation.open(), [conversation]);
 
@@ -46,7 +48,7 @@ export function ConversationView({ conversation, onSent }) {
         ${hasMore && html`<${Older} conversation=${conversation} scroller=${scroller} />`} ${isLoading && html`<${Loading} />`}
         ${error && html`<${ErrorNotice} error=${error} onRetry=${() => conversation.sync()} />`}
         ${!isLoading && !error && entries.length === 0 && html`<${Empty} icon="chat" title=${t("chat.emptyTitle")}>${t("chat.emptyText")}<//>`}
-        ${entries.map((entry) => html`<${MessageView} key=${entry.key} entry=${entry} />`)}
+        ${entries.map((entry) => html`<${MessageView} key=${entry.key} entry=${entry} turns=${turns} />`)}
       </div>
     </div>
     ${!isAtEnd && html`<div class="to-end"><${Button} icon="arrowDown" label=${t("chat.toEnd")} onClick=${toEnd} /></div>`}

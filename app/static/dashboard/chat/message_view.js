@@ -1,17 +1,18 @@
 /** One message of a conversation. */
 
 import { getRun } from "../api/chat.js";
-import { CopyButton } from "../components/copy.js";
 import { Icon } from "../components/icon.js";
 import { dateTime, number, shortTime } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { useResource } from "../lib/resource.js";
 import { useStore } from "../lib/store.js";
-import { html } from "../lib/view.js";
+import { html, useState } from "../lib/view.js";
 import { ApprovalsView } from "./approvals_view.js";
+import { MessageEditor } from "./message_editor.js";
+import { MessageTools } from "./message_tools.js";
 import { PartsView } from "./parts_view.js";
 import { RefsView } from "./refs_view.js";
-import { Reply, textOf } from "./reply.js";
+import { Reply } from "./reply.js";
 
 /** @typedef {import("./entries.js").Entry} Entry */
 
@@ -19,28 +20,30 @@ import { Reply, textOf } from "./reply.js";
 const NO_REPLY = new Reply("");
 
 /** A message, stored or in the making: what is drawn of it stays when it is stored.
- * @param {{ entry: Entry }} props */
-export function MessageView({ entry }) {
+ * @param {{ entry: Entry, turns: import("./turns.js").Turns }} props */
+export function MessageView({ entry, turns }) {
+  const [isEdited, setEdited] = useState(false);
   const live = useStore(entry.reply ?? NO_REPLY);
   const { reasoning, refs, parts } = entry.reply ? live : entry;
   const isLive = entry.reply !== null && live.state !== "over";
   return html`<article class=${`message ${entry.role}`} aria-label=${t(entry.role === "user" ? "chat.you" : "chat.reply")}>
-    <${Body} reasoning=${reasoning} refs=${refs} parts=${parts} isLive=${isLive} />
-    ${entry.reply ? html`<${LiveEnd} reply=${entry.reply} />` : html`<${StoredEnd} entry=${entry} />`}
+    ${isEdited
+      ? html`<${MessageEditor} entry=${entry} turns=${turns} onClose=${() => setEdited(false)} />`
+      : html`<${Body} reasoning=${reasoning} refs=${refs} parts=${parts} isLive=${isLive} />`}
+    ${entry.reply ? html`<${LiveEnd} reply=${entry.reply} />` : html`<${StoredEnd} entry=${entry} turns=${turns} onEdit=${() => setEdited(true)} />`}
   </article>`;
 }
 
 /** What stands below a stored message.
- * @param {{ entry: Entry }} props */
-function StoredEnd({ entry }) {
-  const text = textOf(entry.parts);
+ * @param {{ entry: Entry, turns: import("./turns.js").Turns, onEdit: () => void }} props */
+function StoredEnd({ entry, turns, onEdit }) {
   return html`${entry.status === "partial" && html`<p class="state">${t("chat.partial")}</p>`}
     ${entry.status === "failed" && html`<${Failure} runId=${entry.runId} />`}
     <footer>
       ${entry.status === "sending" && html`<span class="time">${t("chat.sending")}</span>`}
       ${entry.createdAt && html`<time class="time" datetime=${entry.createdAt} title=${dateTime(entry.createdAt)}>${shortTime(entry.createdAt)}</time>`}
       ${entry.usage && html`<span class="time">${t("chat.tokens", { count: number(entry.usage.output) })}</span>`}
-      <span class="tools">${text && html`<${CopyButton} text=${text} />`}</span>
+      <${MessageTools} entry=${entry} turns=${turns} onEdit=${onEdit} />
     </footer>`;
 }
 

@@ -17,9 +17,9 @@ const GROUPS = ["use", "content", "manage"];
 
 /** @param {{ areas: import("../areas.js").Area[], current?: string, me: import("../account.js").Me, isOpen: boolean, onClose: () => void }} props */
 export function Navigation({ areas, current, me, isOpen, onClose }) {
-  return html`<div class=${`navigation ${isOpen ? "open" : ""}`} onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Escape" && onClose()}>
+  return html`<nav class=${`navigation ${isOpen ? "open" : ""}`} aria-label=${t("frame.areas")} onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Escape" && onClose()}>
       <${Logo} />
-      <nav aria-label=${t("frame.areas")}>
+      <div class="areas">
         ${GROUPS.map((group) => {
           const own = areas.filter((area) => area.group === group);
           return (
@@ -35,9 +35,9 @@ export function Navigation({ areas, current, me, isOpen, onClose }) {
             </ul>`
           );
         })}
-      </nav>
+      </div>
       <${Account} me=${me} />
-    </div>
+    </nav>
     ${isOpen && html`<div class="veil" onClick=${onClose}></div>`}`;
 }
 

@@ -251,4 +251,13 @@ export const en = {
   "tool.refused": "refused",
   "tool.result": "Result",
   "tool.running": "running",
+  "turn.again": "Answer again",
+  "turn.alternatives": "Alternatives",
+  "turn.delete": "Delete turn",
+  "turn.deleteText": "The message and all replies to it will be deleted.",
+  "turn.deleteTitle": "Delete this turn?",
+  "turn.fork": "Go on from here in a new session",
+  "turn.newText": "New text of the message",
+  "turn.next": "Next",
+  "turn.previous": "Previous",
 };

@@ -251,4 +251,13 @@ export const zh = {
   "tool.refused": "被拒绝",
   "tool.result": "结果",
   "tool.running": "运行中",
+  "turn.again": "重新回答",
+  "turn.alternatives": "其他版本",
+  "turn.delete": "删除此轮",
+  "turn.deleteText": "将删除该消息及其所有回复。",
+  "turn.deleteTitle": "删除此轮？",
+  "turn.fork": "从此处另开会话",
+  "turn.newText": "消息的新内容",
+  "turn.next": "下一个",
+  "turn.previous": "上一个",
 };

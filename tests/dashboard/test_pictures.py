@@ -1,0 +1,75 @@
+"""Every area, filled: accessible, and with its pictures, in light and wide, and in dark and narrow.
+
+With DASHBOARD_PICTURES=1 they are written to docs/images (`make pictures`).
+"""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.async_api import Page, expect
+
+from tests.dashboard.conftest import ALL_SCOPES, OpenPage, check_accessible
+from tests.dashboard.content import USERNAME, fill
+from tests.dashboard.test_hostile import fits
+from tests.support.client import Client
+from tests.support.model_server import ModelServer
+from tests.support.server import Server
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+IMAGES = Path(__file__).parents[2] / "docs/images"
+LOOKS = {
+    "": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+    "-dark": {"viewport": {"width": 390, "height": 780}, "color_scheme": "dark"},
+}
+AREAS = ("knowledge", "roles", "tools", "bots", "keys", "profiles", "audit", "files")
+
+
+async def take(page: Page, name: str) -> None:
+    """Check the page as it is, and take its picture."""
+    await page.mouse.move(0, 0)
+    await expect(page.get_by_text("Loading")).to_have_count(0)
+    await check_accessible(page)
+    assert await fits(page)
+    picture = await page.screenshot(animations="disabled", caret="hide")
+    if os.environ.get("DASHBOARD_PICTURES"):
+        IMAGES.mkdir(exist_ok=True)
+        small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(192, dither=Image.Dither.NONE)
+        small.save(IMAGES / f"dashboard-{name}.png", optimize=True)
+
+
+async def test_every_area_is_accessible_and_has_its_pictures(
+    server: Server, client: Client, model: ModelServer, open_page: OpenPage
+) -> None:
+    session_id = await fill(server, client, model)
+    key = await server.new_key(*ALL_SCOPES)
+    for suffix, look in LOOKS.items():
+        await open_look(server, key, open_page, session_id, suffix, look)
+
+
+async def open_look(
+    server: Server, key: str, open_page: OpenPage, session_id: str, suffix: str, look: dict[str, object]
+) -> None:
+    signing = await open_page(server.base_url, None, **look)
+    await expect(signing.get_by_label("API key")).to_be_visible()
+    await take(signing, f"sign-in{suffix}")
+    page = await open_page(server.base_url, key, f"#/chat/{session_id}", **look)
+    await page.evaluate(f"localStorage.setItem('palaver.username', '{USERNAME}')")
+    await page.reload()
+    await expect(page.get_by_text("look after themselves")).to_be_visible()
+    await expect(page.locator(".hljs-keyword").first).to_be_visible()
+    await take(page, f"chat{suffix}")
+    for area in AREAS:
+        await page.goto(f"/dashboard#/{area}")
+        await expect(page.get_by_role("heading", level=1)).to_be_focused()
+        await take(page, f"{area}{suffix}")
+    await page.goto("/dashboard#/knowledge")
+    await page.get_by_role("link", name="Garden").click()
+    await expect(page.get_by_text("ready").first).to_be_visible()
+    await page.get_by_role("searchbox").fill("what grows in the shade?")
+    await page.get_by_role("button", name="Search").click()
+    await expect(page.get_by_text("barrenwort")).to_be_visible()
+    await take(page, f"collection{suffix}")
