@@ -43,7 +43,8 @@ from app.files import routes as file_routes
 from app.idempotency import Idempotency
 from app.knowledge import collection_routes, document_routes
 from app.lifespan import lifespan
-from app.ops import dashboard, documentation, health
+from app.ops import dashboard, doctor_routes, documentation, health
+from app.ops.doctor import Doctor
 from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, all_of, database_check
 from app.options import auth_policy, body_bounds, policies, price_table, provider_specs
@@ -122,6 +123,12 @@ def create_app(settings: Settings | None = None) -> Quart:
     metrics.bus_up.set_function(lambda: bus.sure)
     browsers = open_browser_sessions(settings, core)
     usage = UsageService(core.database, price_table(settings))
+    ready = ReadyChecks(
+        {
+            "database": all_of(database_check(core.database), chat.upkeep.check, servers.check),
+            "storage": all_of(files.storage.check, PacedCheck(files.storage.check_writing)),
+        }
+    )
     services = [
         metrics,
         core.keys,
@@ -161,12 +168,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         knowledge.service,
         knowledge.collections,
         knowledge.documents,
-        ReadyChecks(
-            {
-                "database": all_of(database_check(core.database), chat.upkeep.check, servers.check),
-                "storage": all_of(files.storage.check, PacedCheck(files.storage.check_writing)),
-            }
-        ),
+        ready,
+        Doctor(core.database, ready, providers, settings.data_dir),
     ]
     app = open_app(settings, metrics, core.keys, services)
 
@@ -228,6 +231,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         tool_routes,
         mcp_routes,
         health,
+        doctor_routes,
         documentation,
         dashboard,
     ):

@@ -1,4 +1,4 @@
-"""The command line: `palaver serve | dashboard | keys | db | tools | mcp | openapi`.
+"""The command line: `palaver serve | dashboard | doctor | keys | db | tools | mcp | openapi`.
 
 Answers go to standard output, everything else to standard error. An error that the operator can correct is one line
 and exit code 1, without a traceback. The application is imported by the commands that need it: the others are quick.
@@ -9,7 +9,7 @@ import os
 import click
 
 from app import __version__
-from app.cli import dashboard, database, document, keys, serving, tools
+from app.cli import dashboard, database, doctor, document, keys, serving, tools
 from app.cli.errors import Commands
 
 
@@ -26,6 +26,7 @@ def main() -> None:
 
 main.add_command(serving.serve)
 main.add_command(dashboard.dashboard)
+main.add_command(doctor.doctor)
 main.add_command(keys.keys)
 main.add_command(database.db)
 main.add_command(tools.tools)

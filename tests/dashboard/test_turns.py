@@ -18,7 +18,9 @@ async def press(message: Locator, button: str) -> None:
     await message.get_by_role("button", name=button, exact=True).click()
 
 
-async def test_a_reply_is_made_again_and_the_old_one_chosen_back(page: Page, model: ModelServer, client: Client) -> None:
+async def test_a_reply_is_made_again_and_the_old_one_chosen_back(
+    page: Page, model: ModelServer, client: Client
+) -> None:
     model.script(reply(["first"]), reply(["second"]))
     await send(page, "Choose")
     await expect(reply_of(page).get_by_text("first")).to_be_visible()
