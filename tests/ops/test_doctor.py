@@ -71,10 +71,13 @@ async def test_the_events_of_the_stream_come_one_by_one(server: Server) -> None:
 
 
 async def test_a_stream_counts_among_those_of_its_key(start_server: StartServer) -> None:
-    async with start_server(max_streams_per_key=1) as server, Client(server, await server.new_key("chat")) as client:
-        async with client.http.stream("GET", "/api/v1/doctor/stream"):
-            answer = await client.get("/api/v1/doctor/stream")
-            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
+    async with (
+        start_server(max_streams_per_key=1) as server,
+        Client(server, await server.new_key("chat")) as client,
+        client.http.stream("GET", "/api/v1/doctor/stream"),
+    ):
+        answer = await client.get("/api/v1/doctor/stream")
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_streams")
 
 
 class TestCommand:
