@@ -21,7 +21,7 @@ from tests.support.server import Server
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
-LOOKS = {
+LOOKS: dict[str, dict[str, object]] = {
     "": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "-dark": {"viewport": {"width": 390, "height": 780}, "color_scheme": "dark"},
 }
