@@ -7,6 +7,8 @@ from app.bots.adapters.base import AdapterFactory
 from app.bots.adapters.discord import discord_factory
 from app.bots.adapters.http import Network
 from app.bots.adapters.lark import lark_factory
+from app.bots.adapters.line import line_factory
+from app.bots.adapters.matrix import matrix_factory
 from app.bots.adapters.onebot import onebot_factory
 from app.bots.adapters.slack import slack_factory
 from app.bots.adapters.telegram import telegram_factory
@@ -20,6 +22,8 @@ def platform_factories(
     return [
         webhook_factory(network, count=count_webhook),
         lark_factory(network),
+        line_factory(network),
+        matrix_factory(network),
         telegram_factory(network),
         onebot_factory(network),
         discord_factory(network),

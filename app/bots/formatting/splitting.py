@@ -57,7 +57,8 @@ def split(source: str, limit: TextLimit | None, render: Render = str) -> list[st
 
 
 def _first_piece(text: str, limit: TextLimit | None, render: Render) -> tuple[str, str]:
-    if limit is None or limit.fits(render(text)):
+    # A much longer text is not rendered whole for each of its pieces.
+    if limit is None or (len(text) <= 2 * limit.max and limit.fits(render(text))):
         return text, ""
     length = min(len(text), limit.max)
     while True:

@@ -1,0 +1,111 @@
+"""LINE's Messaging API, as far as Palaver speaks it."""
+
+import re
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from tests.support.platforms.base import FakePlatform, Fault, Seen
+
+TOKEN, SECRET = "line-test-token/+=", "0123456789abcdef0123456789abcdef"
+_RETRY_KEY = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+class LineFake(FakePlatform):
+    """One channel's API. A text counts in UTF-16 units; a push has five messages; a retry key is accepted once."""
+
+    adapter = "line"
+    session = "U" + "4" * 32
+    group = "C" + "7" * 32
+    limit = 5000
+    unit = "utf16"
+    bad_session = "someone"
+    takes_media = False
+    faults_known: ClassVar[frozenset[str]] = frozenset(
+        {"rate_limited", "refused", "gone", "unauthorized", "server_error", "server_error_after"}
+        | {"hang_after", "close_after", "close_before"}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted: dict[str, list[Seen]] = {}
+        self.loading: list[dict[str, Any]] = []
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v2/bot/message/push", self._push),
+            web.post("/v2/bot/chat/loading/start", self._loading),
+            web.get("/v2/bot/info", self._info),
+        ]
+
+    def config(self) -> dict[str, Any]:
+        return {"channel_access_token": TOKEN, "channel_secret": SECRET, "api_base_url": self.url}
+
+    async def _info(self, request: web.Request) -> web.Response:
+        return self._problem(request) or web.json_response(
+            {"userId": "U" + "0" * 32, "basicId": "@palaver", "displayName": "Palaver", "chatMode": "bot"}
+        )
+
+    async def _loading(self, request: web.Request) -> web.Response:
+        if (problem := self._problem(request)) is not None:
+            return problem
+        body = await request.json()
+        if not str(body["chatId"]).startswith("U") or body["loadingSeconds"] not in range(5, 61, 5):
+            return refuse(400, "The request body has 1 error(s)")
+        self.loading.append(body)
+        return web.json_response({}, status=202)
+
+    async def _push(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        fault = self.next_fault("push", body)
+        if (answer := await self._refused(request, fault)) is not None:
+            return answer
+        key = request.headers.get("X-Line-Retry-Key")
+        if key is not None and not _RETRY_KEY.fullmatch(key):
+            return refuse(400, "The value for the 'X-Line-Retry-Key' header is invalid")
+        if key is not None and key in self.accepted:
+            sent = sent_messages(self.accepted[key])
+            headers = {"x-line-accepted-request-id": "accepted"}
+            return web.json_response(
+                {"message": "The retry key is already accepted", **sent}, status=409, headers=headers
+            )
+        messages = body.get("messages", [])
+        if not 1 <= len(messages) <= 5:
+            return refuse(400, "Size must be between 1 and 5")
+        for message in messages:
+            if message["type"] != "text" or not 0 < len(message["text"].encode("utf-16-le")) // 2 <= self.limit:
+                return refuse(400, "Length must be between 0 and 5000")
+        seen = [Seen(body["to"], str(self.next_number()), message["text"]) for message in messages]
+        self.messages += seen
+        if key is not None:
+            self.accepted[key] = seen
+        return await self.lost(request, fault) or web.json_response(sent_messages(seen))
+
+    async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
+        if (answer := await self.failed_before(request, fault)) is not None:
+            return answer
+        match fault.kind if fault is not None else None:
+            case "rate_limited":
+                assert fault is not None
+                return refuse(429, "The API rate limit has been exceeded. Try again later.", fault.after)
+            case "refused":
+                return refuse(400, "The request body has 1 error(s)")
+            case "gone":
+                return refuse(400, "Failed to send messages")
+            case "unauthorized":
+                return refuse(401, "Authentication failed. Confirm that the access token in the header is valid.")
+        return self._problem(request)
+
+    def _problem(self, request: web.Request) -> web.Response | None:
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return refuse(401, "Authentication failed due to the following reason: invalid token")
+        return None
+
+
+def sent_messages(seen: list[Seen]) -> dict[str, Any]:
+    return {"sentMessages": [{"id": message.id, "quoteToken": f"q-{message.id}"} for message in seen]}
+
+
+def refuse(status: int, message: str, after: float | None = None) -> web.Response:
+    headers = {} if after is None else {"Retry-After": f"{after:g}"}
+    return web.json_response({"message": message}, status=status, headers=headers)
