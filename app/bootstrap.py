@@ -44,6 +44,7 @@ from app.idempotency import Idempotency
 from app.knowledge import collection_routes, document_routes
 from app.lifespan import lifespan
 from app.ops import dashboard, doctor_routes, documentation, health
+from app.ops import servers as server_routes
 from app.ops.doctor import Doctor
 from app.ops.publishing import Publisher
 from app.ops.readiness import PacedCheck, ReadyChecks, all_of, database_check
@@ -230,6 +231,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         role_routes,
         tool_routes,
         mcp_routes,
+        server_routes,
         health,
         doctor_routes,
         documentation,
