@@ -10,6 +10,7 @@ from app.bots.adapters.lark import lark_factory
 from app.bots.adapters.line import line_factory
 from app.bots.adapters.matrix import matrix_factory
 from app.bots.adapters.onebot import onebot_factory
+from app.bots.adapters.qq_official import qq_official_factory
 from app.bots.adapters.slack import slack_factory
 from app.bots.adapters.telegram import telegram_factory
 from app.bots.adapters.webhook import webhook_factory
@@ -28,4 +29,6 @@ def platform_factories(
         onebot_factory(network),
         discord_factory(network),
         slack_factory(network),
+        qq_official_factory(network),
+        qq_official_factory(network, "qq_official_webhook"),
     ]

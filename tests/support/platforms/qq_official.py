@@ -1,0 +1,159 @@
+"""QQ's API for official bots, as far as Palaver speaks it."""
+
+import base64
+from typing import Any
+
+from aiohttp import web
+
+from tests.support.platforms.base import FakePlatform, Fault, Seen
+
+APPID = "102000001"
+SECRET = "qq-official-test-secret"
+_KINDS = {1: "image", 2: "video", 3: "record", 4: "file"}
+
+
+class QQOfficialFake(FakePlatform):
+    """One bot's API. Tokens run out; a `msg_seq` that was used for a `msg_id` is refused; media need some text."""
+
+    adapter = "qq_official"
+    session = "A1B2C3D4E5F60718293A4B5C6D7E8F90"
+    group = "0F1E2D3C4B5A69788796A5B4C3D2E1F0"
+    limit = 4000
+    bad_session = "not an openid"
+    faults_known = frozenset(
+        {
+            "rate_limited",
+            "refused",
+            "unauthorized",
+            "server_error",
+            "server_error_after",
+            "hang_after",
+            "close_after",
+            "close_before",
+        }
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: list[str] = []
+        self.secret = SECRET
+        self.expires_in = "7200"
+        self.used: set[tuple[str, int]] = set()
+        self.msg_ids: set[str] = set()
+        self.files: dict[str, tuple[str, bytes]] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/app/getAppAccessToken", self._token),
+            web.get("/users/@me", self._me),
+            web.post("/v2/{place}/{openid}/messages", self._send),
+            web.post("/v2/{place}/{openid}/files", self._upload),
+            web.post("/channels/{openid}/messages", self._send_to_channel),
+        ]
+
+    def config(self) -> dict[str, Any]:
+        token_url = f"{self.url}/app/getAppAccessToken"
+        return {"appid": APPID, "secret": SECRET, "api_base_url": self.url, "token_url": token_url}
+
+    def revoke(self) -> None:
+        """Let the tokens that were made so far run out."""
+        self.tokens = [f"revoked {token}" for token in self.tokens]
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        if await request.json() != {"appId": APPID, "clientSecret": self.secret}:
+            return web.json_response({"code": 100016, "message": "invalid appid or secret"})
+        self.tokens.append(f"token-{self.next_number()}")
+        return web.json_response({"access_token": self.tokens[-1], "expires_in": self.expires_in})
+
+    def _is_known(self, request: web.Request) -> bool:
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        return kind == "QQBot" and token in self.tokens
+
+    async def _me(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_known(request):
+            return refuse(401, 11244, "token not exist or expire")
+        return web.json_response({"id": "9001", "username": "Palaver"})
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if not self._is_known(request):
+            return refuse(401, 11244, "token not exist or expire")
+        if body.get("srv_send_msg") is not False:
+            return refuse(400, 40034, "the stand-in does not send by upload")
+        handle = f"file-info-{self.next_number()}"
+        self.files[handle] = (_KINDS[body["file_type"]], base64.b64decode(body["file_data"]))
+        return web.json_response({"file_uuid": handle, "file_info": handle, "ttl": 600})
+
+    async def _send(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if not self._is_known(request):
+            return refuse(401, 11244, "token not exist or expire")
+        fault = self.next_fault("send", body)
+        if fault is not None and (answer := await self._before(request, fault)) is not None:
+            return answer
+        if (problem := self._problem(body)) is not None:
+            return problem
+        message = Seen(request.match_info["openid"], f"ROBOT{self.next_number()}", body.get("content", "").strip())
+        message.extra = {"msg_id": body.get("msg_id"), "msg_seq": body.get("msg_seq")}
+        if body["msg_type"] == 7:
+            message.kind, message.content = self.files[body["media"]["file_info"]]
+        self.messages.append(message)
+        return await self._after(request, fault) or web.json_response({"id": message.id, "timestamp": "2026"})
+
+    async def _send_to_channel(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_known(request):
+            return refuse(401, 11244, "token not exist or expire")
+        message = Seen(request.match_info["openid"], f"CHANNEL{self.next_number()}")
+        if request.content_type == "application/json":
+            message.text = (await request.json())["content"]
+        else:
+            image = (await request.post())["file_image"]
+            assert isinstance(image, web.FileField)
+            message.kind, message.filename, message.content = "image", image.filename, image.file.read()
+        self.messages.append(message)
+        return web.json_response({"id": message.id})
+
+    def _problem(self, body: dict[str, Any]) -> web.Response | None:
+        if not body.get("content"):
+            return refuse(400, 40034004, "content is empty")
+        if len(body["content"]) > self.limit:
+            return refuse(400, 40034005, "content is too long")
+        if (msg_id := body.get("msg_id")) is None:
+            return None
+        if msg_id not in self.msg_ids:
+            return refuse(400, 40034024, "请求参数msg_id无效或越权")
+        if (msg_id, body["msg_seq"]) in self.used:
+            return refuse(400, 40054005, "消息被去重，请检查请求msgseq")
+        self.used.add((msg_id, body["msg_seq"]))
+        if sum(used == msg_id for used, _ in self.used) > 5:
+            return refuse(400, 22009, "msg limit exceed")
+        return None
+
+    async def _before(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
+        match fault.kind:
+            case "rate_limited":
+                body = {"code": 22009, "message": "msg limit exceed"}
+                return web.json_response(body, status=429, headers={"Retry-After": str(fault.after)})
+            case "refused":
+                return refuse(400, 304003, "url not allowed")
+            case "unauthorized":
+                return refuse(401, 11244, "token not exist or expire")
+            case "server_error":
+                return web.Response(status=504, text="<html>Gateway Timeout</html>")
+            case "close_before":
+                return await self.cut(request)
+        return None
+
+    async def _after(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
+        match None if fault is None else fault.kind:
+            case "hang_after":
+                return await self.hang()
+            case "close_after":
+                return await self.cut(request)
+            case "server_error_after":
+                return web.Response(status=504, text="<html>Gateway Timeout</html>")
+        return None
+
+
+def refuse(status: int, code: int, message: str) -> web.Response:
+    return web.json_response({"code": code, "message": message, "trace_id": "t"}, status=status)
