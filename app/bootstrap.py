@@ -9,6 +9,7 @@ from app.auth import routes as key_routes
 from app.auth.browser import routes as browser_routes
 from app.auth.guards import install_guard
 from app.auth.service import KeyService
+from app.auth.trail import AuditTrail
 from app.bots import door_routes, message_routes
 from app.bots import routes as bot_routes
 from app.bots.tool import MessageTool
@@ -58,9 +59,11 @@ from app.parts import (
     open_files,
     open_knowledge,
     open_limits,
+    open_profile_editor,
     open_servers,
     open_tools,
 )
+from app.profiles import edit_routes as profile_edit_routes
 from app.profiles import routes as profile_routes
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
@@ -134,6 +137,8 @@ def create_app(settings: Settings | None = None) -> Quart:
         metrics,
         core.keys,
         browsers,
+        open_profile_editor(settings, core, profiles, providers),
+        AuditTrail(core.database),
         usage,
         *policies(settings),
         limits.streams,
@@ -220,6 +225,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         feedback_routes,
         websocket,
         profile_routes,
+        profile_edit_routes,
         file_routes,
         bot_routes,
         message_routes,

@@ -67,6 +67,18 @@ class Conflict(AppError):
     code = "conflict"
 
 
+class PreconditionFailed(AppError):
+    """A precondition of the request does not hold."""
+
+    status = 412
+    code = "precondition_failed"
+
+
+class PreconditionRequired(AppError):
+    status = 428
+    code = "precondition_required"
+
+
 class PayloadTooLarge(AppError):
     status = 413
     code = "payload_too_large"

@@ -38,6 +38,7 @@ from app.chat.runs.task import RunTools
 from app.chat.runs.upkeep import RunUpkeep
 from app.chat.runs.watching import Watched
 from app.chat.service import ChatService
+from app.chat.sessions import rename_config
 from app.cluster.bus import Bus, NoBus
 from app.cluster.configs import ConfigWatch, Digests
 from app.cluster.live_bus import LiveBus
@@ -77,6 +78,7 @@ from app.options import (
     prompt_limits,
     setting_digests,
 )
+from app.profiles.editor import ProfileEditor
 from app.profiles.service import ProfileService
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
@@ -132,6 +134,15 @@ def open_browser_sessions(settings: Settings, core: Core) -> BrowserSessions:
         timedelta(hours=settings.browser_session_hours),
         open_to_all=settings.no_auth,
     )
+
+
+def open_profile_editor(
+    settings: Settings, core: Core, profiles: ProfileService, providers: ProviderRegistry
+) -> ProfileEditor:
+    async def follow(id: str, new_id: str) -> None:
+        await core.database.write(lambda connection: rename_config(connection, id, new_id))
+
+    return ProfileEditor(settings.data_dir / "configs", profiles, lambda: providers.ids, follow)
 
 
 def open_knowledge(

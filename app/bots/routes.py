@@ -6,6 +6,7 @@ from quart import Blueprint, Response
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
+from app.auth.trail import audited, set_target
 from app.bots.schemas import (
     BotIdentityItem,
     BotItem,
@@ -63,12 +64,14 @@ async def list_bots() -> Response:
         409: refusal("Bot already exists: support-hook", "bot_exists"),
     },
 )
+@audited("bot.created")
 async def create_bot() -> Response:
     caller().check_unbound()
     new = convert(await json_object(), CreateBotRequest)
     bot, secrets = await service(BotService).create(
         id=new.id, adapter=new.adapter, config=new.config, name=new.name, enabled=new.enabled
     )
+    set_target(bot.id)
     return ok(shape_of(BotWithSecrets, bot, generated_secrets=secrets), 201)
 
 
@@ -113,6 +116,7 @@ async def get_bot(bot_id: str) -> Response:
         **_NOT_FOUND,
     },
 )
+@audited("bot.changed")
 async def update_bot(bot_id: str) -> Response:
     caller().check_unbound()
     changes = convert(await json_object(), UpdateBotRequest)
@@ -131,6 +135,7 @@ async def update_bot(bot_id: str) -> Response:
     answers={200: empty("It is gone")},
     errors={**_BOUND, **_NOT_FOUND},
 )
+@audited("bot.deleted")
 async def delete_bot(bot_id: str) -> Response:
     caller().check_unbound()
     await service(BotService).delete(bot_id)
@@ -186,6 +191,7 @@ async def list_pairings(bot_id: str) -> Response:
     answers={200: Answer("The pairing", PairingItem, envelope="ApiResponsePairing")},
     errors={**_BOUND, 404: refusal("Pairing not found", "pairing_not_found", "bot_not_found")},
 )
+@audited("bot.pairing_decided")
 async def decide_pairing(bot_id: str, code: str) -> Response:
     caller().check_unbound()
     decision = convert(await json_object(), DecidePairingRequest)

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from app.auth.models import Principal, check_not_reserved, is_reserved
 from app.chat import store, tree_store
+from app.chat.models import SessionRow
 from app.chat.ownership import check_session, session_prefix_of
 from app.chat.values import WEBCHAT, Message, Session, SessionFilter
 from app.clock import utc_now
@@ -17,6 +18,7 @@ from app.database.engine import Database
 from app.errors import Conflict
 from app.idempotency import Claim, Idempotency, record
 from app.profiles.service import DEFAULT_ID, ProfileService
+from app.roles.models import RoleRow
 
 
 class SessionService:
@@ -140,3 +142,9 @@ class SessionService:
             return page, len(messages) > limit
 
         return await self._database.read(read)
+
+
+def rename_config(connection: Connection, config_id: str, new_id: str) -> None:
+    """Have the sessions and roles of a profile follow it to its new id."""
+    for table in (SessionRow, RoleRow):
+        connection.execute(update(table).where(table.config_id == config_id).values(config_id=new_id))

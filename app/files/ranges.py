@@ -11,15 +11,8 @@ from datetime import datetime
 from werkzeug.datastructures import Headers, Range
 from werkzeug.http import parse_date, parse_etags, parse_if_range_header, parse_range_header
 
-from app.errors import AppError, RangeNotSatisfiable
+from app.errors import PreconditionFailed, RangeNotSatisfiable
 from app.files.models import Attachment
-
-
-class PreconditionFailed(AppError):
-    """A precondition of the request does not hold."""
-
-    status = 412
-    code = "precondition_failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,11 @@ class ProfileService:
         return profile
 
     def find(self, profile_id: str) -> Profile | None:
-        return self._refresh(profile_id).profile if _is_id(profile_id) else None
+        return self._refresh(profile_id).profile if is_id(profile_id) else None
+
+    def entry(self, profile_id: str) -> ProfileEntry | None:
+        """Return the profile with what is wrong with its file, None for an id that cannot be one."""
+        return self._refresh(profile_id) if is_id(profile_id) else None
 
     def get_by_name(self, name: str) -> Profile:
         """Raises BadRequest for a name that no profile has, or more than one."""
@@ -125,7 +129,7 @@ class ProfileService:
         except OSError:
             names = []
         stems = (name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
-        ids = {stem for stem in stems if _is_id(stem)} | {DEFAULT_ID}
+        ids = {stem for stem in stems if is_id(stem)} | {DEFAULT_ID}
         return sorted(ids, key=lambda id: (id != DEFAULT_ID, id))
 
     def _refresh(self, profile_id: str) -> ProfileEntry:
@@ -174,7 +178,8 @@ def _line_of(text: str, problem: str) -> str:
     return ""
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
+    """Check for what can be a profile's id, and so the name of its file."""
     return (
         0 < len(text) <= 100 and all(character.isalnum() or character in "-_." for character in text) and text[0] != "."
     )

@@ -7,6 +7,7 @@ from quart import Response
 
 from app.auth.keytext import new_key_text
 from app.auth.scopes import Scope
+from app.auth.trail import AUDIT
 from app.edge.operation import ANY_KEY, PUBLIC, operation_of
 from tests.conftest import StartServer
 from tests.support.client import Client
@@ -56,6 +57,19 @@ def test_every_route_declares_its_scope(server: Server) -> None:
         else:
             assert operation.scope in {ANY_KEY, *Scope}, rule
     assert {rule for rule in open_to_all if not rule.startswith(("/docs/assets/", "/dashboard/assets/"))} == OPEN
+
+
+def test_every_change_with_admin_rights_is_written_down(server: Server) -> None:
+    unwritten = set()
+    for rule in server.app.url_map.iter_rules():
+        view = server.app.view_functions[rule.endpoint]
+        operation = operation_of(view)
+        changes = (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}
+        if operation is not None and operation.scope == Scope.ADMIN and changes and AUDIT not in view.__dict__:
+            unwritten.add(rule.rule)
+    # Keys are written down in their own transactions, and a test changes nothing.
+    of_keys = {each for each in unwritten if each.startswith("/api/v1/api-keys")}
+    assert {each for each in unwritten - of_keys if not each.endswith("/test")} == set()
 
 
 async def test_defect_22_a_route_without_a_declared_scope_is_closed(server: Server, admin: Client) -> None:

@@ -6,6 +6,7 @@ from quart import Blueprint, Response
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
+from app.auth.trail import audited
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param, empty, operation, refusal
 from app.edge.responses import ok
@@ -72,6 +73,7 @@ async def get_server(name: str) -> Response:
         **_CONFIGURED,
     },
 )
+@audited("mcp_server.put")
 async def put_server(name: str) -> Response:
     caller().check_unbound()
     servers = service(McpServers)
@@ -88,6 +90,7 @@ async def put_server(name: str) -> Response:
     answers={200: empty("It is gone")},
     errors={**_BOUND, **_NOT_FOUND, **_CONFIGURED},
 )
+@audited("mcp_server.deleted")
 async def delete_server(name: str) -> Response:
     caller().check_unbound()
     await service(McpServers).delete(name)
