@@ -1,0 +1,111 @@
+"""WeCom's messages of an application, as far as Palaver speaks them."""
+
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from tests.support.platforms.base import FakePlatform, Fault, Seen
+
+CORP_ID, SECRET, AGENT_ID = "wwtest", "wecom-test-secret", "1000002"
+
+
+class WeComFake(FakePlatform):
+    """One application's API: everything is answered with 200. A text has 2048 bytes; nothing tells repeats."""
+
+    adapter = "wecom"
+    session = "ZhangSan"
+    group = "chat7"
+    limit = 2048
+    unit = "utf8"
+    bad_session = "@all"
+    faults_known: ClassVar[frozenset[str]] = frozenset(
+        {"refused", "gone", "unauthorized", "server_error", "server_error_after"}
+        | {"hang_after", "close_after", "close_before"}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: list[str] = []
+        self.expired: set[str] = set()
+        self.uploads: dict[str, tuple[str, str, bytes]] = {}
+        self.invalid: set[str] = set()
+        self.codes: list[int] = []
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/cgi-bin/gettoken", self._token),
+            web.get("/cgi-bin/agent/get", self._agent),
+            web.post("/cgi-bin/message/send", self._send),
+            web.post("/cgi-bin/appchat/send", self._send),
+            web.post("/cgi-bin/media/upload", self._upload),
+        ]
+
+    def config(self) -> dict[str, Any]:
+        return {"corpid": CORP_ID, "secret": SECRET, "agent_id": AGENT_ID, "api_base_url": self.url}
+
+    async def _token(self, request: web.Request) -> web.Response:
+        if dict(request.query) != {"corpid": CORP_ID, "corpsecret": SECRET}:
+            return answer(40001, "invalid credential")
+        self.tokens.append(f"token{self.next_number()}")
+        return answer(0, "ok", access_token=self.tokens[-1], expires_in=7200)
+
+    async def _agent(self, request: web.Request) -> web.Response:
+        return self._problem(request) or answer(0, "ok", agentid=int(AGENT_ID), name="Palaver")
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        if (problem := self._problem(request)) is not None:
+            return problem
+        file = (await request.post())["media"]
+        assert isinstance(file, web.FileField)
+        id = f"media{self.next_number()}"
+        self.uploads[id] = (request.query["type"], file.filename, file.file.read())
+        return answer(0, "ok", type=request.query["type"], media_id=id)
+
+    async def _send(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        fault = self.next_fault("send", body)
+        if (refusal := await self._refused(request, fault)) is not None:
+            return refusal
+        is_chat = request.path.endswith("appchat/send")
+        session = body["chatid" if is_chat else "touser"]
+        if not is_chat and body["agentid"] != int(AGENT_ID):
+            return answer(40056, "invalid agentid")
+        if session in self.invalid:
+            return answer(0, "ok", invaliduser=session, msgid="m")
+        message = Seen(session, "" if is_chat else f"m{self.next_number()}", extra={"type": body["msgtype"]})
+        if body["msgtype"] == "text":
+            message.text = body["text"]["content"]
+            if len(message.text.encode()) > self.limit:
+                return answer(45002, "content size out of limit")
+        else:
+            kind, message.filename, message.content = self.uploads[body[body["msgtype"]]["media_id"]]
+            if kind != body["msgtype"]:
+                return answer(40004, "invalid media type")
+            message.kind = {"voice": "record"}.get(kind, kind)
+        self.messages.append(message)
+        details = {} if is_chat else {"invaliduser": "", "msgid": message.id}
+        return await self.lost(request, fault) or answer(0, "ok", **details)
+
+    async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
+        if (refusal := await self.failed_before(request, fault)) is not None:
+            return refusal
+        match fault.kind if fault is not None else None:
+            case "refused":
+                return answer(44004, "empty content")
+            case "gone":
+                return answer(81013, "user & party & tag all invalid")
+            case "unauthorized":
+                return answer(42001, "access_token expired")
+        if self.codes:
+            return answer(self.codes.pop(0), "scripted")
+        return self._problem(request)
+
+    def _problem(self, request: web.Request) -> web.Response | None:
+        token = request.query.get("access_token")
+        if token not in self.tokens:
+            return answer(40014, "invalid access_token")
+        return answer(42001, "access_token expired") if token in self.expired else None
+
+
+def answer(code: int, message: str, **fields: Any) -> web.Response:
+    return web.json_response({"errcode": code, "errmsg": message, **fields})
