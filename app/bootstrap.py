@@ -66,6 +66,8 @@ from app.parts import (
 from app.profiles import edit_routes as profile_edit_routes
 from app.profiles import routes as profile_routes
 from app.profiles.service import ProfileService
+from app.providers import routes as provider_routes
+from app.providers.admin import ProviderAdmin
 from app.providers.service import ProviderRegistry
 from app.roles.service import RoleService
 from app.settings import Settings, load_settings
@@ -126,6 +128,9 @@ def create_app(settings: Settings | None = None) -> Quart:
     metrics.mirrors.set_function(lambda: len(chat.mirrors))
     metrics.bus_up.set_function(lambda: bus.sure)
     browsers = open_browser_sessions(settings, core)
+    provider_admin = ProviderAdmin(
+        core.database, core.secrets, providers, allow_private=settings.providers_allow_private
+    )
     usage = UsageService(core.database, price_table(settings))
     ready = ReadyChecks(
         {
@@ -137,6 +142,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         metrics,
         core.keys,
         browsers,
+        provider_admin,
         open_profile_editor(settings, core, profiles, providers),
         AuditTrail(core.database),
         usage,
@@ -196,6 +202,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             idempotency,
             browsers,
             usage,
+            provider_admin,
         ):
             yield
 
@@ -226,6 +233,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         websocket,
         profile_routes,
         profile_edit_routes,
+        provider_routes,
         file_routes,
         bot_routes,
         message_routes,

@@ -84,11 +84,12 @@ def connector(
     A refusal arrives as a ClientConnectorError whose `os_error` is AddressRefusedError.
     """
     return aiohttp.TCPConnector(
-        limit=limit, resolver=resolver, use_dns_cache=False, socket_factory=None if allow_private else _public_socket
+        limit=limit, resolver=resolver, use_dns_cache=False, socket_factory=None if allow_private else public_socket
     )
 
 
-def _public_socket(address_info: tuple[Any, ...]) -> socket.socket:
+def public_socket(address_info: tuple[Any, ...]) -> socket.socket:
+    """Make the socket for an address of the public internet. Raises AddressRefusedError for another one."""
     family, kind, protocol, _, address = address_info
     if family not in (socket.AF_INET, socket.AF_INET6) or not is_public(address[0]):
         raise AddressRefusedError

@@ -19,6 +19,7 @@ from app.database import migrations
 from app.database.errors import DatabaseUnavailable
 from app.idempotency import Idempotency
 from app.parts import Bots, Chat, Files, Knowledge
+from app.providers.admin import SYNC_SECONDS, ProviderAdmin
 from app.providers.service import ProviderRegistry
 from app.tools.mcp.service import McpServers
 from app.usage.service import COUNTERS_PURGE_SECONDS, UsageService
@@ -40,6 +41,7 @@ async def lifespan(
     idempotency: Idempotency,
     browsers: BrowserSessions,
     usage: UsageService,
+    provider_admin: ProviderAdmin,
 ) -> AsyncIterator[None]:
     """Run all that works in the background; what was opened last is closed first."""
     async with AsyncExitStack() as stack:
@@ -49,6 +51,7 @@ async def lifespan(
         stack.push_async_callback(core.database.close)
         await asyncio.to_thread(migrations.upgrade, core.database_url)
         await core.keys.open()
+        await provider_admin.sync()
         await files.sweeper.open()
         await servers.join()
         stack.push_async_callback(servers.leave)
@@ -85,7 +88,8 @@ async def lifespan(
         )
         if not core.is_embedded:
             compare = every(CHECK_SECONDS, configs.compare, "servers_not_compared")
-            await stack.enter_async_context(_background(compare))
+            sync = every(SYNC_SECONDS, provider_admin.sync, "providers_not_synced")
+            await stack.enter_async_context(_background(compare, sync))
         chat.upkeep.start()
         stack.push_async_callback(chat.upkeep.close)
         stack.push_async_callback(chat.mirrors.close)

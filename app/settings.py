@@ -348,6 +348,9 @@ class Settings(BaseSettings):
     mcp_servers: list[McpServerSettings] = Field(
         [], description="Servers of [tools](tools.md#mcp-servers): `[[mcp_servers]]` tables in the TOML."
     )
+    providers_allow_private: bool = Field(
+        False, description="Let model servers that were added over HTTP be at loopback and private addresses."
+    )
     mcp_allow_private: bool = Field(
         False, description="Let MCP servers that were added over HTTP be at loopback and private addresses."
     )

@@ -22,6 +22,7 @@ import app.files.models
 import app.files.pending
 import app.idempotency
 import app.knowledge.models
+import app.providers.stored
 import app.roles.models
 import app.tools.mcp.models
 import app.usage.models  # noqa: F401 - imported so that their tables are in the metadata

@@ -53,7 +53,7 @@ class Provider:
         self.id = spec.id
         self.default_model = spec.default_model
         self.models = spec.models
-        self._spec = spec
+        self.spec = self._spec = spec
         self._max_reply_bytes = max_reply_bytes
         self._unsupported = UnsupportedParams()
         self._secrets = secrets_of(spec)
@@ -75,7 +75,7 @@ class Provider:
             base_url=address,
             api_key=spec.api_key or "none",
             max_retries=spec.max_retries,
-            http_client=http_client or HttpClient(network or Network()),
+            http_client=http_client or HttpClient(network or Network(), public_only=spec.public_only),
         )
         # The client takes a whole URL as it is, and joins a path to the base for each request.
         self._completions_url = self._url(_COMPLETIONS)

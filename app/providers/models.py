@@ -17,7 +17,7 @@ class ProviderSpec:
     """One model server. An empty `models` admits any model; times are in seconds.
 
     A reply counts as lost after `timeout_seconds` of silence. `max_retries` is the number of further tries before the
-    first byte of a reply.
+    first byte of a reply. `public_only` keeps its address out of the networks of the host.
     """
 
     id: str
@@ -29,6 +29,7 @@ class ProviderSpec:
     connect_timeout_seconds: float = 10.0
     max_retries: int = 2
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    public_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import aiohttp
 import httpx2
 from openai import APITimeoutError, DefaultAioHttpClient
 
+from app.egress import public_socket
 from app.providers.network import HttpProxy, Network, SocksProxy
 from app.retry_after import parse_retry_after
 
@@ -37,8 +38,8 @@ class HttpClient(DefaultAioHttpClient):
     an error: who is sent the conversation and the keys is configured, and not for a model server to say.
     """
 
-    def __init__(self, network: Network) -> None:
-        self._direct = AiohttpTransport(network)
+    def __init__(self, network: Network, *, public_only: bool = False) -> None:
+        self._direct = AiohttpTransport(network, public_only=public_only)
         super().__init__(
             transport=self._direct,
             trust_env=False,  # the transport knows the environment's proxies
@@ -82,10 +83,15 @@ async def _forbid_long_waits(response: httpx2.Response) -> None:
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Requests through the proxies of the network, each SOCKS proxy with a session of its own."""
+    """Requests through the proxies of the network, each SOCKS proxy with a session of its own.
 
-    def __init__(self, network: Network) -> None:
+    With `public_only` they go to addresses of the public internet alone, and so through no proxy, which would look the
+    names up itself.
+    """
+
+    def __init__(self, network: Network, *, public_only: bool = False) -> None:
         self._network = network
+        self._public_only = public_only
         self._sessions: dict[SocksProxy | None, aiohttp.ClientSession] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -95,7 +101,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         request, and the caller has waited long enough.
         """
         timeout = request.extensions.get("timeout", {})
-        proxy = self._network.proxy_for(request.url.scheme, request.url.host)
+        proxy = None if self._public_only else self._network.proxy_for(request.url.scheme, request.url.host)
         content = await request.aread()
         try:
             response = await self._session(proxy if isinstance(proxy, SocksProxy) else None).request(
@@ -129,14 +135,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     def _session(self, proxy: SocksProxy | None) -> aiohttp.ClientSession:
         session = self._sessions.get(proxy)
         if session is None:  # a session needs the running loop
-            session = self._sessions[proxy] = _open_session(proxy, self._network.ssl_context)
+            session = self._sessions[proxy] = _open_session(proxy, self._network.ssl_context, self._public_only)
         return session
 
 
-def _open_session(proxy: SocksProxy | None, ssl_context: ssl.SSLContext) -> aiohttp.ClientSession:
+def _open_session(proxy: SocksProxy | None, ssl_context: ssl.SSLContext, public_only: bool) -> aiohttp.ClientSession:
     options: dict[str, Any] = {"limit": MAX_CONNECTIONS, "keepalive_timeout": KEEP_ALIVE_SECONDS, "ssl": ssl_context}
     if proxy is None:
-        connector, middlewares = aiohttp.TCPConnector(**options), []
+        factory = public_socket if public_only else None
+        connector, middlewares = aiohttp.TCPConnector(**options, socket_factory=factory), []
     else:
         from app.providers import socks
 
