@@ -8,10 +8,13 @@ WORKDIR /src
 RUN python -m venv --without-pip /opt/palaver
 COPY requirements.lock ./
 RUN pip --python /opt/palaver/bin/python install --require-hashes --only-binary :all: -r requirements.lock
+# Drivers beside those of the embedded database: --build-arg EXTRAS=postgres,redis
+ARG EXTRAS=""
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY migrations migrations
 RUN pip --python /opt/palaver/bin/python install --no-deps --no-build-isolation . \
+    && if [ -n "$EXTRAS" ]; then pip --python /opt/palaver/bin/python install --only-binary :all: "palaver[$EXTRAS]"; fi \
     && /opt/palaver/bin/palaver --help > /dev/null
 
 FROM python:3.13-slim

@@ -21,7 +21,7 @@ TYPES := $(if $(shell command -v npm),types,no-types)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: types no-types help install run test fix hooks lint walk chaos fuzz bench bench-smoke bench-peers bench-embeddings sdks openapi docs vendor lock clean
+.PHONY: types no-types help install run test test-postgres fix hooks lint walk chaos fuzz bench bench-smoke bench-peers bench-embeddings sdks openapi docs vendor lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ run: $(PROJECT) ## Serve on 127.0.0.1:6185 (make run ARGS="--port 8000")
 
 test: $(PROJECT) $(DEV) ## Run the tests, one process for each core (make test ARGS="tests/auth -x")
 	$(BIN)/pytest --numprocesses=auto $(ARGS)
+
+test-postgres: $(PROJECT) $(DEV) ## Run on PostgreSQL what `make test` runs on SQLite only; both together are everything on both
+	PALAVER_TEST_DATABASE=postgresql $(BIN)/pytest --numprocesses=auto $(ARGS)
 
 fix: $(PROJECT) $(DEV) ## Fix what can be fixed: style, openapi.json, the tables of settings
 	$(BIN)/ruff check --fix

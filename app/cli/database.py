@@ -26,6 +26,25 @@ def upgrade_database(data_dir: Path | None) -> None:
     click.echo(f"The database is {'now' if changed else 'already'} at revision {head()}")
 
 
+@db.command("downgrade")
+@click.argument("revision", required=False)
+@data_dir_option
+def downgrade_database(revision: str | None, data_dir: Path | None) -> None:
+    """Bring the schema back to REVISION, or to the one before: with this version's command, for an older version.
+
+    What only the newer schema can hold is lost. Make a backup first.
+    """
+    settings = load_settings(data_dir=data_dir)
+    from app.core import database_url_of
+    from app.database.migrations import downgrade
+
+    prepare(settings)
+    with lock(settings), refusing_database(settings):
+        check_place(settings)
+        there = downgrade(database_url_of(settings), revision)
+    click.echo(f"The database is now at revision {there}")
+
+
 @db.command("check")
 @data_dir_option
 def check_database(data_dir: Path | None) -> None:

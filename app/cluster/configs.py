@@ -81,13 +81,13 @@ class ConfigWatch:
                 log.info("servers_agree_again")
 
 
-def _differences(own: Digests, others: Mapping[str, Digests]) -> list[Difference]:
+def _differences(own: Digests, others: Mapping[str, Digests]) -> tuple[Difference, ...]:
     names = sorted(own.keys() | {name for digests in others.values() for name in digests})
-    return [
+    return tuple(
         Difference(name, ids)
         for name in names
         if (ids := tuple(sorted(id for id, digests in others.items() if digests.get(name) != own.get(name))))
-    ]
+    )
 
 
 def _fingerprints(connection: Connection) -> dict[str, str]:

@@ -32,13 +32,18 @@ class WrongSchema(WrongDatabase):
 
 def head() -> str:
     """The newest revision, read from the files' texts: importing Alembic costs more than the rest of the start."""
-    revisions: set[str] = set()
-    parents: set[str] = set()
-    for file in (FOLDER / "versions").glob("*.py"):
-        for is_parent, name in _REVISION.findall(file.read_text(encoding="utf-8")):
-            (parents if is_parent else revisions).add(name)
-    (newest,) = revisions - parents
+    parents = _parents()
+    (newest,) = parents.keys() - parents.values()
     return newest
+
+
+def _parents() -> dict[str, str | None]:
+    """The revisions, each with the one before it."""
+    parents: dict[str, str | None] = {}
+    for file in (FOLDER / "versions").glob("*.py"):
+        names = {bool(is_parent): name for is_parent, name in _REVISION.findall(file.read_text(encoding="utf-8"))}
+        parents[names[False]] = names[True] or None
+    return parents
 
 
 def current(url: str) -> str | None:
@@ -72,6 +77,31 @@ def upgrade(url: str) -> bool:
         _check_known(there)
         _use_wal(url)
         return _upgrade(url)
+
+
+def downgrade(url: str, revision: str | None = None) -> str:
+    """Bring the database at `url` back to an older revision, the one before its own if none is named; its name.
+
+    What newer versions have stored in tables and columns of their own is gone then. No server may be using the
+    database that needs them. Blocks. Raises WrongSchema for a revision that is not an older one of this version's,
+    WrongDatabase, and the driver's errors.
+    """
+    is_file = check_url(url).drivername.startswith("sqlite")
+    with refusing(url):
+        there = current(url) if is_file else asyncio.run(current_of_server(url))
+    _check_known(there)
+    parents = _parents()
+    older = [there] if there is not None else []
+    while older and (parent := parents[older[-1]]) is not None:
+        older.append(parent)
+    target = revision or (older[1] if len(older) > 1 else None)
+    if target is None or target not in older[1:]:
+        raise WrongSchema(f"The schema is at revision {there}; there is no older one named {revision or 'before it'}")
+    from alembic import command
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    command.downgrade(config_for(url), target)
+    return target
 
 
 def _upgrade_server(url: str) -> bool:

@@ -27,6 +27,8 @@ from tests.knowledge.conftest import Library
 from tests.support.client import Client, text_of
 from tests.support.server import Server
 
+pytestmark = pytest.mark.databases("sqlite", reason="backups are of the embedded database")
+
 
 @pytest.fixture
 async def filled(server: Server, client: Client, data_dir: Path) -> AsyncIterator[Path]:

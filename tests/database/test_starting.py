@@ -2,14 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
+from app.database.checking import problems
 from app.database.engine import Database, open_database
-from app.database.migrations import head
+from app.database.migrations import WrongSchema, downgrade, head, upgrade
 from tests.support.database import count_rows, execute
 from tests.support.processes import palaver
 
@@ -110,3 +111,27 @@ async def test_another_master_key_is_refused_until_it_is_adopted(environment: di
     assert code == 0
     assert (await palaver(*make_key, data_dir=data_dir, environment=other))[0] == 0
     assert (await palaver(*make_key, data_dir=data_dir, environment=first))[0] == 1
+
+
+@pytest.mark.databases("sqlite", "postgresql")
+async def test_a_schema_goes_back_and_forth(
+    database: Database, database_url: str, environment: dict[str, str], data_dir: Path
+) -> None:
+    await execute(database, "INSERT INTO master_key (id, digest) VALUES (1, '')")
+    code, output = await palaver("db", "downgrade", data_dir=data_dir, environment=environment)
+    assert (code, output.startswith("The database is now at revision ")) == (0, True)
+    older = [output.split()[-1]]
+    older += [await asyncio.to_thread(downgrade, database_url) for _ in range(2)]
+    assert older == sorted(older, reverse=True)
+    for unknown in (head(), older[0], older[-1], "nonsense"):
+        with pytest.raises(WrongSchema, match="there is no older one named"):
+            await asyncio.to_thread(downgrade, database_url, unknown)
+    assert problems_of_schema(await asyncio.to_thread(problems, database_url)) == [older[-1]]
+    assert await asyncio.to_thread(upgrade, database_url)
+    assert await asyncio.to_thread(problems, database_url) == []
+    assert await count_rows(database, "master_key") == [1]
+
+
+def problems_of_schema(lines: Sequence[str]) -> list[str]:
+    """The revisions that a check complains of."""
+    return [line.split(",")[0].split()[-1] for line in lines if line.startswith("The schema is at revision")]

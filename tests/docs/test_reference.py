@@ -14,7 +14,14 @@ from tests.docs.pages import PAGES, ROOT, anchors, headings, page, prose, sectio
 from tools.settings_tables import PAGE, fill_tables, main
 
 # Those of the examples and of the tests, and the one that is read before the settings.
-OTHER_VARIABLES = {"PALAVER_URL", "PALAVER_KEY", "PALAVER_ADMIN_KEY", "PALAVER_CONFIG", "PALAVER_TEST_POSTGRES_URL"}
+OTHER_VARIABLES = {
+    "PALAVER_URL",
+    "PALAVER_KEY",
+    "PALAVER_ADMIN_KEY",
+    "PALAVER_CONFIG",
+    "PALAVER_TEST_POSTGRES_URL",
+    "PALAVER_TEST_DATABASE",
+}
 # Codes that a WebSocket replaces by its own.
 INTERNAL_CODES = {"invalid_frame"}
 # ARCHITECTURE.md follows the code when the layout has settled.

@@ -98,6 +98,7 @@ async def test_old_files_without_a_row_are_removed_and_nothing_else(start_server
     assert not (folder / "01").exists()
 
 
+@pytest.mark.databases("sqlite", reason="PostgreSQL may have other servers")
 async def test_young_unfinished_files_are_removed_where_one_server_has_the_folder(
     start_server: StartServer, folder: Path
 ) -> None:

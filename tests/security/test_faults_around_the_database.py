@@ -26,6 +26,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.databases("sqlite", reason="the lock is one of SQLite's")
 @pytest.mark.xdist_group("timing")
 async def test_writers_answer_in_a_bounded_time_while_another_process_holds_the_database(
     client: Client, data_dir: Path
