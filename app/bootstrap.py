@@ -16,6 +16,7 @@ from app.bots.tool import MessageTool
 from app.chat.exporting import SessionExporter
 from app.chat.feedback import FeedbackService
 from app.chat.importing import SessionImporter
+from app.chat.search.service import SearchService
 from app.chat.sessions import SessionService
 from app.chat.turns import TurnService
 from app.completions.errors import openai_error
@@ -24,6 +25,7 @@ from app.doors.open_api import (
     chat_routes,
     feedback_routes,
     new_session_routes,
+    search_routes,
     session_routes,
     transfer_routes,
     turn_routes,
@@ -138,6 +140,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             "storage": all_of(files.storage.check, PacedCheck(files.storage.check_writing)),
         }
     )
+    searches = SearchService(core.database)
     services = [
         metrics,
         core.keys,
@@ -174,6 +177,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         bots.processor,
         bots.listeners,
         FeedbackService(core.database),
+        searches,
         SessionExporter(core.database),
         SessionImporter(core.database, files.service, profiles, idempotency, settings.max_upload_bytes),
         TurnService(core.database, chat.service, idempotency),
@@ -203,6 +207,7 @@ def create_app(settings: Settings | None = None) -> Quart:
             browsers,
             usage,
             provider_admin,
+            searches,
         ):
             yield
 
@@ -228,6 +233,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         session_routes,
         new_session_routes,
         transfer_routes,
+        search_routes,
         turn_routes,
         feedback_routes,
         websocket,

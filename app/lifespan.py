@@ -11,6 +11,7 @@ from app.auth.service import LAST_USED_EVERY, STORE_REVOCATIONS_EVERY
 from app.auth.watch import LOOK_SECONDS, KeyWatch
 from app.background import every
 from app.chat.runs.upkeep import PURGE_SECONDS
+from app.chat.search.service import SearchService
 from app.cluster.bus import Bus
 from app.cluster.configs import CHECK_SECONDS, ConfigWatch
 from app.cluster.servers import Servers
@@ -42,6 +43,7 @@ async def lifespan(
     browsers: BrowserSessions,
     usage: UsageService,
     provider_admin: ProviderAdmin,
+    searches: SearchService,
 ) -> AsyncIterator[None]:
     """Run all that works in the background; what was opened last is closed first."""
     async with AsyncExitStack() as stack:
@@ -66,6 +68,7 @@ async def lifespan(
             files.images.close,
             bots.close,
             mcp.close,
+            searches.close,
         ):
             stack.push_async_callback(close)
         await bots.open()

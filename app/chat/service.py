@@ -24,6 +24,7 @@ from app.chat.runs.events import Completed, Ended, Event, Failed, MessageSaved, 
 from app.chat.runs.log import RunLog
 from app.chat.runs.mirrors import Mirrors
 from app.chat.runs.queue import INTERRUPTED, Ticket
+from app.chat.runs.reply import Content, content_of
 from app.chat.runs.stopping import Stopper
 from app.chat.runs.tool_parts import events_of
 from app.chat.values import OPEN_STATUSES, MessageRole, MessageStatus, Run, RunStatus
@@ -53,6 +54,16 @@ class Accepted:
     log: RunLog
     repeated: bool = False
     rates: RateState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRun:
+    """A run that waits or goes on, and its content so far; `revision` is the number of its last event."""
+
+    run: Run
+    status: RunStatus
+    revision: int
+    content: Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +249,19 @@ class ChatService:
         log = RunLog.of(events)
         self._finished[run.id] = log
         return log
+
+    async def active_runs(self, session_id: str) -> list[ActiveRun]:
+        """Return the runs of a session that wait or go on, on whichever server, with what they have said so far."""
+        runs = await self._database.read(lambda connection: store.open_runs(connection, session_id))
+        active = []
+        for run in runs:
+            if (log := self._engine.log_of(run.id)) is not None:
+                events = list(enumerate(log.events, 1))
+            else:
+                events = await self._database.read(partial(store.run_events, run_id=run.id))
+            content = content_of([event for _, event in events])
+            active.append(ActiveRun(run, self.progress_of(run)[0], events[-1][0] if events else 0, content))
+        return active
 
     async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
         """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""

@@ -413,6 +413,12 @@ def find_run(connection: Connection, run_id: str) -> Run | None:
     return None if row is None else value_of(Run, row)
 
 
+def open_runs(connection: Connection, session_id: str) -> list[Run]:
+    """Return the runs of a session that wait or go on, in their order."""
+    query = select(RunRow).where(RunRow.session_id == session_id, IS_OPEN).order_by(RunRow.created_at)
+    return [value_of(Run, row) for row in connection.execute(query)]
+
+
 def checkpoint_runs(connection: Connection, progress: Sequence[Progress], now: datetime) -> list[str]:
     """Store what running runs have gained; the ids of those that are gone."""
     return [each.run_id for each in progress if not add_progress(connection, each, now)]

@@ -31,3 +31,13 @@ def _integer(text: str) -> int:
     sign, digits = match[1], match[2].lstrip("0") or "0"
     number = MAX_INTEGER if len(digits) > 19 else int(digits)
     return -number if sign == "-" else number
+
+
+def number_in(args: Mapping[str, str], name: str) -> int | None:
+    """Read a number from a query; None without one. Raises BadRequest."""
+    text = args.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise BadRequest(f"{name} must be a number", code=f"invalid_{name}")
+    return min(int(text), MAX_INTEGER)

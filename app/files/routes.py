@@ -24,20 +24,39 @@ _NO_STORAGE = {
 }
 
 
+_UPLOADED = {200: Answer("What was stored", UploadData, envelope="ApiResponseUpload")}
+_UPLOAD_ERRORS = {
+    400: refusal("Missing key: file", "missing_key"),
+    **_NOT_FOUND,  # of a repeat whose attachment was deleted meanwhile
+    413: refusal("The file is larger than 104857600 bytes", "payload_too_large", "storage_quota_exceeded"),
+    **_NO_STORAGE,
+}
+_FORM = Body(FILE_FORM, media_type="multipart/form-data")
+
+
+@blueprint.post("/api/v1/files")
+@file_operation(
+    "uploadFileToFiles",
+    "Upload attachment file",
+    description="The same as `POST /api/v1/file`, as AstrBot spells it later.",
+    body=_FORM,
+    params=[IDEMPOTENCY_KEY],
+    answers=_UPLOADED,
+    errors=_UPLOAD_ERRORS,
+)
+async def upload_to_files() -> Response:
+    return await upload_file()
+
+
 @blueprint.post("/api/v1/file")
 @file_operation(
     "uploadFile",
     "Upload attachment file",
     description="Upload a file and get attachment_id for later use in chat/message APIs.",
-    body=Body(FILE_FORM, media_type="multipart/form-data"),
+    body=_FORM,
     params=[IDEMPOTENCY_KEY],
-    answers={200: Answer("What was stored", UploadData, envelope="ApiResponseUpload")},
-    errors={
-        400: refusal("Missing key: file", "missing_key"),
-        **_NOT_FOUND,  # of a repeat whose attachment was deleted meanwhile
-        413: refusal("The file is larger than 104857600 bytes", "payload_too_large", "storage_quota_exceeded"),
-        **_NO_STORAGE,
-    },
+    answers=_UPLOADED,
+    errors=_UPLOAD_ERRORS,
 )
 async def upload_file() -> Response:
     files = service(FileService)

@@ -46,19 +46,28 @@ class ChatConfigList(msgspec.Struct):
     differences: list[ConfigDifference]
 
 
+_CONFIGS = {200: Answer("The profiles, the default first", ChatConfigList, envelope="ApiResponseChatConfigList")}
+
+
+@blueprint.get("/api/v1/chat/configs")
+@operation(
+    "listChatConfigs",
+    "List available chat config files",
+    scope=Scope.CONFIG,
+    description="The same as `GET /api/v1/configs`, as AstrBot spells it later.",
+    answers=_CONFIGS,
+)
+async def list_chat_configs() -> Response:
+    return await list_configs()
+
+
 @blueprint.get("/api/v1/configs")
 @operation(
     "listConfigs",
     "List available chat config files",
     scope=Scope.CONFIG,
     description="The profiles that `config_id` or `config_name` of a chat request can choose.",
-    answers={
-        200: Answer(
-            "The profiles, the default first",
-            ChatConfigList,
-            envelope="ApiResponseChatConfigList",
-        )
-    },
+    answers=_CONFIGS,
 )
 async def list_configs() -> Response:
     configs = [

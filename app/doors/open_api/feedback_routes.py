@@ -9,13 +9,13 @@ from quart import Blueprint, Response, request
 from app.auth.guards import caller
 from app.chat.feedback import Feedback, FeedbackFilter, FeedbackService
 from app.chat.fields import MAX_NAME_CHARS, check_name
-from app.database.tables import MAX_INTEGER
 from app.doors.open_api.chat_routes import BODY_ERRORS, chat_operation
 from app.doors.open_api.requests import parse_username
 from app.doors.open_api.session_routes import ERRORS, USERNAME_CODES
 from app.doors.open_api.turn_routes import NOT_FOUND, USERNAME, username_of
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param, refusal
+from app.edge.paging import number_in
 from app.edge.responses import ok
 from app.edge.schemas import DateTime, example, shape_of
 from app.edge.services import service
@@ -131,19 +131,9 @@ async def list_feedback() -> Response:
     page = await service(FeedbackService).list_feedback(
         caller(),
         msgspec.convert({"username": username, "session_id": session_id, "rating": rating}, FeedbackFilter),
-        before=_number("cursor"),
-        limit=min(max(_number("limit") or 50, 1), 100),
+        before=number_in(args, "cursor"),
+        limit=min(max(number_in(args, "limit") or 50, 1), 100),
     )
     next_cursor = str(page.feedback[-1].id) if page.has_more else None
     items = [MessageFeedback.of(each) for each in page.feedback]
     return ok(FeedbackList(items, page.likes, page.dislikes, next_cursor))
-
-
-def _number(name: str) -> int | None:
-    """Raises BadRequest."""
-    text = request.args.get(name, "").strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise BadRequest(f"{name} must be a number", code=f"invalid_{name}")
-    return min(int(text), MAX_INTEGER)

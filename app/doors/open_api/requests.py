@@ -52,6 +52,8 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
         raise MissingKey("message")
     parts = parse_parts(body["message"], limits)
     streaming = body.get("enable_streaming")
+    if streaming is None and isinstance(flags := body.get("flags"), dict):
+        streaming = flags.get("enable_streaming")
     if not isinstance(streaming, bool | None):
         raise BadRequest("enable_streaming must be a boolean", code="invalid_request")
     return SendMessage(

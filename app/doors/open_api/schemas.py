@@ -30,6 +30,10 @@ class ChatSendRequest(msgspec.Struct):
     selected_provider: str | None = None
     selected_model: str | None = None
     enable_streaming: bool | None = True
+    flags: Annotated[
+        dict[str, Any] | None,
+        Meta(description="`enable_streaming`, where AstrBot's later clients put it; others are passed over."),
+    ] = None
     config_id: Annotated[str | None, Meta(description="A profile; `default` puts the session back on it.")] = None
     config_name: Annotated[str | None, Meta(description="A profile's name; read only without config_id.")] = None
     role: Annotated[

@@ -20,6 +20,7 @@ from app.doors.open_api.schemas import (
     StoppedRuns,
     UserBody,
 )
+from app.doors.open_api.session_detail import HISTORY_LIMIT, ChatSessionDetail, detail_of
 from app.doors.open_api.session_lists import FILTER_CODES, FILTERS, cursor_of, filter_of
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param, empty, refusal
@@ -91,13 +92,20 @@ async def list_sessions() -> Response:
 @chat_operation(
     "getSession",
     "Get a session",
-    description="One session of a user.",
-    params=[USERNAME],
-    answers={200: _SESSION},
-    errors=ERRORS,
+    description="One session of a user, with its newest messages and the replies that are made or wait.",
+    params=[
+        USERNAME,
+        Param("history", "Whether to send the messages, up to 1,000.", {"type": "boolean", "default": True}),
+    ],
+    answers={200: Answer("The session", ChatSessionDetail, envelope="ApiResponseChatSessionDetail")},
+    errors={**ERRORS, 400: refusal("Missing key: username", *USERNAME_CODES, "invalid_history")},
 )
 async def get_session(session_id: str) -> Response:
-    return ok(ChatSessionItem.of(await service(SessionService).get(caller(), _username(), session_id)))
+    principal, username, sessions = caller(), _username(), service(SessionService)
+    limit = 0 if _boolean("history") is False else HISTORY_LIMIT
+    session = await sessions.get(principal, username, session_id)
+    messages, _ = await sessions.messages(principal, username, session_id, before=None, limit=limit)
+    return ok(detail_of(session, messages, await service(ChatService).active_runs(session_id)))
 
 
 @blueprint.patch("/api/v1/chat/sessions/<session:session_id>")
