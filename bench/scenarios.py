@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.measures import conversations, knowledge, memory, requests, steps, streams, transfers
+from bench.measures import conversations, knowledge, memory, requests, servers, steps, streams, transfers
 from bench.scenario import Row, Scenario, Target
 
 _SYSTEMS = {
@@ -191,6 +191,16 @@ SCENARIOS: Sequence[Scenario] = (
             Row("up_speed", "upload", "MB/s"),
             Row("down_speed", "download", "MB/s"),
             Row("cp_speed", "cp", "MB/s"),
+        ),
+    ),
+    Scenario(
+        "servers",
+        servers.following,
+        (
+            Row("added_p50", "64 runs of 50 tokens/s read at another server: added, p50", "ms"),
+            Row("added_p99", "64 runs of 50 tokens/s read at another server: added, p99", "ms", Target("<", 50)),
+            Row("a_token", "the same: CPU per token of the server that makes and streams them", "us"),
+            Row("b_token", "the same: CPU per token of the other server", "us"),
         ),
     ),
     Scenario(

@@ -30,7 +30,8 @@ def _report(storm: Storm, seconds: float) -> bool:
     ended = Counter(str(exchange.refused or "ended") for exchange in tally.exchanges)
     say(
         f"Storm, seed {plan.seed}, {seconds:.0f} s: {storm.kills} kills ({storm.early_kills} during the start), "
-        f"{storm.terminations} SIGTERMs; {len(tally.exchanges)} messages ({dict(ended)}), {len(tally.posted)} bot "
+        f"{storm.terminations} SIGTERMs, {storm.outages} outages of the database, {plan.servers} servers; "
+        f"{len(tally.exchanges)} messages ({dict(ended)}), {len(tally.posted)} bot "
         f"messages, {len(tally.uploaded)} files; {tally.cuts} cuts, {tally.resumes} resumes, {tally.repeats} repeats, "
         f"{tally.refusals} refusals, {tally.early_ends} streams ended early by the server"
     )
@@ -45,7 +46,13 @@ def _report(storm: Storm, seconds: float) -> bool:
 def _storm(options: argparse.Namespace, folder: Path) -> bool:
     seed = options.seed if options.seed is not None else int(time.time())
     plan = Plan(
-        seed=seed, seconds=options.minutes * 60, kills=options.kills, cuts=options.cuts, clients=options.clients
+        seed=seed,
+        seconds=options.minutes * 60,
+        kills=options.kills,
+        cuts=options.cuts,
+        clients=options.clients,
+        servers=options.servers,
+        outages=options.outages,
     )
     say(f"The storm, seed {seed}")
     start = time.monotonic()
@@ -107,6 +114,8 @@ def _parse() -> argparse.Namespace:
     storm = parser.add_argument_group("the storm")
     storm.add_argument("--seed", type=int, help="the same seed plans the same messages, kills and cuts")
     storm.add_argument("--database-url", help="an empty PostgreSQL database, instead of SQLite in the folder")
+    storm.add_argument("--servers", type=int, default=1, help="on the PostgreSQL database, behind a balancer")
+    storm.add_argument("--outages", action="store_true", help="PostgreSQL is cut off, silent or away now and then")
     storm.add_argument("--minutes", type=float, default=8.0, help="the most that it may last")
     storm.add_argument("--kills", type=int, default=50)
     storm.add_argument("--cuts", type=int, default=1000)

@@ -245,7 +245,7 @@ def _frame(task: Errand) -> dict[str, Any]:
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:
-    if response.status in (429, 503):
+    if response.status in (429, 503, 504):  # the last of a bot message, whose delivery may go on
         raise TryAgain
     if response.status != 200:
         raise Refused(response.status, await response.text())

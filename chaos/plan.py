@@ -14,7 +14,10 @@ class Door(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The storm ends when there were `kills` and `cuts`, or after `seconds`; the audit comes on top."""
+    """The storm ends when there were `kills` and `cuts`, or after `seconds`; the audit comes on top.
+
+    With `outages`, PostgreSQL is away now and then.
+    """
 
     seed: int = 1
     seconds: float = 540.0
@@ -22,6 +25,8 @@ class Plan:
     cuts: int = 1000
     clients: int = 24
     sessions: int = 12
+    servers: int = 1
+    outages: bool = False
 
 
 @dataclass(frozen=True, slots=True)

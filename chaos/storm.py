@@ -13,9 +13,12 @@ from random import Random
 from app.database.engine import sqlite_url
 from chaos.audit import Finding, audit
 from chaos.clients import Client, Tally
+from chaos.fleet import Fleet, fleet_of
 from chaos.plan import Plan, sessions_of
 from tests.support.processes import API_KEY, ROOT, ServerProcess, provider_toml
 
+OUTAGE_CHANCE = 0.4
+"""The chance of a disturbance of the database before each kill."""
 CALM_SECONDS = 90.0
 """The time that clients get to finish their messages once nothing is killed any more."""
 
@@ -31,13 +34,14 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Storm:
-    """The course of a storm. `deaths` are the moments (seconds, monotonic) just before the server was ended."""
+    """The course of a storm. `deaths` are the moments (seconds, monotonic) just before a server was ended."""
 
     plan: Plan
     tally: Tally = field(default_factory=Tally)
     kills: int = 0
     early_kills: int = 0
     terminations: int = 0
+    outages: int = 0
     deaths: list[float] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     unfinished: int = 0
@@ -52,28 +56,18 @@ async def weather(plan: Plan, folder: Path, say: Say, database_url: str | None =
     storm = Storm(plan)
     record = folder / "model.jsonl"
     async with model_process(record) as model_url:
-        data_dir = folder / "data"
-        (data_dir / "configs").mkdir(parents=True)
-        (data_dir / "configs" / "default.toml").write_text('[tools]\nuse = ["fetch_page"]\n')
         toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
-        (data_dir / "palaver.toml").write_text(toml)
-        elsewhere = {} if database_url is None else {"PALAVER_DATABASE_URL": database_url}
-        server = ServerProcess(data_dir, {**ENVIRONMENT, **elsewhere})
-        try:
-            await server.start()
-            await _blow(storm, server, say)
+        async with fleet_of(plan.servers, folder, toml, ENVIRONMENT, database_url) as fleet:
+            await _blow(storm, fleet, say)
             say("auditing ...")
-            storm.findings = await audit(
-                storm.tally, storm.deaths, server, database_url or sqlite_url(data_dir / "palaver.db"), record
-            )
-            if (code := await server.end()) != 0:
-                storm.findings.append(Finding("altered", f"the server ended with {code} on SIGTERM"))
-        finally:
-            await server.close()
+            url = database_url or sqlite_url(folder / "data" / "palaver.db")
+            storm.findings = await audit(storm.tally, storm.deaths, fleet.base_url, url, record)
+            if (code := await fleet.end()) != 0:
+                storm.findings.append(Finding("altered", f"a server ended with {code} on SIGTERM"))
     return storm
 
 
-async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
+async def _blow(storm: Storm, fleet: Fleet, say: Say) -> None:
     plan = storm.plan
     random = Random(plan.seed)
     rush = asyncio.Event()
@@ -84,7 +78,7 @@ async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
             group.create_task(
                 Client(
                     f"c{number}",
-                    server.base_url,
+                    fleet.base_url,
                     KEYS[number % len(KEYS)],
                     Random(f"{plan.seed}/{number}"),
                     storm.tally,
@@ -95,7 +89,8 @@ async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
         ]
         while not storm.reached_its_size and time.monotonic() - start < plan.seconds:
             if storm.kills < plan.kills:
-                await _end_and_restart(storm, server, random)
+                await _disturb_the_database(storm, fleet, random)
+                await _end_and_restart(storm, random.choice(fleet.servers), random)
                 if storm.kills % 10 == 0:
                     say(_progress(storm, start))
             else:
@@ -106,6 +101,27 @@ async def _blow(storm: Storm, server: ServerProcess, say: Say) -> None:
             client.cancel()
     storm.unfinished = len(late)
     say(_progress(storm, start))
+
+
+async def _disturb_the_database(storm: Storm, fleet: Fleet, random: Random) -> None:
+    """Cut a server's connections to PostgreSQL, hold back what is on them, or take it away from all for a while."""
+    if not storm.plan.outages or random.random() > OUTAGE_CHANCE:
+        return
+    storm.outages += 1
+    roll = random.random()
+    if roll < 0.4:
+        random.choice(fleet.proxies).cut()
+    elif roll < 0.7:
+        proxy = random.choice(fleet.proxies)
+        proxy.hold()
+        await asyncio.sleep(random.uniform(0.2, 2.0))
+        proxy.release()
+    else:
+        for proxy in fleet.proxies:
+            await proxy.go_away()
+        await asyncio.sleep(random.uniform(0.2, 2.0))
+        for proxy in fleet.proxies:
+            await proxy.open()
 
 
 async def _end_and_restart(storm: Storm, server: ServerProcess, random: Random) -> None:
@@ -132,7 +148,7 @@ async def _end_and_restart(storm: Storm, server: ServerProcess, random: Random) 
 def _progress(storm: Storm, start: float) -> str:
     tally = storm.tally
     return (
-        f"{time.monotonic() - start:4.0f} s: {storm.kills} kills, {tally.cuts} cuts, "
+        f"{time.monotonic() - start:4.0f} s: {storm.kills} kills, {storm.outages} outages, {tally.cuts} cuts, "
         f"{len(tally.exchanges)} messages, {tally.repeats} repeats"
     )
 

@@ -224,6 +224,8 @@ _APPEND_MESSAGE = Prepared(
     _NEW_COLUMNS,
 )
 # A user's message whose reply is still to come belongs to a later turn, for all but that turn's own run.
+# One that came after it and ended while it waited, too: nothing has answered it.
+_CAME_AFTER = and_(MessageRow.id > bindparam("user_message_id"), RunRow.started_at.is_(None))
 _NEWEST_MESSAGES = Prepared(
     select(*_MESSAGE_COLUMNS)
     .where(
@@ -233,7 +235,7 @@ _NEWEST_MESSAGES = Prepared(
         or_(
             MessageRow.id == bindparam("user_message_id"),
             MessageRow.role != MessageRole.USER.value,
-            not_(exists().where(RunRow.id == MessageRow.run_id, IS_OPEN)),
+            not_(exists().where(RunRow.id == MessageRow.run_id, or_(IS_OPEN, _CAME_AFTER))),
         ),
     )
     .order_by(MessageRow.id.desc())

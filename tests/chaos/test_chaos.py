@@ -20,7 +20,6 @@ async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path: Path) -> None:
 
 @pytest.mark.databases("postgresql")
 async def test_clients_that_come_and_go_find_everything_on_postgresql(tmp_path: Path, database_url: str) -> None:
-    """Without kills: another server waits for the lease of a dead one's runs to end."""
     plan = Plan(seed=20261121, seconds=20, kills=0, cuts=10, clients=6, sessions=3)
     storm = await weather(plan, tmp_path, lambda _: None, database_url)
     assert storm.findings == []
@@ -33,3 +32,13 @@ async def test_writers_in_three_processes_never_find_the_database_locked(tmp_pat
     assert writing.problems == []
     assert writing.commands
     assert writing.keys
+
+
+@pytest.mark.xdist_group("timing")
+@pytest.mark.databases("postgresql")
+async def test_two_servers_lose_nothing_when_either_is_killed(tmp_path: Path, database_url: str) -> None:
+    plan = Plan(seed=20261128, seconds=40, kills=2, cuts=20, clients=8, sessions=4, servers=2, outages=True)
+    storm = await weather(plan, tmp_path, lambda _: None, database_url)
+    assert storm.findings == []
+    assert storm.unfinished == 0
+    assert storm.reached_its_size

@@ -168,6 +168,20 @@ async def test_a_message_may_interrupt_and_goes_next(client: Client, model: Mode
     assert (partial["status"], partial["parts"][0]["text"]) == ("partial", "t0 t1 ")
 
 
+async def test_a_later_message_that_was_stopped_while_it_waited_is_not_shown(
+    client: Client, model: ModelServer
+) -> None:
+    first = await going_on(client, model)
+    runs = []
+    for text in ("second", "third"):
+        async with client.chatting(text, session_id="s1") as events:
+            runs.append((await anext(events)).data["run_id"])
+    for run_id in (runs[1], first):
+        await client.post(f"/api/v1/chat/runs/{run_id}/stop")
+    assert await client.until_run(runs[0], "completed") == "completed"
+    assert [message["content"] for message in model.requests[1].body["messages"][1:]] == ["first", "t0 t1 ", "second"]
+
+
 async def test_an_interruption_of_an_idle_session_interrupts_nothing(client: Client) -> None:
     await client.chat("one", session_id="s1")
     assert text_of(await client.chat("two", session_id="s1", on_busy="interrupt")) == "You said: two"
