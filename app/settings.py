@@ -116,6 +116,7 @@ class ApiKeySettings(BaseModel):
     name: str = Field("operator", min_length=1, max_length=100, description="What the key is for.")
     scopes: list[str] = Field(list(DEFAULT_SCOPES), description="What the key may do.")
     username: str | None = Field(None, description="The one user that the key may act as; unset means any.")
+    limits: dict[str, Any] = Field({}, description="Its limits, as over HTTP: `{ rpm_limit = 60 }`.")
 
 
 class McpServerSettings(BaseModel):

@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
+from app.auth.limits import KeyLimits, checked
 from app.auth.models import Principal, check_not_reserved
 from app.auth.scopes import Scope
 from app.crypto import SecretBox
@@ -36,11 +39,18 @@ def check_text(field: str, value: str, limit: int) -> str:
     return value
 
 
+def _limits_of(entry: Mapping[str, Any]) -> KeyLimits | None:
+    try:
+        return checked(msgspec.convert(entry["limits"], KeyLimits))
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"the limits of the key {entry['name']}: {error}", code="invalid_request") from None
+
+
 def operator_keys(entries: Sequence[Mapping[str, Any]], secrets: SecretBox) -> list[Principal]:
     """Make the callers of the operator's keys, which are of any form: `key`, `name`, `scopes`, `username`.
 
-    The id is made of the key's hash, so that it is the same after a restart. Raises BadRequest for an unknown scope
-    and a reserved username.
+    The id is made of the key's hash, so that it is the same after a restart. Raises BadRequest for an unknown scope,
+    a reserved username and limits that are none.
     """
     for entry in entries:
         check_not_reserved(entry["username"] or "")
@@ -51,6 +61,7 @@ def operator_keys(entries: Sequence[Mapping[str, Any]], secrets: SecretBox) -> l
             scopes=check_scopes(entry["scopes"]),
             username=entry["username"],
             digest=digest,
+            limits=_limits_of(entry),
         )
         for entry, digest in ((entry, secrets.digest(entry["key"].encode())) for entry in entries)
     ]

@@ -19,6 +19,8 @@ from app.providers.service import ProviderRegistry
 from app.roles.models import SHARED
 from app.roles.service import RoleService
 
+OWN = "palaver"
+"""The owner of aliases, profiles and roles."""
 ROLE_PREFIX = "role:"
 """The prefix of a role's name in `model`."""
 
@@ -75,20 +77,27 @@ class ModelCatalog:
 
     async def entries(self, principal: Principal) -> list[OpenAIModel]:
         """Every known name once: aliases, profiles, the caller's roles, then models, the default provider's first."""
-        names: dict[str, str] = dict.fromkeys(self._names.aliases, "palaver")
+        names: dict[str, str] = dict.fromkeys(self._names.aliases, OWN)
         for entry in self._profiles.entries():
-            if entry.profile is not None:
-                names.setdefault(entry.profile.id, "palaver")
+            if entry.profile is not None and (
+                principal.limits is None or principal.limits.admits_config(entry.profile.id)
+            ):
+                names.setdefault(entry.profile.id, OWN)
         for role in await self._roles.list_roles(principal, is_active=True):
             if role.owner not in (SHARED, principal.creator):
                 continue  # an unbound key sees it, but has no user to use it for
-            names.setdefault(f"{ROLE_PREFIX}{role.name}", "palaver")
+            names.setdefault(f"{ROLE_PREFIX}{role.name}", OWN)
         providers = self._in_order()
         for provider, models in zip(providers, await self._model_lists(providers), strict=True):
             for model in dict.fromkeys([provider.default_model, *(models or ())]):
                 name = model if model not in names else f"{provider.id}/{model}"
                 names.setdefault(name, provider.id)
-        return [OpenAIModel(name, owner) for name, owner in names.items()]
+        limits = principal.limits
+        return [
+            OpenAIModel(name, owner)
+            for name, owner in names.items()
+            if limits is None or owner == OWN or limits.admits_model(owner, name.removeprefix(f"{owner}/"))
+        ]
 
     async def find(self, principal: Principal, name: str) -> OpenAIModel:
         """Raises ModelNotFound."""
@@ -98,7 +107,7 @@ class ModelCatalog:
         if name.startswith(ROLE_PREFIX):
             raise ModelNotFound(name)
         if (choice := await self._find(name)) is not None:
-            return OpenAIModel(name, "palaver" if choice.provider is None else choice.provider.id)
+            return OpenAIModel(name, OWN if choice.provider is None else choice.provider.id)
         providers = self._in_order()
         for provider, models in zip(providers, await self._model_lists(providers), strict=True):
             if models is None:  # a server without a list may have the model

@@ -9,6 +9,8 @@ import aiohttp
 import httpx2
 import pytest
 
+from app.errors import AppError
+from app.settings import ApiKeySettings
 from tests.conftest import StartServer
 from tests.support.answers import numbered, reply
 from tests.support.client import Client
@@ -222,6 +224,10 @@ async def test_limits_of_each_end_user(server: Server, admin: Client) -> None:
             assert (await client.post("/v1/chat/completions", {**HELLO, field: "alice"})).status_code == 429
 
 
+async def names_of(client: Client) -> list[str]:
+    return [each["id"] for each in (await client.get("/v1/models")).json()["data"]]
+
+
 async def test_models_and_profiles_of_a_key(server: Server, admin: Client, model: ModelServer) -> None:
     (server.settings.data_dir / "configs" / "poet.toml").write_text('name = "Poet"\nmodel = "verse-1"')
     async with limited(server, admin, models=["verse-*", "scripted/gpt-4.1*"]) as client:
@@ -230,7 +236,9 @@ async def test_models_and_profiles_of_a_key(server: Server, admin: Client, model
             assert answer.status_code == status
             assert (await client.post("/v1/chat/completions", {**HELLO, "model": name})).status_code == status
         assert refusal(answer) == (403, "model_not_allowed")
-    async with limited(server, admin, configs=["poet"]) as client:
+        assert await names_of(client) == ["default", "poet", "gpt-4.1-mini"]
+    async with limited(server, admin, configs=["poet"], models=["verse-*"]) as client:
+        assert await names_of(client) == ["poet"]
         await client.chat("Hi")
         assert model.requests[-1].body["model"] == "verse-1"
         answer = await client.post("/api/v1/chat", {**CHAT, "config_id": "default"})
@@ -315,3 +323,18 @@ async def test_limits_hold_over_a_restart(start_server: StartServer, model: Mode
     async with start_server() as server, Client(server, text) as client:
         assert (await client.post("/api/v1/chat", CHAT)).status_code == 200
         assert refusal(await client.post("/api/v1/chat", CHAT)) == (429, "rate_limited")
+
+
+async def test_keys_of_the_settings_have_limits_too(start_server: StartServer) -> None:
+    text = "a-key-of-the-operators-own"
+    key = ApiKeySettings.model_validate({"key": text, "limits": {"rpm_limit": 1, "models": ["gpt-*"]}})
+    async with start_server(api_keys=[key]) as server, Client(server, text) as client:
+        assert (await client.get("/api/v1/me")).json()["data"]["rpm_limit"] == 1
+        assert (await client.post("/api/v1/chat", CHAT)).status_code == 200
+        assert refusal(await client.post("/api/v1/chat", CHAT)) == (429, "rate_limited")
+        other = await client.post("/api/v1/chat", {**CHAT, "selected_model": "verse-1"})
+        assert refusal(other) == (403, "model_not_allowed")
+    wrong = ApiKeySettings.model_validate({"key": text, "limits": {"rpm": 1}})
+    with pytest.raises(AppError, match="rpm"):
+        async with start_server(api_keys=[wrong]):
+            pass
