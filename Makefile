@@ -21,7 +21,7 @@ TYPES := $(if $(shell command -v npm),types,no-types)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: types no-types help install run test test-postgres fix hooks lint walk chaos fuzz bench bench-smoke bench-peers bench-embeddings sdks openapi docs vendor lock clean
+.PHONY: types no-types help install run test test-postgres fix hooks lint walk chaos fuzz bench bench-smoke bench-peers bench-embeddings sdks openapi docs vendor pictures lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s  %s\n", $$1, $$2 }' Makefile
@@ -102,6 +102,9 @@ docs: $(PROJECT) ## Write the tables of docs/settings.md from app/settings.py
 
 vendor: $(NODE)/.installed $(PROJECT) ## Copy the dashboard's libraries from npm, as tools/dashboard/package-lock.json names them
 	$(BIN)/python -m tools.vendor
+
+pictures: $(PROJECT) $(DEV) ## Take the pictures of docs/images from the dashboard, in Chromium
+	DASHBOARD_PICTURES=1 $(BIN)/pytest tests/dashboard/test_pictures.py
 
 lock: $(DEV) ## Write both locks from pyproject.toml (make lock ARGS=--upgrade)
 	$(PIP_COMPILE) $(ARGS) --output-file=requirements.lock pyproject.toml

@@ -37,7 +37,7 @@ async def fill(server: Server, client: Client, model: ModelServer) -> str:
     configs = server.settings.data_dir / "configs"
     configs.mkdir(exist_ok=True)
     (configs / "default.toml").write_text('name = "Garden"\n[tools]\nuse = ["now", "search_knowledge"]\n')
-    (configs / "poet.toml").write_text('name = "Poet"\nprompt = "Answer in verse."\nmodel = "verse-1"\n')
+    (configs / "poet.toml").write_text('name = "Poet"\nsystem_prompt = "Answer in verse."\nmodel = "verse-1"\n')
     for text in ("Wann schneide ich die Rosen?", "春天种什么？", "Which soil for blueberries?", "Names for a hedgehog"):
         model.script(reply(["That depends."]))
         await client.chat(text, username=USERNAME)
@@ -50,7 +50,7 @@ async def fill(server: Server, client: Client, model: ModelServer) -> str:
     )
     await client.chat("What grows in the shade under our oak?", session_id=session_id, username=USERNAME)
     changes = {"username": USERNAME, "display_name": "The shady corner"}
-    await client.request("PATCH", f"/api/v1/chat/sessions/{session_id}", json=changes)
+    await client.request("PATCH", f"/api/v1/chat/sessions/{session_id}", json={**changes, "labels": ["garden"]})
     await _fill_knowledge(client)
     await _fill_rest(client)
     return session_id

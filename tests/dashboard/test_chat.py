@@ -153,28 +153,76 @@ async def test_tool_calls_are_folded_with_their_results(page: Page, model: Model
     await expect(call.get_by_role("region", name="Result")).to_be_visible()
 
 
-async def test_session_is_renamed_and_deleted(page: Page, client: Client) -> None:
+def session_item(page: Page, name: str) -> Locator:
+    return page.get_by_role("listitem").filter(has=page.get_by_role("link", name=re.compile(name)))
+
+
+async def open_session_dialog(page: Page, name: str) -> Locator:
+    await session_item(page, name).hover()
+    await session_item(page, name).get_by_role("button", name="Edit session").click()
+    return page.get_by_role("dialog")
+
+
+async def test_session_is_renamed_labelled_found_and_deleted(page: Page, client: Client) -> None:
+    for text in ("Hello", "Another"):
+        await page.goto("/dashboard#/chat")
+        await expect(page.get_by_role("heading", name="New chat")).to_be_visible()
+        await send(page, text)
+        await expect(session_item(page, text)).to_be_visible()
+        await until_over(page)
+    dialog = await open_session_dialog(page, "Hello")
+    await dialog.get_by_label("Name").fill("Trees")
+    await dialog.get_by_label("Labels").fill("garden, oak")
+    await dialog.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="garden").click()
+    await expect(session_item(page, "Another")).to_have_count(0)
+    await page.get_by_role("complementary").get_by_role("button", name="garden").first.click()
+    await page.get_by_role("searchbox").fill("anoth")
+    await expect(session_item(page, "Trees")).to_have_count(0)
+    await page.get_by_role("searchbox").fill("")
+    await session_item(page, "Trees").hover()
+    await session_item(page, "Trees").get_by_role("button", name="Pin").click()
+    await expect(page.get_by_role("heading", name="Pinned")).to_be_visible()
+    dialog = await open_session_dialog(page, "Trees")
+    address = await dialog.get_by_role("link", name="Export as Markdown").get_attribute("href")
+    assert "Hello" in await (await page.request.get(str(address))).text()
+    await dialog.get_by_role("button", name="Delete").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(session_item(page, "Trees")).to_have_count(0)
+    sessions = (await client.get("/api/v1/chat/sessions", username=USERNAME)).json()["data"]["sessions"]
+    assert [session["display_name"] for session in sessions] == ["Another"]
+
+
+async def test_a_reply_is_liked_and_the_like_taken_back(page: Page, client: Client) -> None:
     await send(page, "Hello")
     await until_over(page)
-    session_id = await shown_session(page)
-    item = page.get_by_role("listitem").filter(has=page.get_by_role("link", name=re.compile("Hello")))
-    await item.hover()
-    await item.get_by_role("button", name="Rename").click()
-    await page.get_by_role("textbox", name="Name").fill("Trees")
-    await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_role("heading", name="Trees")).to_be_visible()
-    item = page.get_by_role("listitem").filter(has=page.get_by_role("link", name=re.compile("Trees")))
-    await item.hover()
-    await item.get_by_role("button", name="Delete").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    await expect(page.get_by_role("link", name=re.compile("Trees"))).to_have_count(0)
-    answer = await client.get(f"/api/v1/chat/sessions/{session_id}", username=USERNAME)
-    assert answer.status_code == 404
+    like = reply_of(page).get_by_role("button", name="Like", exact=True)
+    await like.click()
+    await expect(like).to_have_attribute("aria-pressed", "true")
+    await page.reload()
+    await expect(like).to_have_attribute("aria-pressed", "true")
+    await like.click()
+    await expect(like).to_have_attribute("aria-pressed", "false")
+    feedback = (await client.get("/api/v1/feedback", username=USERNAME)).json()["data"]["feedback"]
+    assert [each["rating"] for each in feedback if each["rating"]] == []
+
+
+async def test_a_call_waits_for_a_yes(page: Page, model: ModelServer, server: Server) -> None:
+    (server.settings.data_dir / "configs").mkdir(exist_ok=True)
+    (server.settings.data_dir / "configs/default.toml").write_text('[tools]\nuse = ["now"]\nask = ["now"]\n')
+    model.script(tool_calls(("c1", "now", "{}")), reply(["It is late."]))
+    await send(page, "What time is it?")
+    approval = page.get_by_role("region", name="Waits for your decision")
+    await expect(approval).to_contain_text("now")
+    await page.reload()
+    await approval.get_by_role("button", name="Allow").click()
+    await expect(reply_of(page).get_by_text("It is late.")).to_be_visible()
+    await until_over(page)
 
 
 async def test_scopes_decide_what_is_shown(server: Server, open_page: OpenPage) -> None:
     page = await open_page(server.base_url, await server.new_key("knowledge", username="alice"))
     areas = page.get_by_role("navigation", name="Areas").get_by_role("link")
-    await expect(areas).to_have_text(["Knowledge"])
+    await expect(areas).to_have_text(["Overview", "Knowledge", "Self-test"])
     everything = await open_page(server.base_url, await server.new_key(*ALL_SCOPES))
     await expect(everything.get_by_role("link", name="Audit log")).to_be_visible()

@@ -14,6 +14,7 @@
 /** @type {Area[]} */
 export const AREAS = [
   { id: "chat", title: "area.chat", icon: "chat", scope: "chat", group: "use", load: () => import("./chat/chat_page.js") },
+  { id: "overview", title: "area.overview", icon: "overview", scope: null, group: "use", load: () => import("./areas/overview.js") },
   { id: "knowledge", title: "area.knowledge", icon: "book", scope: "knowledge", group: "content", load: () => import("./areas/knowledge.js") },
   { id: "files", title: "area.files", icon: "file", scope: "file", group: "content", load: () => import("./areas/files.js") },
   { id: "roles", title: "area.roles", icon: "role", scope: "chat", group: "content", load: () => import("./areas/roles.js") },

@@ -1,16 +1,36 @@
 /** Chat: sessions, messages, and the runs that answer them. */
 
-import { request, respond, upload } from "./http.js";
+import { request, respond, upload, urlOf } from "./http.js";
 
 const SESSIONS = "api/v1/chat/sessions";
 
 /** @param {string} sessionId */
 const sessionPath = (sessionId) => `${SESSIONS}/${encodeURIComponent(sessionId)}`;
 
-/** @param {string} username @param {{ page: number, signal?: AbortSignal }} options
+/** @param {string} username
+ * @param {{ page: number, search?: string, label?: string, pinned?: boolean, signal?: AbortSignal }} options
  * @returns {Promise<{ sessions: import("./types.js").Session[], total: number }>} */
-export function listSessions(username, { page, signal }) {
-  return request("GET", SESSIONS, { query: { username, page, page_size: 30 }, signal });
+export function listSessions(username, { signal, ...options }) {
+  return request("GET", SESSIONS, { query: { username, page_size: 30, ...options }, signal });
+}
+
+/** The address of a session's export.
+ * @param {string} username @param {string} sessionId @param {"markdown" | "jsonl"} format */
+export function exportAddress(username, sessionId, format) {
+  return urlOf(`${sessionPath(sessionId)}/export`, { username, format }).href;
+}
+
+/** Say what one thinks of a reply; null takes it back.
+ * @param {string} username @param {string} sessionId @param {number} messageId @param {"like" | "dislike" | null} rating */
+export function rate(username, sessionId, messageId, rating) {
+  return request("POST", messagePath(sessionId, messageId, "feedback"), { body: { username, rating } });
+}
+
+/** The ratings of a session's replies, by message.
+ * @param {string} username @param {string} sessionId @returns {Promise<Map<number, string>>} */
+export async function listRatings(username, sessionId) {
+  const { feedback } = await request("GET", "api/v1/feedback", { query: { username, session_id: sessionId, limit: 100 } });
+  return new Map(feedback.map((/** @type {any} */ each) => [each.message_id, each.rating]));
 }
 
 /** @param {string} username @param {string} sessionId @returns {Promise<import("./types.js").Session>} */

@@ -17,7 +17,7 @@ import { NewKeyDialog } from "./new_key.js";
 /** @typedef {{ kind: "create" } | { kind: "rotate" | "revoke" | "delete", key: ApiKey } | { kind: "shown", key: import("../api/types.js").NewApiKey }} Open */
 
 const SCOPES = ["chat", "config", "file", "im", "knowledge", "admin"];
-const TONES = /** @type {const} */ ({ live: "good", expired: "wait", revoked: "bad" });
+const TONES = /** @type {const} */ ({ live: "good", expired: "wait", revoked: "bad", blocked: "bad" });
 
 export default function Keys() {
   const keys = useResource(listKeys, []);
@@ -54,7 +54,7 @@ function KeyTable({ keys, onOpen }) {
   if (keys.length === 0) return html`<${Empty} icon="key" title=${t("key.none")}>${t("key.noneText")}<//>`;
   /** @type {import("../components/table.js").Column<ApiKey>[]} */
   const columns = [
-    { title: t("key.name"), isMain: true, cell: (key) => html`<bdi>${key.name}</bdi><br /><code class="detail">${key.prefix}…</code>` },
+    { title: t("key.name"), isMain: true, cell: (key) => html`<span><bdi>${key.name}</bdi><br /><code class="detail">${key.prefix}…</code></span>` },
     { title: t("key.scopes"), cell: (key) => html`<span class="badges">${key.scopes.map((scope) => html`<${Badge}>${scope}<//>`)}</span>` },
     { title: t("key.user"), cell: (key) => html`<bdi>${key.username ?? t("key.anyUser")}</bdi>` },
     { title: t("key.status"), cell: (key) => html`<span><${Badge} tone=${TONES[key.status]}>${t(`key.${key.status}`)}<//>${key.expires_at && html`<br /><span class="detail">${t("key.until", { time: dateTime(key.expires_at) })}</span>`}</span>` },
@@ -64,7 +64,7 @@ function KeyTable({ keys, onOpen }) {
       isActions: true,
       cell: (key) => html`${key.status === "live" &&
         html`<${Button} kind="quiet" small icon="again" label=${`${t("key.rotate")}: ${key.name}`} onClick=${() => onOpen({ kind: "rotate", key })} />
-          <${Button} kind="quiet" small icon="stop" label=${`${t("key.revoke")}: ${key.name}`} onClick=${() => onOpen({ kind: "revoke", key })} />`}
+          <${Button} kind="quiet" small icon="ban" label=${`${t("key.revoke")}: ${key.name}`} onClick=${() => onOpen({ kind: "revoke", key })} />`}
         <${Button} kind="quiet" small icon="trash" label=${`${t("action.delete")}: ${key.name}`} onClick=${() => onOpen({ kind: "delete", key })} />`,
     },
   ];

@@ -109,7 +109,7 @@ function ToolList() {
       ${(/** @type {Awaited<ReturnType<typeof listTools>>} */ list) =>
         list.map(
           (tool) => html`<details class="tool-call" key=${tool.name}>
-            <summary><bdi class="name">${tool.name}</bdi>${tool.server && html`<${Badge}><bdi>${tool.server}</bdi><//>`}</summary>
+            <summary><bdi class="name">${tool.name}</bdi><span class="about-short" dir="auto">${tool.description.split(/(?<=\.)\s/)[0]}</span>${tool.server && html`<${Badge}><bdi>${tool.server}</bdi><//>`}</summary>
             <p class="about" dir="auto">${tool.description}</p>
             <p class="label">${t("tool.arguments")}</p>
             <pre tabindex="0" role="region" aria-label=${`${t("tool.arguments")}: ${tool.name}`}>${JSON.stringify(tool.parameters, null, 2)}</pre>

@@ -16,12 +16,12 @@ import { Sessions } from "./sessions.js";
 export default function ChatPage({ rest }) {
   const { username } = useStore(account);
   const sessions = useMemo(() => new Sessions(username), [username]);
-  const { sessions: list } = useStore(sessions);
+  useStore(sessions);
   const [isListed, setListed] = useState(false);
   const conversation = useConversation(username, rest);
   useEffect(() => sessions.open(), [sessions]);
   useEffect(() => setListed(false), [rest]);
-  const session = list.find((each) => each.session_id === rest);
+  const session = sessions.all.find((each) => each.session_id === rest);
   const title = session ? nameOf(session) : t("chat.newTitle");
   useEffect(() => {
     document.title = `${title} · Palaver`;

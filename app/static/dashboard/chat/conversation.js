@@ -1,6 +1,6 @@
 /** One session: its messages, and what is on its way. */
 
-import { getRun, listMessages, sendMessage, stopSession } from "../api/chat.js";
+import { getRun, listMessages, listRatings, sendMessage, stopSession } from "../api/chat.js";
 import { ApiError, eventsOf } from "../api/http.js";
 import { newId } from "../lib/ids.js";
 import { Store } from "../lib/store.js";
@@ -11,11 +11,11 @@ import { announce, hearChanges } from "./signals.js";
 
 /** @typedef {import("./entries.js").Entry} Entry */
 
-/** @extends {Store<{ entries: Entry[], hasMore: boolean, isLoading: boolean, error: unknown, activeRuns: number }>} */
+/** @extends {Store<{ entries: Entry[], hasMore: boolean, isLoading: boolean, error: unknown, activeRuns: number, ratings: Map<number, string> }>} */
 export class Conversation extends Store {
   /** @param {string} username @param {string} sessionId @param {{ isNew: boolean }} options */
   constructor(username, sessionId, { isNew }) {
-    super({ entries: [], hasMore: false, isLoading: !isNew, error: null, activeRuns: 0 });
+    super({ entries: [], hasMore: false, isLoading: !isNew, error: null, activeRuns: 0, ratings: new Map() });
     this.username = username;
     this.sessionId = sessionId;
     this.control = new AbortController();
@@ -28,6 +28,7 @@ export class Conversation extends Store {
   open() {
     if (this.control.signal.aborted) this.control = new AbortController();
     this.sync();
+    if (this.isStored) this.loadRatings();
     const end = hearChanges((sessionId) => sessionId === this.sessionId && this.sync());
     const look = () => document.visibilityState === "visible" && this.sync();
     document.addEventListener("visibilitychange", look);
@@ -54,6 +55,11 @@ export class Conversation extends Store {
     } catch (error) {
       if (!signal.aborted) this.set({ isLoading: false, error: this.value.entries.length ? null : error });
     }
+  }
+
+  async loadRatings() {
+    const ratings = await listRatings(this.username, this.sessionId).catch(() => new Map());
+    this.set({ ratings });
   }
 
   async loadOlder() {

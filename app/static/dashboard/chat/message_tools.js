@@ -4,6 +4,7 @@ import { Button } from "../components/button.js";
 import { CopyButton } from "../components/copy.js";
 import { Confirm } from "../components/dialog.js";
 import { t } from "../lib/i18n.js";
+import { useStore } from "../lib/store.js";
 import { html, useState } from "../lib/view.js";
 import { textOf } from "./reply.js";
 
@@ -12,12 +13,16 @@ import { textOf } from "./reply.js";
 /** @param {{ entry: Entry, turns: import("./turns.js").Turns, onEdit: () => void }} props */
 export function MessageTools({ entry, turns, onEdit }) {
   const [isDeleting, setDeleting] = useState(false);
+  const rating = useStore(turns.conversation).ratings.get(Number(entry.id));
   const text = textOf(entry.parts);
   if (entry.id === null) return null;
   return html`<${Alternatives} entry=${entry} turns=${turns} />
     <span class="tools">
       ${text && html`<${CopyButton} text=${text} />`}
       ${entry.role === "user" && html`<${Button} kind="quiet" small icon="edit" label=${t("action.edit")} onClick=${onEdit} />`}
+      ${entry.role === "assistant" &&
+      html`<${Button} kind="quiet" small icon="up" label=${t("turn.like")} pressed=${rating === "like"} onClick=${() => turns.rate(entry, "like")} />
+        <${Button} kind="quiet" small icon="down" label=${t("turn.dislike")} pressed=${rating === "dislike"} onClick=${() => turns.rate(entry, "dislike")} />`}
       <${Button} kind="quiet" small icon="again" label=${t("turn.again")} onClick=${() => turns.regenerate(entry)} />
       <${Button} kind="quiet" small icon="fork" label=${t("turn.fork")} onClick=${() => turns.fork(entry)} />
       <${Button} kind="quiet" small icon="trash" label=${t("turn.delete")} onClick=${() => setDeleting(true)} />

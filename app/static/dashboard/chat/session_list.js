@@ -1,46 +1,45 @@
 /** The sessions beside a conversation. */
 
 import { Button } from "../components/button.js";
-import { Confirm, Dialog } from "../components/dialog.js";
-import { Form, TextField } from "../components/form.js";
 import { Empty, ErrorNotice, Loading } from "../components/notice.js";
 import { shortTime } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
-import { addressOf, go } from "../lib/router.js";
+import { addressOf } from "../lib/router.js";
 import { useStore } from "../lib/store.js";
 import { html, useEffect, useRef, useState } from "../lib/view.js";
+import { SessionDialog } from "./session_dialog.js";
 
 /** @typedef {import("../api/types.js").Session} Session */
 
 /** @param {{ sessions: import("./sessions.js").Sessions, current: string }} props */
 export function SessionList({ sessions, current }) {
-  const { sessions: list, isLoading, error } = useStore(sessions);
-  const [open, setOpen] = useState(/** @type {{ kind: "rename" | "delete", session: Session } | null} */ (null));
-  const close = () => setOpen(null);
+  const { pinned, sessions: list, isLoading, error, search, label } = useStore(sessions);
+  const [open, setOpen] = useState(/** @type {Session | null} */ (null));
+  const item = (/** @type {Session} */ session) =>
+    html`<${SessionItem} key=${session.session_id} sessions=${sessions} session=${session} isCurrent=${session.session_id === current} onOpen=${setOpen} />`;
+  const isEmpty = !isLoading && !error && list.length + pinned.length === 0;
   return html`<aside class="sessions" aria-label=${t("chat.sessions")}>
-    <header><a class="button main" href=${addressOf("chat")}><span>${t("chat.new")}</span></a></header>
+    <header>
+      <a class="button main" href=${addressOf("chat")}><span>${t("chat.new")}</span></a>
+      <input
+        type="search"
+        aria-label=${t("chat.searchSessions")}
+        placeholder=${t("action.search")}
+        dir="auto"
+        value=${search}
+        onInput=${(/** @type {any} */ event) => sessions.narrow({ search: event.target.value })}
+      />
+      ${label && html`<p class="row"><${Button} small icon="close" onClick=${() => sessions.narrow({ label: "" })}><bdi>${label}</bdi><//></p>`}
+    </header>
     <div class="scroll" tabindex="-1">
       ${error && html`<${ErrorNotice} error=${error} onRetry=${() => sessions.refresh()} />`} ${isLoading && html`<${Loading} />`}
-      ${!isLoading && !error && list.length === 0 && html`<${Empty} icon="chat" title=${t("chat.noSessions")} />`}
-      <ul>
-        ${list.map(
-          (session) => html`<${SessionItem} key=${session.session_id} session=${session} isCurrent=${session.session_id === current} onOpen=${setOpen} />`,
-        )}
-      </ul>
+      ${isEmpty && html`<${Empty} icon="chat" title=${t(search || label ? "chat.noneFound" : "chat.noSessions")} />`}
+      ${pinned.length > 0 && html`<h2 class="group">${t("chat.pinned")}</h2><ul>${pinned.map(item)}</ul>`}
+      ${pinned.length > 0 && list.length > 0 && html`<h2 class="group">${t("chat.others")}</h2>`}
+      <ul>${list.map(item)}</ul>
       ${sessions.hasMore && html`<${More} sessions=${sessions} count=${list.length} />`}
     </div>
-    ${open?.kind === "rename" && html`<${Rename} sessions=${sessions} session=${open.session} onClose=${close} />`}
-    ${open?.kind === "delete" &&
-    html`<${Confirm}
-      title=${t("chat.deleteTitle")}
-      text=${t("chat.deleteText", { name: nameOf(open.session) })}
-      action=${t("action.delete")}
-      onClose=${close}
-      onConfirm=${async () => {
-        await sessions.remove(open.session.session_id);
-        if (open.session.session_id === current) go("chat");
-      }}
-    />`}
+    ${open && html`<${SessionDialog} sessions=${sessions} session=${open} isCurrent=${open.session_id === current} onClose=${() => setOpen(null)} />`}
   </aside>`;
 }
 
@@ -49,32 +48,23 @@ export function nameOf(session) {
   return session.display_name || session.session_id;
 }
 
-/** @param {{ session: Session, isCurrent: boolean, onOpen: (open: { kind: "rename" | "delete", session: Session }) => void }} props */
-function SessionItem({ session, isCurrent, onOpen }) {
+/** @param {{ sessions: import("./sessions.js").Sessions, session: Session, isCurrent: boolean, onOpen: (session: Session) => void }} props */
+function SessionItem({ sessions, session, isCurrent, onOpen }) {
+  const pin = () => sessions.change(session.session_id, { pinned: !session.pinned });
   return html`<li class=${isCurrent ? "current" : ""}>
     <a href=${addressOf("chat", session.session_id)} aria-current=${isCurrent ? "page" : undefined}>
       <bdi class="name" dir="auto">${nameOf(session)}</bdi>
       <time datetime=${session.updated_at}>${shortTime(session.updated_at)}</time>
     </a>
     <span class="tools">
-      <${Button} kind="quiet" small icon="edit" label=${t("chat.rename")} onClick=${() => onOpen({ kind: "rename", session })} />
-      <${Button} kind="quiet" small icon="trash" label=${t("action.delete")} onClick=${() => onOpen({ kind: "delete", session })} />
+      <${Button} kind="quiet" small icon="pin" label=${t(session.pinned ? "chat.unpin" : "chat.pin")} pressed=${session.pinned} onClick=${pin} />
+      <${Button} kind="quiet" small icon="more" label=${t("chat.editSession")} onClick=${() => onOpen(session)} />
     </span>
+    ${session.labels.length > 0 &&
+    html`<span class="badges">
+      ${session.labels.map((label) => html`<button type="button" class="badge" onClick=${() => sessions.narrow({ label })}><bdi>${label}</bdi></button>`)}
+    </span>`}
   </li>`;
-}
-
-/** @param {{ sessions: import("./sessions.js").Sessions, session: Session, onClose: () => void }} props */
-function Rename({ sessions, session, onClose }) {
-  /** @param {FormData} fields */
-  const save = async (fields) => {
-    await sessions.rename(session.session_id, String(fields.get("name")));
-    onClose();
-  };
-  return html`<${Dialog} title=${t("chat.rename")} onClose=${onClose}>
-    <${Form} action=${t("action.save")} onSubmit=${save} onCancel=${onClose}>
-      <${TextField} label=${t("chat.name")} name="name" value=${session.display_name} maxlength="255" />
-    <//>
-  <//>`;
 }
 
 /** Loads the next page when it comes near.

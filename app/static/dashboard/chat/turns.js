@@ -1,6 +1,6 @@
 /** Changes to a conversation: other words, other replies, other paths. */
 
-import { deleteTurn, editMessage, forkSession, regenerate, selectMessage } from "../api/chat.js";
+import { deleteTurn, editMessage, forkSession, rate, regenerate, selectMessage } from "../api/chat.js";
 import { newId } from "../lib/ids.js";
 import { go } from "../lib/router.js";
 import { optionsOf } from "./options_view.js";
@@ -62,6 +62,19 @@ export class Turns {
     const { session_id } = await forkSession(this.conversation.username, this.conversation.sessionId, Number(entry.id));
     announce(session_id);
     go("chat", session_id);
+  }
+
+  /** Say what one thinks of a reply; the same again takes it back.
+   * @param {Entry} entry @param {"like" | "dislike"} rating */
+  async rate(entry, rating) {
+    const { username, sessionId, value } = this.conversation;
+    const id = Number(entry.id);
+    const next = value.ratings.get(id) === rating ? null : rating;
+    await rate(username, sessionId, id, next);
+    const ratings = new Map(value.ratings);
+    if (next) ratings.set(id, next);
+    else ratings.delete(id);
+    this.conversation.set({ ratings });
   }
 
   async changed() {
