@@ -1,6 +1,6 @@
 /** Keys, profiles, bots, tools, roles, files and the log of changes. */
 
-import { request } from "./http.js";
+import { request, respond } from "./http.js";
 
 /** @param {string[]} parts */
 const path = (...parts) => ["api/v1", ...parts.map(encodeURIComponent)].join("/");
@@ -18,6 +18,11 @@ export function createKey(body) {
 /** @param {string} keyId @param {number} overlapSeconds @returns {Promise<import("./types.js").NewApiKey>} */
 export function rotateKey(keyId, overlapSeconds) {
   return request("POST", path("api-keys", keyId, "rotate"), { body: { overlap_seconds: overlapSeconds } });
+}
+
+/** @param {string} keyId @param {Record<string, unknown>} changes @returns {Promise<import("./types.js").ApiKey>} */
+export function changeKey(keyId, changes) {
+  return request("PATCH", path("api-keys", keyId), { body: changes });
 }
 
 /** @param {string} keyId */
@@ -39,6 +44,41 @@ export function listAudit(cursor) {
 /** @returns {Promise<import("./types.js").Config[]>} */
 export async function listConfigs() {
   return (await request("GET", path("configs"))).configs;
+}
+
+/** @returns {Promise<Profile[]>} */
+export async function listProfiles() {
+  return (await request("GET", path("config-profiles"))).profiles;
+}
+
+/** @typedef {import("./types.js").Schemas["ConfigProfile"]} Profile */
+
+/** A profile, and the version of its file that it was read from.
+ * @param {string} id @returns {Promise<{ profile: Profile, version: string }>} */
+export async function getProfile(id) {
+  const response = await respond("GET", path("config-profiles", id));
+  return { profile: (await response.json()).data, version: response.headers.get("ETag") ?? "*" };
+}
+
+/** @param {string} id @param {Record<string, unknown>} settings @returns {Promise<Profile>} */
+export function createProfile(id, settings) {
+  return request("POST", path("config-profiles"), { body: { id, ...settings } });
+}
+
+/** Replace a profile's settings, unless its file was changed since `version` was read.
+ * @param {string} id @param {Record<string, unknown>} settings @param {string} version @returns {Promise<Profile>} */
+export function replaceProfile(id, settings, version) {
+  return request("PUT", path("config-profiles", id), { body: settings, headers: { "If-Match": version } });
+}
+
+/** @param {string} id */
+export function deleteProfile(id) {
+  return request("DELETE", path("config-profiles", id), { headers: { "If-Match": "*" } });
+}
+
+/** @param {string} id @param {Record<string, unknown>} settings @returns {Promise<{ valid: boolean, problems: string[] }>} */
+export function validateProfile(id, settings) {
+  return request("POST", path("config-profiles", id, "validate"), { body: settings });
 }
 
 /** @returns {Promise<{ name: string, description: string, server: string | null, parameters: object }[]>} */
@@ -84,6 +124,39 @@ export function changeBot(botId, changes) {
 /** @param {string} botId */
 export function deleteBot(botId) {
   return request("DELETE", path("bots", botId));
+}
+
+/** @param {string} botId @returns {Promise<import("./types.js").Bot>} */
+export function getBot(botId) {
+  return request("GET", path("bots", botId));
+}
+
+/** Ask the platform who the bot is.
+ * @param {string} botId @returns {Promise<{ id: string, name: string }>} */
+export function testBot(botId) {
+  return request("POST", path("bots", botId, "test"));
+}
+
+/** @param {string} botId
+ * @returns {Promise<{ code: string, sender_id: string, sender_name: string, approved: boolean | null, created_at: string }[]>} */
+export async function listPairings(botId) {
+  return (await request("GET", path("bots", botId, "pairings"))).pairings;
+}
+
+/** @param {string} botId @param {string} code @param {boolean} approve */
+export function decidePairing(botId, code, approve) {
+  return request("POST", path("bots", botId, "pairings", code), { body: { approve } });
+}
+
+/** @param {{ bot_id?: string, state?: string, cursor?: string | null }} query
+ * @returns {Promise<{ deliveries: import("./types.js").Schemas["DeliveryItem"][], next_cursor: string | null }>} */
+export function listDeliveries(query) {
+  return request("GET", path("im", "deliveries"), { query: { limit: 30, ...query } });
+}
+
+/** @param {string} deliveryId @param {"retry" | "cancel"} action */
+export function changeDelivery(deliveryId, action) {
+  return request("POST", path("im", "deliveries", deliveryId, action));
 }
 
 const ROLES = "api/kernel2/roles";

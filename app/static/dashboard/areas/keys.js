@@ -11,10 +11,11 @@ import { ago, dateTime } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { useResource } from "../lib/resource.js";
 import { html, useState } from "../lib/view.js";
+import { KeyDialog, limitsOf } from "./key_limits.js";
 import { NewKeyDialog } from "./new_key.js";
 
 /** @typedef {import("../api/types.js").ApiKey} ApiKey */
-/** @typedef {{ kind: "create" } | { kind: "rotate" | "revoke" | "delete", key: ApiKey } | { kind: "shown", key: import("../api/types.js").NewApiKey }} Open */
+/** @typedef {{ kind: "create" } | { kind: "change" | "rotate" | "revoke" | "delete", key: ApiKey } | { kind: "shown", key: import("../api/types.js").NewApiKey }} Open */
 
 const SCOPES = ["chat", "config", "file", "im", "knowledge", "admin"];
 const TONES = /** @type {const} */ ({ live: "good", expired: "wait", revoked: "bad", blocked: "bad" });
@@ -33,6 +34,12 @@ export default function Keys() {
     <${Loaded} resource=${keys}>${(/** @type {ApiKey[]} */ list) => html`<${KeyTable} keys=${list} onOpen=${setOpen} />`}<//>
     ${open?.kind === "create" && html`<${CreateDialog} onClose=${close} onCreated=${show} />`}
     ${open?.kind === "shown" && html`<${NewKeyDialog} apiKey=${open.key} onClose=${close} />`}
+    ${open?.kind === "change" &&
+    html`<${KeyDialog} apiKey=${open.key} onClose=${close}
+      onSaved=${async () => {
+        close();
+        await keys.reload();
+      }} />`}
     ${open?.kind === "rotate" && html`<${RotateDialog} apiKey=${open.key} onClose=${close} onRotated=${show} />`}
     ${open?.kind === "revoke" &&
     html`<${Confirm} title=${t("key.revoke")} text=${t("key.revokeText", { name: open.key.name })} action=${t("key.revoke")} onClose=${close}
@@ -58,12 +65,14 @@ function KeyTable({ keys, onOpen }) {
     { title: t("key.scopes"), cell: (key) => html`<span class="badges">${key.scopes.map((scope) => html`<${Badge}>${scope}<//>`)}</span>` },
     { title: t("key.user"), cell: (key) => html`<bdi>${key.username ?? t("key.anyUser")}</bdi>` },
     { title: t("key.status"), cell: (key) => html`<span><${Badge} tone=${TONES[key.status]}>${t(`key.${key.status}`)}<//>${key.expires_at && html`<br /><span class="detail">${t("key.until", { time: dateTime(key.expires_at) })}</span>`}</span>` },
+    { title: t("key.limits"), cell: (key) => html`<span class="detail">${limitsOf(key)}</span>` },
     { title: t("key.used"), cell: (key) => html`<span title=${dateTime(key.last_used_at)}>${ago(key.last_used_at)}</span>` },
     {
       title: t("table.actions"),
       isActions: true,
-      cell: (key) => html`${key.status === "live" &&
-        html`<${Button} kind="quiet" small icon="again" label=${`${t("key.rotate")}: ${key.name}`} onClick=${() => onOpen({ kind: "rotate", key })} />
+      cell: (key) => html`${(key.status === "live" || key.status === "blocked") &&
+        html`<${Button} kind="quiet" small icon="edit" label=${`${t("key.change")}: ${key.name}`} onClick=${() => onOpen({ kind: "change", key })} />
+          <${Button} kind="quiet" small icon="again" label=${`${t("key.rotate")}: ${key.name}`} onClick=${() => onOpen({ kind: "rotate", key })} />
           <${Button} kind="quiet" small icon="ban" label=${`${t("key.revoke")}: ${key.name}`} onClick=${() => onOpen({ kind: "revoke", key })} />`}
         <${Button} kind="quiet" small icon="trash" label=${`${t("action.delete")}: ${key.name}`} onClick=${() => onOpen({ kind: "delete", key })} />`,
     },

@@ -4,7 +4,7 @@ import { areasFor } from "../areas.js";
 import { Button } from "../components/button.js";
 import { Empty, ErrorNotice, Loading } from "../components/notice.js";
 import { t } from "../lib/i18n.js";
-import { go, route } from "../lib/router.js";
+import { go, place, route } from "../lib/router.js";
 import { useStore } from "../lib/store.js";
 import { html, useEffect, useErrorBoundary, useState } from "../lib/view.js";
 import { ConnectionNote } from "./connection_note.js";
@@ -13,14 +13,14 @@ import { Navigation } from "./navigation.js";
 
 /** @param {{ me: import("../account.js").Me }} props */
 export function Shell({ me }) {
-  const place = useStore(route);
+  const current = useStore(route);
   const areas = areasFor(me.scopes);
-  const area = areas.find((each) => each.id === place.area);
+  const area = areas.find((each) => each.id === current.area);
   const [isOpen, setOpen] = useState(false);
   useEffect(() => {
-    if (!area && areas[0]) go(areas[0].id, "", { replace: true });
+    if (!areas.some((each) => each.id === place().area) && areas[0]) go(areas[0].id, "", { replace: true });
   }, [area]);
-  useEffect(() => setOpen(false), [place]);
+  useEffect(() => setOpen(false), [current]);
   return html`<div class="shell">
     <a class="skip" href="#content" onClick=${skip}>${t("frame.skip")}</a>
     <header class="bar">
@@ -30,7 +30,7 @@ export function Shell({ me }) {
     <${Navigation} areas=${areas} current=${area?.id} me=${me} isOpen=${isOpen} onClose=${() => setOpen(false)} />
     <main id="content" tabindex="-1">
       <${ConnectionNote} />
-      ${area ? html`<${AreaView} key=${area.id} area=${area} rest=${place.rest} />` : areas.length === 0 && html`<${Empty} icon="key" title=${t("frame.noScopes")} />`}
+      ${area ? html`<${AreaView} key=${area.id} area=${area} rest=${current.rest} />` : areas.length === 0 && html`<${Empty} icon="key" title=${t("frame.noScopes")} />`}
     </main>
   </div>`;
 }

@@ -2,8 +2,9 @@
 
 import { Store } from "./store.js";
 
-/** @returns {{ area: string, rest: string }} */
-function place() {
+/** Where the address leads now; `route` hears of it a moment later.
+ * @returns {{ area: string, rest: string }} */
+export function place() {
   const [, area = "", ...rest] = location.hash.split("/");
   return { area: decode(area), rest: decode(rest.join("/")) };
 }
