@@ -10,18 +10,25 @@ from app.bots.service import ID_PATTERN, BotService
 from app.edge.bodies import BodyLimit
 from app.edge.operation import PUBLIC, Answer, Param, operation, refusal
 from app.edge.services import service
-from app.errors import NotFound, PayloadTooLarge
+from app.errors import AppError, NotFound, PayloadTooLarge
 
 blueprint = Blueprint("im_doors", __name__)
 
 MAX_DOOR_BYTES = 4 * 1024**2
 _BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
 _UUID = Param("webhook_uuid", "The bot's setting `webhook_uuid`.", {"type": "string"}, where="path")
-_ANSWERS = {200: Answer("What the platform expects", {}, {}, other_media_types=["*/*"])}
+_ANSWERS = {
+    200: Answer("What the platform expects", {}, {}, other_media_types=["*/*"]),
+    202: Answer("The message is stored", {}, {"status": "accepted"}, other_media_types=["*/*"]),
+}
 _ERRORS = {
+    400: refusal("The event cannot be read", "invalid_event"),
+    401: refusal("The signature is wrong", "invalid_signature"),
+    403: refusal("The event is refused", "event_refused"),
     404: refusal("Bot not found or not running for platform: X", "bot_not_running", "no_webhook"),
     413: refusal("The request body is larger than 4194304 bytes", "payload_too_large"),
 }
+_REFUSALS = {status: (_ERRORS[status].message, _ERRORS[status].codes[0]) for status in (400, 401, 403)}
 _DESCRIPTION = (
     "For the platform of a bot, which signs its requests in its own way; docs/bots.md says for which kinds. Events are "
     "stored before the answer is given. A signature that is wrong is answered with 401."
@@ -84,6 +91,9 @@ async def _receive(bot_id: str) -> Response:
         if not isinstance(bot.adapter, Door):
             raise NotFound("Bots of this kind have no webhook", code="no_webhook")
         answer = await bot.adapter.receive(door_request)
+    if answer.status in _REFUSALS:
+        message, code = _REFUSALS[answer.status]
+        raise AppError(answer.reason or message, status=answer.status, code=code)
     await service(InboxService).accept(bot_id, answer.events)
     return Response(answer.body, answer.status, headers=dict(answer.headers), content_type=answer.content_type)
 

@@ -11,21 +11,17 @@ from sqlalchemy import select
 
 from app.bots.adapters.base import AdapterFactory, Capabilities
 from app.bots.adapters.http import Network
-from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.adapters.webhook import webhook_factory
 from app.bots.formatting.splitting import TextLimit
 from app.bots.outbox.policy import RetryPolicy
-from app.bots.outbox.worker import Outbox
 from app.bots.sending import MessageService
 from app.bots.service import BotService
 from app.chat.models import MessageRow, SessionRow
-from app.chat.service import ChatService
 from app.database.engine import Database
-from app.edge.services import provide, service
 from app.files.service import FileService
-from app.idempotency import Idempotency
 from tests.bots.fakes import RecordingAdapter
 from tests.conftest import StartServer
+from tests.support.bots import quick_bots
 from tests.support.client import Client
 from tests.support.server import Server
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
@@ -95,29 +91,14 @@ class Im:
 @pytest.fixture
 async def im(start_server: StartServer) -> AsyncIterator[Im]:
     async with start_server(max_message_chars=100, max_parts=5, max_body_bytes=4096) as server:
-        async with server.app.app_context():
-            files, chat = service(FileService), service(ChatService)
-            outbox_of_app = service(Outbox)
-        await outbox_of_app.close()  # which would be too patient
         platform = RecordingAdapter(Capabilities(frozenset({"plain"}), TextLimit(10), replies=False))
-        bots = BotService(
-            server.core.database,
-            server.core.secrets,
-            factories=[
-                webhook_factory(Network(allow_private=True)),
-                AdapterFactory("recording", RecordingConfig, lambda _id, _config: platform),
-            ],
-            builtin={"webchat": WebchatAdapter(chat)},
-        )
-        outbox = Outbox(server.core.database, bots, files, "the-tests", sole_owner=True, policy=QUICK)
-        sender = MessageService(server.core.database, bots, outbox, files, Idempotency(server.core.database))
-        for each in (bots, outbox, sender):
-            provide(server.app, each)
+        factories: list[AdapterFactory[Any]] = [
+            webhook_factory(Network(allow_private=True)),
+            AdapterFactory("recording", RecordingConfig, lambda _id, _config: platform),
+        ]
         key = await server.new_key("im", "file", "chat", "admin")
-        async with Client(server, key) as client:
-            yield Im(server, client, bots, sender, files, platform)
-        await outbox.close()
-        await bots.close()
+        async with quick_bots(server, factories, QUICK) as bots, Client(server, key) as client:
+            yield Im(server, client, bots.service, bots.messages, bots.files, platform)
 
 
 @pytest.fixture

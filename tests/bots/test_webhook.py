@@ -2,11 +2,14 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import formatdate
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 import pytest
+from standardwebhooks.webhooks import Webhook
 
 from app.bots.adapters.base import Adapter, Call, Fragment, Receipt, Target
 from app.bots.adapters.http import Network
@@ -252,3 +255,51 @@ def test_a_bots_settings_do_not_show_its_secret() -> None:
     secret = new_secret()
     text: Any = repr(WebhookConfig("https://a.example", secret))
     assert secret not in text
+
+
+# The way in
+
+
+async def push(im: Im, receiver: WebhookReceiver, data: Any, *, id: str = "in-1", secret: str | None = None) -> int:
+    """Pass a message on to the bot, signed; the status."""
+    body = msgspec.json.encode({"type": "message.receive", "data": data})
+    now = datetime.now(UTC)
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret or receiver.secret or "").sign(id, now, body.decode()),
+    }
+    path = "/api/v1/im/webhooks/support-hook"
+    response = await im.client.request("POST", path, content=body, headers=headers)
+    return int(response.status_code)
+
+
+MESSAGE = {"message_type": "FriendMessage", "session_id": "room:7", "sender": {"id": "alice"}, "text": "hello?"}
+
+
+async def test_a_message_that_a_program_passes_on_is_answered_at_its_url(im: Im, receiver: WebhookReceiver) -> None:
+    await im.new_hook(receiver)
+    assert [await push(im, receiver, MESSAGE) for _ in range(3)] == [202] * 3
+    async with asyncio.timeout(15):
+        while not receiver.received:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.2)
+    (request,) = receiver.received
+    assert request.verified
+    assert request.data["umo"] == "support-hook:FriendMessage:room:7"
+    assert "hello?" in request.data["parts"][0]["text"]
+    assert await im.creators() == {"im:support-hook:FriendMessage:room:7": "im!support-hook!alice"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sender": {}}, {"text": ""}, {"text": 5}, {"message_type": "Other"}, {"session_id": " "}, {"session_id": "a\nb"}],
+)
+async def test_what_is_no_message_is_refused_and_leaves_nothing(
+    im: Im, receiver: WebhookReceiver, change: dict[str, Any]
+) -> None:
+    await im.new_hook(receiver)
+    assert await push(im, receiver, {**MESSAGE, **change}) == 400
+    assert await push(im, receiver, MESSAGE, secret=new_secret()) == 401
+    assert await im.creators() == {}

@@ -120,13 +120,17 @@ class DoorRequest:
 
 @dataclass(frozen=True, slots=True)
 class DoorAnswer:
-    """The answer to it, which is given when the events are stored."""
+    """The answer to it, which is given when the events are stored.
+
+    400, 401 and 403 refuse the request; `reason` says why, for people.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
     events: Sequence[InboundEvent] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 @runtime_checkable

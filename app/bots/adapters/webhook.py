@@ -133,14 +133,14 @@ class WebhookAdapter:
         try:
             self._webhook.verify(request.body, dict(request.headers))
         except WebhookVerificationError:
-            return DoorAnswer(401, b'{"error":"the signature is wrong, or too old"}')
+            return DoorAnswer(401, reason="The signature is wrong, or too old")
         try:
             message = msgspec.json.decode(request.body, type=IncomingMessage).data
             umo = parse_umo(f"{self._platform_id}:{message.message_type}:{message.session_id}")
         except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
-            return DoorAnswer(400, msgspec.json.encode({"error": str(error)}))
+            return DoorAnswer(400, reason=str(error))
         except BadRequest as error:
-            return DoorAnswer(400, msgspec.json.encode({"error": error.message}))
+            return DoorAnswer(400, reason=error.message)
         event = InboundEvent(
             dedupe_key=f"webhook:{request.headers.get('webhook-id', '')}",
             message_type=umo.message_type,

@@ -1,6 +1,5 @@
 """A running server whose bots may call loopback and try again quickly, and a bot on a stand-in of a platform."""
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,30 +9,19 @@ from typing import Any
 import pytest
 
 from app.bots.adapters.http import Network
-from app.bots.adapters.webchat import WebchatAdapter
-from app.bots.inbox.contexts import ReplyContexts
-from app.bots.inbox.listeners import Listeners
-from app.bots.inbox.processor import Processor
-from app.bots.inbox.service import InboxService
-from app.bots.inbox.turns import TurnMaker
 from app.bots.outbox.policy import RetryPolicy
 from app.bots.outbox.worker import Outbox
 from app.bots.platforms import platform_factories
-from app.bots.replies import Replies
 from app.bots.sending import MessageService
 from app.bots.service import BotService
-from app.chat.service import ChatService
-from app.edge.services import provide, service
-from app.files.service import FileService
-from app.idempotency import Idempotency
 from tests.conftest import StartServer
+from tests.support.bots import quick_bots
 from tests.support.client import Client
 from tests.support.platforms.base import FakePlatform, serving
 from tests.support.server import Server
 
 QUICK = RetryPolicy(tries=4, wait_initial=0.05, wait_max=0.2)
 BOT = "bot1"
-OWNER = "the-tests"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -84,45 +72,17 @@ StartStage = Callable[..., Awaitable[Stage]]
 async def stage_of(
     start_server: StartServer, fake: FakePlatform, wait_seconds: float, settings: dict[str, Any]
 ) -> AsyncIterator[Stage]:
-    async with start_server(webhook_allow_private=True) as server:
-        async with server.app.app_context():
-            files, chat = service(FileService), service(ChatService)
-            patient_ones = (service(Listeners), service(Processor), service(Outbox))
-        for each in patient_ones:
-            await each.close()
-        database, secrets = server.core.database, server.core.secrets
-        bots = BotService(
-            database,
-            secrets,
-            factories=platform_factories(Network(allow_private=True)),
-            builtin={"webchat": WebchatAdapter(chat)},
-        )
-        contexts = ReplyContexts(database, secrets)
-        outbox = Outbox(database, bots, files, OWNER, sole_owner=True, policy=QUICK, contexts=contexts)
-        messages = MessageService(database, bots, outbox, files, Idempotency(database), wait_seconds=wait_seconds)
-        replies = Replies(database, bots, outbox, contexts, first_seconds=0.1)
-        processor = Processor(
-            database, bots, chat, TurnMaker(database, files), messages, replies, OWNER, sole_owner=True
-        )
-        inbox = InboxService(database, secrets, OWNER, processor.wake)
-        listeners = Listeners(database, bots, inbox, OWNER, first_backoff_seconds=0.05)
-        bots.on_change(listeners.wake)
-        for made in (bots, outbox, messages, inbox):
-            provide(server.app, made)
-        await outbox.open()
-        listening = asyncio.create_task(listeners.run())
-        key = await server.new_key("im", "file", "chat", "admin")
-        async with Client(server, key) as client:
-            stage = Stage(server, client, bots, outbox, messages, fake)
-            bot = {"id": BOT, "adapter": fake.adapter, "config": {**fake.config(), **settings}}
-            status, answer = await stage.call("POST", "/api/v1/bots", bot)
-            assert status == 201, answer
-            yield stage
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
-        for closing in (processor, replies, outbox):
-            await closing.close()
-        await bots.close()
+    factories = platform_factories(Network(allow_private=True))
+    async with (
+        start_server(webhook_allow_private=True) as server,
+        quick_bots(server, factories, QUICK, wait_seconds) as bots,
+        Client(server, await server.new_key("im", "file", "chat", "admin")) as client,
+    ):
+        stage = Stage(server, client, bots.service, bots.outbox, bots.messages, fake)
+        bot = {"id": BOT, "adapter": fake.adapter, "config": {**fake.config(), **settings}}
+        status, answer = await stage.call("POST", "/api/v1/bots", bot)
+        assert status == 201, answer
+        yield stage
 
 
 @pytest.fixture
