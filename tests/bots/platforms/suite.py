@@ -7,17 +7,35 @@ A platform's test module derives a class from `SendingSuite` and names its stand
 """
 
 import asyncio
+import os
+import shutil
+import sys
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from sqlalchemy import select
 
+from app.bots.adapters.base import Target
+from app.bots.adapters.http import Network
 from app.bots.formatting.splitting import measure
+from app.bots.outbox.models import DeliveryRow
+from app.bots.outbox.planning import new_delivery, new_fragments
+from app.bots.outbox.store import add_delivery
+from app.bots.platforms import platform_factories
+from app.bots.service import BotService
+from app.bots.umo import Umo
 from app.chat.models import MessageRow, SessionRow
+from app.chat.parts import Text, to_stored
+from app.clock import utc_now
+from app.core import open_core
 from tests.bots.platforms.conftest import BOT, PNG, Stage
 from tests.support.answers import reply, status
 from tests.support.model_server import ModelServer
-from tests.support.platforms.base import FakePlatform, Fault
+from tests.support.platforms.base import FakePlatform, Fault, serving
+from tests.support.server import make_settings
 
 MARKDOWN = (
     "# Title\n\nSome **bold** and *italic* text, `code`, a [link](https://example.com/a?b=1&c=2).\n\n- one\n- two"
@@ -383,3 +401,80 @@ class LiveSuite:
 
 def _last_text(content: Any) -> str:
     return content if isinstance(content, str) else str(content[-1].get("text", ""))
+
+
+class CrashSuite:
+    """What is seen after the process was killed while it was sending; `is_keyed` as in `SendingSuite`.
+
+    `CRASH_TIMES` in the environment says how often each point is tried.
+    """
+
+    fake_type: ClassVar[type[FakePlatform]]
+    is_keyed: ClassVar[bool] = False
+
+    @pytest.mark.parametrize("time", range(int(os.environ.get("CRASH_TIMES", "1"))))
+    @pytest.mark.parametrize(
+        "point", ["before_sending", "after_sending", "after_bytes", "after_answer", "before_sent", "after_sent"]
+    )
+    async def test_kill_9_while_a_message_is_sent(self, data_dir: Path, template: Path, point: str, time: int) -> None:
+        async with serving(self.fake_type()) as fake:
+            data_dir.mkdir()
+            shutil.copy(template, data_dir / "palaver.db")
+            await _queue(data_dir, fake)
+            if point == "after_bytes":
+                fake.script = [None, Fault("hang_after")]
+            first = await _child(data_dir, point)
+            if point == "after_bytes":
+                await fake.until(lambda: len(fake.calls) == 2 and len(fake.seen()) == 2, 30)
+                first.kill()
+            assert await first.wait() == -9
+            second = await _child(data_dir, "none")
+            assert await second.wait() == 0
+            states = await _states(data_dir)
+        texts = fake.texts()
+        assert [text for text in texts if text != "two"] == ["one", "three"]
+        assert states[0] == states[2] == "sent"
+        if self.is_keyed or point in ("before_sending", "after_sent"):
+            assert (texts, states[1]) == (["one", "two", "three"], "sent")
+        else:
+            assert texts in (["one", "two", "three"], ["one", "three"])
+            assert states[1] == "unknown"
+            assert ("two" in texts) == (point != "after_sending")
+
+
+async def _queue(data_dir: Path, fake: FakePlatform) -> None:
+    """Make a bot, and queue three messages to one chat."""
+    core = open_core(make_settings(data_dir))
+    bots = BotService(
+        core.database, core.secrets, factories=platform_factories(Network(allow_private=True)), builtin={}
+    )
+    await bots.create(id=BOT, adapter=fake.adapter, config=fake.config())
+    target = Target("FriendMessage", fake.session)
+    umo = Umo(BOT, target.message_type, target.session_id)
+    async with bots.use(BOT) as bot:
+        for text in ("one", "two", "three"):
+            fragments = bot.adapter.plan(target, [Text(text)])
+            now = utc_now()
+            values = new_delivery(
+                text, umo, target, to_stored([Text(text)]), "api", text, now=now, deadline=now + timedelta(minutes=5)
+            )
+            rows = new_fragments(text, fragments)
+            await core.database.write(partial(add_delivery, values=values, fragments=rows))
+    await bots.close()
+    await core.database.close()
+
+
+async def _states(data_dir: Path) -> list[str]:
+    core = open_core(make_settings(data_dir))
+    query = select(DeliveryRow.state).order_by(DeliveryRow.seq)
+    states = await core.database.read(lambda connection: list(connection.execute(query).scalars()))
+    await core.database.close()
+    return states
+
+
+async def _child(data_dir: Path, point: str) -> asyncio.subprocess.Process:
+    module = "tests.bots.platforms.crash_child"
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, str(data_dir), point, env=environment, cwd=Path(__file__).parents[3]
+    )
