@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.bots.platforms.conftest import BOT, Stage
-from tests.bots.platforms.suite import CrashSuite, LiveSuite, ReceivingSuite, SendingSuite
+from tests.bots.platforms.suite import LiveSuite, ReceivingSuite, SendingSuite
 from tests.support.platforms.telegram import TelegramFake
 
 
@@ -75,8 +75,4 @@ class TestTelegramReceiving(ReceivingSuite):
 
 
 class TestTelegramLive(LiveSuite):
-    fake_type = TelegramFake
-
-
-class TestTelegramCrash(CrashSuite):
     fake_type = TelegramFake
