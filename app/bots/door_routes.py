@@ -113,10 +113,12 @@ class _Socket:
     """The WebSocket of the request; it is closed when the server goes down."""
 
     def __init__(self, going_down: asyncio.Event) -> None:
+        # Not the proxy, which knows it in this task only: messages are sent from others.
+        self._websocket = websocket._get_current_object()  # type: ignore[attr-defined]
         self._going_down = going_down
 
     async def receive(self) -> str | bytes:
-        frame = asyncio.ensure_future(websocket.receive())
+        frame = asyncio.ensure_future(self._websocket.receive())
         end = asyncio.ensure_future(self._going_down.wait())
         try:
             await asyncio.wait((frame, end), return_when=asyncio.FIRST_COMPLETED)
@@ -129,7 +131,7 @@ class _Socket:
             end.cancel()
 
     async def send(self, text: str) -> None:
-        await websocket.send(text)
+        await self._websocket.send(text)
 
 
 @blueprint.websocket("/api/v1/im/onebot/<bot_id>/ws")

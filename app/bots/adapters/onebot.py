@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+import hmac
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import aiohttp
@@ -24,11 +27,14 @@ from app.bots.adapters.base import (
 )
 from app.bots.adapters.config import PlatformConfig, checked_secret, checked_url, invalid_config
 from app.bots.adapters.http import Network
+from app.bots.adapters.inbound import DoorRequest, DoorSocket, InboundEvent, InboundMedia, Inbox
+from app.bots.adapters.onebot_events import event_of
 from app.bots.adapters.outcomes import DeliveryError, NotSent, Refused, Unauthorized, Unknown
 from app.bots.adapters.planning import plan_parts
 from app.bots.formatting.dialects import to_plain
 from app.bots.formatting.splitting import TextLimit, split
 from app.bots.umo import invalid_umo
+from app.errors import BadRequest
 
 ADAPTER = "aiocqhttp"
 PLATFORM = "OneBot"
@@ -42,9 +48,14 @@ _UNAUTHORIZED = frozenset({1401, 1403})
 
 
 class OneBotConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The WebSocket server of a OneBot client is `api_base_url`, and takes the token."""
+    """Where the connection comes from.
+
+    With `api_base_url`, the address of the client's WebSocket server, it is opened by Palaver, with `access_token`.
+    Otherwise the client opens it, with `ws_reverse_token`.
+    """
 
     access_token: Annotated[str, Meta(max_length=255)] = ""
+    ws_reverse_token: Annotated[str, Meta(max_length=255)] = ""
 
     def __repr__(self) -> str:
         return f"OneBotConfig(api_base_url={self.api_base_url!r})"
@@ -55,27 +66,27 @@ def onebot_factory(network: Network) -> AdapterFactory[OneBotConfig]:
     return AdapterFactory(
         name=ADAPTER,
         config_type=OneBotConfig,
-        build=lambda _bot_id, config: OneBotAdapter(config, network),
-        secret_fields=frozenset({"access_token"}),
+        build=lambda _bot_id, config: _build(config, network),
+        secret_fields=frozenset({"access_token", "ws_reverse_token"}),
     )
 
 
-class OneBotAdapter:
-    """One QQ account behind a OneBot client."""
+def _build(config: OneBotConfig, network: Network) -> "OneBotAdapter":
+    return ReverseOneBot(config, network) if config.api_base_url is None else ForwardOneBot(config, network)
+
+
+class OneBotAdapter(ABC):
+    """One QQ account behind a OneBot client; how the connection comes about is the derived classes'."""
 
     capabilities = Capabilities(text=MAX_TEXT, max_upload_bytes=MAX_UPLOAD_BYTES)
 
-    def __init__(self, config: OneBotConfig, network: Network) -> None:
-        if config.api_base_url is None:
-            raise invalid_config("api_base_url is required: the address of the client's WebSocket server")
-        url = re.sub("^ws", "http", config.api_base_url)  # the two schemes that the guard of addresses knows
-        self._url = checked_url(url, "api_base_url", allow_private=network.allow_private)
-        self._headers: dict[str, str] = {}
-        if config.access_token:
-            self._headers["Authorization"] = f"Bearer {checked_secret(config.access_token, 'access_token')}"
+    def __init__(self, network: Network) -> None:
+        self._allow_private = network.allow_private
         self._client = network.client(PLATFORM)
-        self._opening = asyncio.Lock()
-        self._link: _Link | None = None
+
+    @abstractmethod
+    async def _linked(self) -> "_Link":
+        """The open connection. Raises DeliveryError if there is none."""
 
     def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
         _destination(target)
@@ -93,17 +104,66 @@ class OneBotAdapter:
         return Receipt(str(data["message_id"]) if "message_id" in data else None)
 
     async def check(self) -> BotIdentity:
-        link = await self._linked()
-        me = await link.call("get_login_info", {})
-        return BotIdentity(str(me.get("user_id", "")), str(me.get("nickname", "")))
+        return await _identity(await self._linked())
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        url = str(media.reference.get("url", ""))
+        if not url.startswith(("http://", "https://")):
+            file = media.reference.get("file_id") or media.reference.get("file")
+            data = await (await self._linked()).call("get_file", {"file_id": file, "file": file})
+            if encoded := data.get("base64"):
+                yield base64.b64decode(str(encoded))
+                return
+            url = str(data.get("url", ""))
+        try:
+            address = checked_url(url, "url", allow_private=self._allow_private)
+        except BadRequest as error:
+            raise Refused(f"{PLATFORM} named an address for the file that is not allowed") from error
+        async for chunk in self._client.download(address):
+            yield chunk
 
     async def close(self) -> None:
-        if self._link is not None:
-            await self._link.close()
         await self._client.close()
 
+
+class ForwardOneBot(OneBotAdapter):
+    """A client that runs a WebSocket server."""
+
+    silence_seconds = 3 * PING_SECONDS
+
+    def __init__(self, config: OneBotConfig, network: Network) -> None:
+        super().__init__(network)
+        url = re.sub("^ws", "http", config.api_base_url or "")  # the two schemes that the guard of addresses knows
+        self._url = checked_url(url, "api_base_url", allow_private=network.allow_private)
+        self._headers: dict[str, str] = {}
+        if config.access_token:
+            self._headers["Authorization"] = f"Bearer {checked_secret(config.access_token, 'access_token')}"
+        self._opening = asyncio.Lock()
+        self._link: _Link | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._inbox: Inbox | None = None
+
+    async def listen(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        try:
+            link = await self._linked()
+            await inbox.connected(await self.check())
+            while not link.is_closed:
+                # The connection answers pings, or is closed.
+                inbox.alive()
+                await link.ended(PING_SECONDS)
+        finally:
+            self._inbox = None
+        if link.failure is not None:
+            raise link.failure
+
+    async def close(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        await super().close()
+
     async def _linked(self) -> "_Link":
-        """The open connection; one is opened if there is none. Raises DeliveryError."""
         async with self._opening:
             if self._link is None or self._link.is_closed:
                 try:
@@ -114,67 +174,147 @@ class OneBotAdapter:
                     if error.platform_code in ("401", "403"):
                         raise _unauthorized(error.platform_code) from error
                     raise
-                self._link = _Link(socket)
+                self._link = _Link(_ClientSocket(socket), self._accept)
+                self._reader = asyncio.create_task(self._read(self._link, socket))
             return self._link
 
+    @staticmethod
+    async def _read(link: "_Link", socket: aiohttp.ClientWebSocketResponse) -> None:
+        try:
+            await link.serve()
+        finally:
+            await socket.close()
 
-class _Link:
-    """A connection to a OneBot client: calls, whose answers are told by their `echo`."""
+    async def _accept(self, event: InboundEvent) -> None:
+        if self._inbox is not None:
+            self._inbox.alive()
+            await self._inbox.accept([event])
+
+
+class ReverseOneBot(OneBotAdapter):
+    """A client that opens the WebSocket to us. Of several connections, the last one takes calls."""
+
+    def __init__(self, config: OneBotConfig, network: Network) -> None:
+        super().__init__(network)
+        if not config.ws_reverse_token:
+            raise invalid_config("ws_reverse_token is required, or api_base_url: the client's WebSocket server")
+        self._token = checked_secret(config.ws_reverse_token, "ws_reverse_token")
+        self._links: list[_Link] = []
+
+    def admits(self, request: DoorRequest) -> bool:
+        given = request.headers.get("authorization", "").partition(" ")[2] or request.query.get("access_token", "")
+        is_whole = request.headers.get("x-client-role", "universal").lower() == "universal"
+        return hmac.compare_digest(given.encode(), self._token.encode()) and is_whole
+
+    async def serve(self, socket: DoorSocket, inbox: Inbox) -> None:
+        link = _Link(socket, lambda event: inbox.accept([event]))
+        self._links.append(link)
+        try:
+            async with asyncio.TaskGroup() as group:
+                naming = group.create_task(self._name(link, inbox))
+                await link.serve()
+                naming.cancel()
+        finally:
+            self._links.remove(link)
+
+    @staticmethod
+    async def _name(link: "_Link", inbox: Inbox) -> None:
+        with suppress(DeliveryError):
+            await inbox.connected(await _identity(link))
+
+    async def _linked(self) -> "_Link":
+        if not self._links:
+            raise NotSent(f"{PLATFORM}'s client is not connected")
+        return self._links[-1]
+
+
+class _ClientSocket:
+    """A WebSocket that we opened, in the form of one that was opened to us."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
+
+    async def receive(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            raise ConnectionError(f"the connection was closed ({self._socket.close_code})")
+        data: str | bytes = message.data
+        return data
+
+    async def send(self, text: str) -> None:
+        await self._socket.send_str(text)
+
+
+class _Link:
+    """A connection to a OneBot client: calls, whose answers are told by their `echo`, and events in between."""
+
+    def __init__(self, socket: DoorSocket, accept: Callable[[InboundEvent], Awaitable[None]]) -> None:
+        self._socket = socket
+        self._accept = accept
         self._numbers = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._failure: DeliveryError | None = None
-        self._reader = asyncio.create_task(self._read())
+        self._closed = asyncio.Event()
+        self.failure: DeliveryError | None = None
 
     @property
     def is_closed(self) -> bool:
-        return self._reader.done()
+        return self._closed.is_set()
+
+    async def ended(self, seconds: float) -> None:
+        """Wait until the connection has ended, for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
 
     async def call(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Call an action, and return its data. Raises DeliveryError."""
+        if self.is_closed:
+            raise self.failure or NotSent(f"{PLATFORM}'s connection is closed")
         echo = str(next(self._numbers))
         answer = self._waiting[echo] = asyncio.get_running_loop().create_future()
+        text = msgspec.json.encode({"action": action, "params": params, "echo": echo}).decode()
         try:
-            if self.is_closed:
-                raise self._failure or NotSent(f"{PLATFORM}'s connection is closed")
-            text = msgspec.json.encode({"action": action, "params": params, "echo": echo}).decode()
-            try:
-                await self._socket.send_str(text)
-            except (aiohttp.ClientError, OSError) as error:
-                raise Unknown(f"{PLATFORM} cut the connection before it answered") from error
+            await self._socket.send(text)
             return _data(await answer)
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unknown(f"{PLATFORM} cut the connection before it answered") from error
         finally:
             del self._waiting[echo]
 
-    async def close(self) -> None:
-        await self._socket.close()
-        self._reader.cancel()
-        await asyncio.gather(self._reader, return_exceptions=True)
-
-    async def _read(self) -> None:
+    async def serve(self) -> None:
+        """Read answers and events until the connection ends."""
         try:
-            async for message in self._socket:
-                if message.type is aiohttp.WSMsgType.TEXT:
-                    self._take(message.data)
+            while True:
+                await self._take(await self._socket.receive())
+        except (ConnectionError, aiohttp.ClientError):
+            return
         finally:
+            self._closed.set()
             for answer in self._waiting.values():
                 if not answer.done():
-                    answer.set_exception(self._failure or Unknown(f"{PLATFORM} cut the connection before it answered"))
+                    answer.set_exception(self.failure or ConnectionError())
 
-    def _take(self, text: str) -> None:
+    async def _take(self, text: str | bytes) -> None:
         try:
             value = msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
             return
         if not isinstance(value, dict):
             return
+        if "post_type" in value:
+            if (event := event_of(value)) is not None:
+                await self._accept(event)
+            return
         if value.get("retcode") in _UNAUTHORIZED and not value.get("echo"):  # and the connection is closed
-            self._failure = _unauthorized(str(value["retcode"]))
+            self.failure = _unauthorized(str(value["retcode"]))
         answer = self._waiting.get(str(value.get("echo")))
         if answer is not None and not answer.done():
             answer.set_result(value)
+
+
+async def _identity(link: _Link) -> BotIdentity:
+    me = await link.call("get_login_info", {})
+    return BotIdentity(str(me.get("user_id", "")), str(me.get("nickname", "")))
 
 
 def _destination(target: Target) -> tuple[str, dict[str, int]]:

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import time
 from typing import Any
 
+import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -11,6 +13,7 @@ from tests.support.platforms.base import FakePlatform, Seen
 
 TOKEN = "onebot-test-token"
 OWN_NUMBER = 10001
+Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 _MEDIA = {"image": "image", "record": "record", "video": "video", "file": "file"}
 
 
@@ -26,16 +29,74 @@ class OneBotFake(FakePlatform):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connections: list[web.WebSocketResponse] = []
+        self.connections: list[Socket] = []
+        self.files: dict[str, bytes] = {}
         self.opened = 0
         self.answers: list[dict[str, Any]] = []
         """Answers to send instead of the next ones; the messages are taken."""
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/", self._serve)]
+        return [web.get("/", self._serve), web.get("/files/{file}", self._download)]
 
     def config(self) -> dict[str, Any]:
         return {"api_base_url": self.url, "access_token": TOKEN}
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        await self.until(lambda: bool(self.connections))
+        number = self.next_number()
+        user = OWN_NUMBER if is_bot else int(sender if group else session or self.session)
+        segments: list[dict[str, Any]] = []
+        if quote is not None:
+            segments.append({"type": "reply", "data": {"id": quote.id}})
+        if group and addressed:
+            segments.append({"type": "at", "data": {"qq": str(OWN_NUMBER)}})
+        segments.append({"type": "text", "data": {"text": f" {text}" if group else text}})
+        if file is not None:
+            self.files[f"f{number}"] = file[1]
+            url = f"{self.url}/files/f{number}"
+            segments.append({"type": "file", "data": {"file": file[0], "file_size": str(len(file[1])), "url": url}})
+        event = {
+            "post_type": "message_sent" if is_bot else "message",
+            "message_type": "group" if group else "private",
+            "time": int(time.time() - age_seconds),
+            "self_id": OWN_NUMBER,
+            "user_id": user,
+            "message_id": number,
+            "sender": {"user_id": user, "nickname": f"Person {sender}"},
+            "message": segments,
+            **({"group_id": int(session or self.group)} if group else {}),
+        }
+        for _ in range(times):
+            await self.connections[-1].send_str(encode(event))
+        return str(number)
+
+    async def dial(self, url: str, token: str = TOKEN, role: str = "Universal") -> None:
+        """Open the WebSocket to the bot, and serve it until it is closed."""
+        headers = {"Authorization": f"Bearer {token}", "X-Self-ID": str(OWN_NUMBER), "X-Client-Role": role}
+        async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as socket:
+            self.opened += 1
+            self.connections.append(socket)
+            try:
+                async for message in socket:
+                    await self._answer(None, socket, msgspec.json.decode(message.data))
+            finally:
+                self.connections.remove(socket)
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self.files[request.match_info["file"]])
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -55,7 +116,7 @@ class OneBotFake(FakePlatform):
             self.connections.remove(socket)
         return socket
 
-    async def _answer(self, request: web.Request, socket: web.WebSocketResponse, call: dict[str, Any]) -> None:
+    async def _answer(self, request: web.Request | None, socket: Socket, call: dict[str, Any]) -> None:
         action, params = call["action"], call["params"]
         if action == "get_login_info":
             answer = accept({"user_id": OWN_NUMBER, "nickname": "Palaver"})
@@ -63,17 +124,23 @@ class OneBotFake(FakePlatform):
             fault = self.next_fault(action, params)
             kind = "" if fault is None else fault.kind
             if kind == "close_before":
-                await self.cut(request)
+                await self._cut(request, socket)
                 return
             answer = refuse(100, "SEND_MSG_API_ERROR") if kind == "refused" else self.apply(action, params)
             if kind == "hang_after":
                 return
             if kind == "close_after":
-                await self.cut(request)
+                await self._cut(request, socket)
                 return
             if self.answers:
                 answer = self.answers.pop(0)
         await socket.send_str(encode({**answer, "echo": call["echo"]}))
+
+    async def _cut(self, request: web.Request | None, socket: Socket) -> None:
+        if request is None:
+            await socket.close()
+        else:
+            await self.cut(request)
 
     def apply(self, action: str, params: dict[str, Any]) -> dict[str, Any]:
         if action == "delete_msg":
