@@ -3,7 +3,9 @@
 import html
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -25,6 +27,8 @@ from app.bots.adapters.base import (
 )
 from app.bots.adapters.config import PlatformConfig, Url, checked_secret, checked_url, invalid_config
 from app.bots.adapters.http import Network, PlatformAnswer, server_failure
+from app.bots.adapters.inbound import InboundEvent, InboundMedia, Inbox
+from app.bots.adapters.matrix_events import event_of
 from app.bots.adapters.outcomes import DeliveryError, RateLimited, Refused, TargetGone, Unauthorized
 from app.bots.adapters.planning import plan_parts
 from app.bots.formatting.dialects import to_html, to_plain
@@ -40,8 +44,22 @@ DEFAULT_WAIT = 2.0
 ENCRYPTION_SECONDS = 600.0
 """How long a room without encryption counts as one."""
 TYPING_SECONDS = 20.0
+SYNC_SECONDS = 30
+ENCRYPTED = "This room is encrypted. I cannot read encrypted messages: please invite me to a room without encryption."
 
 _ROOM = re.compile(r"![^\s!]{1,254}")
+_FILTER = msgspec.json.encode(
+    {
+        "presence": {"types": []},
+        "account_data": {"types": []},
+        "room": {
+            "ephemeral": {"types": []},
+            "account_data": {"types": []},
+            "timeline": {"types": ["m.room.message", "m.room.encrypted"], "limit": 50},
+            "state": {"types": ["m.room.member"], "lazy_load_members": True},
+        },
+    }
+).decode()
 _MSGTYPES = {"image": "m.image", "record": "m.audio", "video": "m.video", "file": "m.file"}
 
 
@@ -89,7 +107,9 @@ class MatrixAdapter:
         self._base = checked_url(base, "matrix_homeserver", allow_private=network.allow_private) / "_matrix"
         self._client = network.client(PLATFORM, {"Authorization": f"Bearer {token}"})
         self._user_id = config.matrix_user_id or ""
+        self._allow, self._pairing = frozenset(config.allow), config.pairing
         self._unencrypted: dict[str, float] = {}
+        self._members: dict[str, int] = {}
 
     def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
         _room(target)
@@ -121,7 +141,8 @@ class MatrixAdapter:
         elif (quoted := str(fragment.payload.get("reply_to", ""))).startswith("$"):
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": quoted}}
         # The key is part of the path: a homeserver answers a repeat with the first event.
-        event = await self._put(self._room_url(room, "send", "m.room.message", call.wire_key), content)
+        key = call.wire_key if fragment.action == "send" else _key_of(call.wire_key, content)
+        event = await self._put(self._room_url(room, "send", "m.room.message", key), content)
         return Receipt(fragment.platform_id if fragment.action == "edit" else str(event["event_id"]))
 
     async def typing(self, target: Target) -> None:
@@ -132,6 +153,74 @@ class MatrixAdapter:
         user_id = self._user_id = await self._whoami()
         answer = await self._client.request("GET", self._url("profile", user_id))
         return BotIdentity(user_id, str(answer.object.get("displayname", "")), (user_id,))
+
+    # Receiving
+
+    silence_seconds = 3.0 * SYNC_SECONDS
+
+    async def listen(self, inbox: Inbox) -> None:
+        me = await self.check()
+        since = str((await inbox.checkpoint()).get("since", ""))
+        if not since:  # what was said before the bot's first connection is not for it
+            value = await self._sync("", 0)
+            since = str(value["next_batch"])
+            await self._read({"rooms": {"invite": (value.get("rooms") or {}).get("invite")}}, me)
+            await inbox.accept([], {"since": since})
+        await inbox.connected(me)
+        while True:
+            value = await self._sync(since, SYNC_SECONDS)
+            inbox.alive()
+            since = str(value["next_batch"])
+            await inbox.accept(await self._read(value, me), {"since": since})
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        path = ("client", "v1", "media", "download", str(media.reference["server"]), str(media.reference["id"]))
+        url = self._base.joinpath(*(quote(part, safe="") for part in path), encoded=True)
+        async for chunk in self._client.download(url):
+            yield chunk
+
+    async def _sync(self, since: str, seconds: int) -> dict[str, Any]:
+        query = {"timeout": str(seconds * 1000), "filter": _FILTER, **({"since": since} if since else {})}
+        url = self._url("sync").with_query(query)
+        return _result(await self._client.request("GET", url, seconds=seconds + 20.0, max_bytes=64 * 1024**2))
+
+    async def _read(self, value: Mapping[str, Any], me: BotIdentity) -> list[InboundEvent]:
+        """Read the messages of an answer, and join the rooms to which somebody who may talk to the bot invites it."""
+        rooms = value.get("rooms") or {}
+        events = []
+        for room, joined in (rooms.get("join") or {}).items():
+            if isinstance(count := (joined.get("summary") or {}).get("m.joined_member_count"), int):
+                self._members[room] = count
+            for event in (joined.get("timeline") or {}).get("events") or []:
+                if event.get("type") == "m.room.encrypted":
+                    await self._say_encrypted(room)
+                is_direct = await self._count_members(room) <= 2
+                if (found := event_of(room, event, me, is_direct=is_direct)) is not None:
+                    events.append(found)
+        for room, invited in (rooms.get("invite") or {}).items():
+            states = (invited.get("invite_state") or {}).get("events") or []
+            if any(self._may_invite(state, me) for state in states):
+                with suppress(Refused):
+                    _result(await self._client.request("POST", self._room_url(room, "join"), json={}))
+        return events
+
+    def _may_invite(self, state: Mapping[str, Any], me: BotIdentity) -> bool:
+        if state.get("type") != "m.room.member" or state.get("state_key") != me.id:
+            return False
+        is_direct = (state.get("content") or {}).get("is_direct") is True
+        return "*" in self._allow or state.get("sender") in self._allow or (self._pairing and is_direct)
+
+    async def _count_members(self, room: str) -> int:
+        if room not in self._members:
+            value = _result(await self._client.request("GET", self._room_url(room, "joined_members")))
+            self._members[room] = len(value.get("joined") or {})
+        return self._members[room]
+
+    async def _say_encrypted(self, room: str) -> None:
+        """Say once for all that the room cannot be read: the homeserver knows the transaction."""
+        url = self._room_url(room, "send", "m.room.message", _key_of("encrypted", {"room": room}))
+        with suppress(DeliveryError):
+            await self._put(url, {"msgtype": "m.notice", "body": ENCRYPTED, "m.mentions": {}})
 
     async def close(self) -> None:
         await self._client.close()
@@ -172,6 +261,11 @@ def _room(target: Target) -> str:
     if not _ROOM.fullmatch(room):
         raise invalid_umo("a Matrix session is a room's id (!...)")
     return room
+
+
+def _key_of(prefix: str, content: Mapping[str, Any]) -> str:
+    """A transaction's id for just this content: edits of one reply share a wire key."""
+    return sha256(prefix.encode() + msgspec.json.encode(content)).hexdigest()[:32]
 
 
 def _plan_text(text: str) -> list[Fragment]:

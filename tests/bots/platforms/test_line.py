@@ -4,7 +4,7 @@ import pytest
 
 from app.bots.formatting.splitting import measure
 from tests.bots.platforms.conftest import BOT, Stage
-from tests.bots.platforms.suite import SendingSuite
+from tests.bots.platforms.suite import ReceivingSuite, SendingSuite
 from tests.support.platforms.base import Fault
 from tests.support.platforms.line import LineFake, refuse
 
@@ -62,3 +62,58 @@ class TestLine(SendingSuite):
         async with stage.bots.use(BOT) as bot:
             identity = await bot.adapter.check()  # type: ignore[attr-defined]
         assert (identity.name, identity.mentions) == ("Palaver", ("@palaver",))
+
+
+class TestLineReceiving(ReceivingSuite):
+    fake_type = LineFake
+
+    @pytest.fixture(autouse=True)
+    def door(self, stage: Stage) -> None:
+        _fake(stage).door = f"{stage.server.base_url}/api/v1/im/webhooks/{BOT}"
+
+    async def test_a_file_arrives_as_an_attachment(self, stage: Stage) -> None:
+        """A file on LINE has no text."""
+        _fake(stage).transcoding = 1
+        await stage.fake.receive("", file=("notes.txt", b"the hostas have arrived"))
+        await stage.fake.until(lambda: bool(stage.fake.texts()))
+        (session,) = await self._sessions(stage)
+        parts = await self._parts(stage, session.id)
+        assert [part["type"] for part in parts[0]] == ["file"]
+
+    async def test_an_answer_costs_nothing_while_the_token_is_good(self, stage: Stage) -> None:
+        await stage.fake.receive("hello")
+        await stage.fake.until(lambda: stage.fake.texts() == ["hello"])
+        assert [method for method, _ in stage.fake.calls] == ["reply"]
+
+    async def test_an_answer_is_pushed_when_the_token_has_expired(self, stage: Stage) -> None:
+        _fake(stage).token_seconds = 0.0
+        await stage.fake.receive("hello")
+        await stage.fake.until(lambda: stage.fake.texts() == ["hello"])
+        assert [method for method, _ in stage.fake.calls] == ["reply", "push"]
+
+    @pytest.mark.parametrize("kind", ["close_after", "close_before", "server_error_after"])
+    async def test_an_answer_whose_reply_was_lost_is_seen_once(self, stage: Stage, kind: str) -> None:
+        stage.fake.script = [Fault(kind)]  # type: ignore[arg-type]
+        await stage.fake.receive("hello")
+        await stage.fake.until(lambda: len(stage.fake.calls) == 2)
+        await stage.fake.receive("more")
+        await stage.fake.until(lambda: stage.fake.texts() == ["hello", "more"])
+        assert [method for method, _ in stage.fake.calls] == ["reply", "reply", "reply"]
+
+    async def test_a_wrong_signature_is_refused(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        assert await fake.report([], "bm8=") == 401
+        assert await fake.report([], "") == 401
+        assert await fake.report([]) == 200  # how the console verifies the URL
+
+    async def test_the_webhook_has_astrbots_address_too(self, stage: Stage) -> None:
+        config = {"webhook_uuid": "0a1b2c"}
+        assert (await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"config": config}))[0] == 200
+        _fake(stage).door = f"{stage.server.base_url}/api/platform/webhook/0a1b2c"
+        await stage.fake.receive("hello")
+        await stage.fake.until(lambda: stage.fake.texts() == ["hello"])
+
+
+def _fake(stage: Stage) -> LineFake:
+    assert isinstance(stage.fake, LineFake)
+    return stage.fake

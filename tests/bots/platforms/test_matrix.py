@@ -5,7 +5,7 @@ import pytest
 from app.bots.adapters.base import Call, Fragment, Target
 from app.chat.parts import Text
 from tests.bots.platforms.conftest import BOT, Stage
-from tests.bots.platforms.suite import MARKDOWN, SendingSuite
+from tests.bots.platforms.suite import MARKDOWN, LiveSuite, ReceivingSuite, SendingSuite
 from tests.support.platforms.base import Fault
 from tests.support.platforms.matrix import MatrixFake, refuse
 
@@ -76,6 +76,49 @@ class TestMatrix(SendingSuite):
         async with stage.bots.use(BOT) as bot:
             await bot.adapter.typing(Target("FriendMessage", stage.fake.session))  # type: ignore[attr-defined]
         assert _fake(stage).typing_rooms == [stage.fake.session]
+
+
+class TestMatrixReceiving(ReceivingSuite):
+    fake_type = MatrixFake
+
+    async def test_nothing_from_before_the_first_connection_is_answered(self, stage: Stage) -> None:
+        await stage.fake.receive("now")
+        await stage.fake.until(lambda: stage.fake.texts() == ["now"])
+
+    async def test_own_messages_and_edits_are_not_answered(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        await fake.until(lambda: fake.is_followed)
+        own = fake.message_of("mine")
+        own["sender"] = "@palaver:example.org"
+        fake.report(fake.session, own)
+        fake.report(fake.session, fake.message_of("* fixed", **{"m.relates_to": {"rel_type": "m.replace"}}))
+        await fake.receive("now")
+        await fake.until(lambda: fake.texts() == ["now"])
+
+    async def test_a_room_that_is_encrypted_is_told_so_once(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        await fake.until(lambda: fake.is_followed)
+        for n in range(2):
+            fake.report(fake.group, {"type": "m.room.encrypted", "event_id": f"$e{n}", "sender": "@u42:example.org"})
+        await fake.receive("go on")
+        await fake.until(lambda: fake.texts() == ["go on"])
+        assert len(fake.seen(fake.group)) == 1
+        assert "encrypted" in fake.texts(fake.group)[0]
+
+    @pytest.mark.parametrize("settings", [{"allow": ["@friend:example.org"], "pairing": False}])
+    async def test_invitations_of_those_who_may_talk_are_accepted(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        await fake.until(lambda: fake.is_followed)
+        for room, sender in (("!a:x", "@friend:example.org"), ("!b:x", "@stranger:example.org")):
+            state = {"type": "m.room.member", "state_key": "@palaver:example.org", "sender": sender}
+            fake.invited[room] = {**state, "content": {"membership": "invite", "is_direct": True}}
+        fake.report(fake.session, fake.message_of("x"))
+        await fake.until(lambda: fake.joined == ["!a:x"])
+        assert "!b:x" in fake.invited
+
+
+class TestMatrixLive(LiveSuite):
+    fake_type = MatrixFake
 
 
 def _fake(stage: Stage) -> MatrixFake:

@@ -1,8 +1,14 @@
 """LINE's Messaging API, as far as Palaver speaks it."""
 
+import base64
+import hashlib
+import hmac
 import re
+import time
 from typing import Any, ClassVar
 
+import aiohttp
+import msgspec
 from aiohttp import web
 
 from tests.support.platforms.base import FakePlatform, Fault, Seen
@@ -30,10 +36,18 @@ class LineFake(FakePlatform):
         super().__init__()
         self.accepted: dict[str, list[Seen]] = {}
         self.loading: list[dict[str, Any]] = []
+        self.door = ""
+        self.tokens: dict[str, tuple[str, float]] = {}
+        self.token_seconds = 60.0
+        self.files: dict[str, bytes] = {}
+        self.transcoding = 0
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/v2/bot/message/push", self._push),
+            web.post("/v2/bot/message/reply", self._reply),
+            web.get("/v2/bot/message/{id}/content", self._content),
+            web.get("/v2/bot/message/{id}/content/transcoding", self._transcoding),
             web.post("/v2/bot/chat/loading/start", self._loading),
             web.get("/v2/bot/info", self._info),
         ]
@@ -53,6 +67,7 @@ class LineFake(FakePlatform):
         if not str(body["chatId"]).startswith("U") or body["loadingSeconds"] not in range(5, 61, 5):
             return refuse(400, "The request body has 1 error(s)")
         self.loading.append(body)
+        self.typing += 1
         return web.json_response({}, status=202)
 
     async def _push(self, request: web.Request) -> web.StreamResponse:
@@ -69,17 +84,110 @@ class LineFake(FakePlatform):
             return web.json_response(
                 {"message": "The retry key is already accepted", **sent}, status=409, headers=headers
             )
-        messages = body.get("messages", [])
-        if not 1 <= len(messages) <= 5:
-            return refuse(400, "Size must be between 1 and 5")
-        for message in messages:
-            if message["type"] != "text" or not 0 < len(message["text"].encode("utf-16-le")) // 2 <= self.limit:
-                return refuse(400, "Length must be between 0 and 5000")
-        seen = [Seen(body["to"], str(self.next_number()), message["text"]) for message in messages]
-        self.messages += seen
+        problem, seen = self._show(body["to"], body.get("messages", []))
+        if problem is not None:
+            return problem
         if key is not None:
             self.accepted[key] = seen
         return await self.lost(request, fault) or web.json_response(sent_messages(seen))
+
+    async def _reply(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        fault = self.next_fault("reply", body)
+        if (answer := await self._refused(request, fault)) is not None:
+            return answer
+        if "X-Line-Retry-Key" in request.headers:
+            return refuse(400, "The retry key is not allowed here")
+        session, at = self.tokens.get(body["replyToken"], ("", 0.0))
+        if time.monotonic() - at > self.token_seconds:
+            return refuse(400, "Invalid reply token")
+        problem, seen = self._show(session, body.get("messages", []))
+        if problem is not None:
+            return problem
+        del self.tokens[body["replyToken"]]
+        return await self.lost(request, fault) or web.json_response(sent_messages(seen))
+
+    def _show(self, session: str, messages: list[dict[str, Any]]) -> tuple[web.Response | None, list[Seen]]:
+        if not 1 <= len(messages) <= 5:
+            return refuse(400, "Size must be between 1 and 5"), []
+        for message in messages:
+            if message["type"] != "text" or not 0 < len(message["text"].encode("utf-16-le")) // 2 <= self.limit:
+                return refuse(400, "Length must be between 0 and 5000"), []
+        seen = [Seen(session, str(self.next_number()), message["text"]) for message in messages]
+        self.messages += seen
+        return None, seen
+
+    async def _content(self, request: web.Request) -> web.Response:
+        if (problem := self._problem(request)) is not None:
+            return problem
+        return web.Response(body=self.files[request.match_info["id"]])
+
+    async def _transcoding(self, _request: web.Request) -> web.Response:
+        self.transcoding -= 1
+        return web.json_response({"status": "processing" if self.transcoding >= 0 else "succeeded"})
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        number = str(self.next_number())
+        if is_bot:  # LINE reports people's messages only
+            return number
+        user = self.session if sender == "42" else "U" + hashlib.md5(sender.encode()).hexdigest()
+        source = {"type": "user", "userId": user}
+        if group:
+            source = {"type": "group", "userId": user, "groupId": session or self.group}
+        message: dict[str, Any] = {"id": number, "type": "text", "text": text, "quoteToken": "q"}
+        if group and addressed:
+            # The index counts UTF-16 units.
+            message["text"] = f"😀 @Palaver {text}"
+            message["mention"] = {"mentionees": [{"index": 3, "length": 8, "type": "user", "isSelf": True}]}
+        if quote is not None:
+            message["quotedMessageId"] = quote.id
+        token = f"token{number}"
+        self.tokens[token] = (source.get("groupId", user), time.monotonic())
+        event = {
+            "type": "message",
+            "mode": "active",
+            "timestamp": int((time.time() - age_seconds) * 1000),
+            "source": source,
+            "webhookEventId": f"01{number}",
+            "deliveryContext": {"isRedelivery": False},
+            "replyToken": token,
+            "message": message,
+        }
+        events = [event]
+        if file is not None:  # a file has no text: it is a message of its own
+            name, content = file
+            self.files[f"{number}1"] = content
+            attached = {"id": f"{number}1", "type": "file", "fileName": name, "fileSize": len(content)}
+            events = [{**event, "message": attached}]
+        for count in range(times):
+            assert (
+                await self.report([{**each, "deliveryContext": {"isRedelivery": count > 0}} for each in events]) == 200
+            )
+        return number
+
+    async def report(self, events: list[dict[str, Any]], signature: str | None = None) -> int:
+        """Post events to the webhook; its status."""
+        body = msgspec.json.encode({"destination": "U" + "0" * 32, "events": events})
+        digest = base64.b64encode(hmac.digest(SECRET.encode(), body, "sha256")).decode()
+        headers = {"x-line-signature": digest if signature is None else signature, "Content-Type": "application/json"}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(self.door, data=body, headers=headers) as response,
+        ):
+            return response.status
 
     async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
         if (answer := await self.failed_before(request, fault)) is not None:

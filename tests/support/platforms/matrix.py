@@ -1,5 +1,7 @@
 """A Matrix homeserver, as far as Palaver speaks with one."""
 
+import asyncio
+import time
 from typing import Any, ClassVar
 
 import msgspec
@@ -32,6 +34,12 @@ class MatrixFake(FakePlatform):
         self.contents: list[dict[str, Any]] = []
         self.media: dict[str, bytes] = {}
         self.typing_rooms: list[str] = []
+        self.members = {self.session: 2, self.group: 5}
+        self.timeline: list[tuple[str, dict[str, Any]]] = [(self.session, self.message_of("before the bot came"))]
+        self.invited: dict[str, dict[str, Any]] = {}
+        self.joined: list[str] = []
+        self.is_followed = False
+        self._new = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
         client = "/_matrix/client/v3"
@@ -43,6 +51,10 @@ class MatrixFake(FakePlatform):
             web.put(client + "/rooms/{room}/redact/{event}/{txn}", self._redact),
             web.put(client + "/rooms/{room}/typing/{user}", self._typing),
             web.post("/_matrix/media/v3/upload", self._upload),
+            web.get("/_matrix/client/v1/media/download/{server}/{id}", self._download),
+            web.get(client + "/sync", self._sync),
+            web.get(client + "/rooms/{room}/joined_members", self._joined_members),
+            web.post(client + "/rooms/{room}/join", self._join),
         ]
 
     def config(self) -> dict[str, Any]:
@@ -66,6 +78,7 @@ class MatrixFake(FakePlatform):
             return problem
         if request.match_info["user"] != USER:
             return refuse(403, "M_FORBIDDEN", "Cannot set another user's typing state")
+        self.typing += 1
         self.typing_rooms.append(request.match_info["room"])
         return web.json_response({})
 
@@ -91,7 +104,7 @@ class MatrixFake(FakePlatform):
         if key not in self.events:
             if len(msgspec.json.encode(content)) + 2000 > MAX_EVENT_BYTES:
                 return refuse(413, "M_TOO_LARGE", "event too large")
-            if content["msgtype"] != "m.text" and content.get("url") not in self.media:
+            if content["msgtype"] not in ("m.text", "m.notice") and content.get("url") not in self.media:
                 return refuse(400, "M_BAD_JSON", "no such media")
             self.events[key] = self._add(room, content)
             self.contents.append(content)
@@ -112,6 +125,93 @@ class MatrixFake(FakePlatform):
             message.filename, message.content = content["filename"], self.media[content["url"]]
         self.messages.append(message)
         return message.id
+
+    async def _download(self, request: web.Request) -> web.Response:
+        uri = f"mxc://{request.match_info['server']}/{request.match_info['id']}"
+        return self._problem(request) or web.Response(body=self.media[uri])
+
+    async def _joined_members(self, request: web.Request) -> web.Response:
+        joined: dict[str, Any] = {f"@u{n}:example.org": {} for n in range(self.members[request.match_info["room"]])}
+        return self._problem(request) or web.json_response({"joined": joined})
+
+    async def _join(self, request: web.Request) -> web.Response:
+        if request.match_info["room"] not in self.invited:
+            return refuse(403, "M_FORBIDDEN", "You are not invited to this room.")
+        del self.invited[request.match_info["room"]]
+        self.joined.append(request.match_info["room"])
+        return web.json_response({"room_id": request.match_info["room"]})
+
+    async def _sync(self, request: web.Request) -> web.Response:
+        if (problem := self._problem(request)) is not None:
+            return problem
+        if "since" not in request.query:
+            return web.json_response({"next_batch": f"s{len(self.timeline)}", "rooms": {}})
+        self.is_followed = True
+        since = int(request.query["since"][1:])
+        try:
+            async with asyncio.timeout(min(int(request.query["timeout"]) / 1000, 5.0)):
+                while len(self.timeline) <= since and not self.invited:
+                    self._new.clear()
+                    await self._new.wait()
+        except TimeoutError:
+            pass
+        join: dict[str, Any] = {}
+        for room, event in self.timeline[since:]:
+            join.setdefault(room, {"timeline": {"events": []}})["timeline"]["events"].append(event)
+        invite = {room: {"invite_state": {"events": [state]}} for room, state in self.invited.items()}
+        body = {"next_batch": f"s{len(self.timeline)}", "rooms": {"join": join, "invite": invite}}
+        return web.json_response(body)
+
+    def message_of(self, text: str, **content: Any) -> dict[str, Any]:
+        return {
+            "type": "m.room.message",
+            "event_id": f"$in{self.next_number()}",
+            "sender": "@u42:example.org",
+            "origin_server_ts": int(time.time() * 1000),
+            "content": {"msgtype": "m.text", "body": text, **content},
+        }
+
+    def report(self, room: str, event: dict[str, Any]) -> None:
+        self.timeline.append((room, event))
+        self._new.set()
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        # What is said before the bot's first connection is not for it.
+        await self.until(lambda: self.is_followed)
+        event = self.message_of(text)
+        event["sender"] = f"@u{sender}:example.org"
+        event["origin_server_ts"] -= int(age_seconds * 1000)
+        content = event["content"]
+        if is_bot:
+            content["msgtype"] = "m.notice"
+        if group and addressed:
+            content["body"] = f"Palaver: {text}"
+        if group:
+            content["m.mentions"] = {"user_ids": [USER] if addressed else []}
+        if quote is not None:
+            content["m.relates_to"] = {"m.in_reply_to": {"event_id": quote.id}}
+            content["body"] = f"> <{USER}> {quote.text}\n\n{content['body']}"
+        if file is not None:
+            name, data = file
+            uri = f"mxc://example.org/{self.next_number()}"
+            self.media[uri] = data
+            content.update(msgtype="m.file", filename=name, url=uri, info={"size": len(data)})
+        for _ in range(times):
+            self.report(session or (self.group if group else self.session), event)
+        return str(event["event_id"])
 
     async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
         if (answer := await self.failed_before(request, fault)) is not None:
