@@ -1,7 +1,7 @@
-"""Discord: its REST API (https://discord.com/developers/docs)."""
+"""Discord: its REST API and its gateway (https://discord.com/developers/docs)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -23,7 +23,10 @@ from app.bots.adapters.base import (
     Target,
 )
 from app.bots.adapters.config import PlatformConfig, checked_secret, checked_url
+from app.bots.adapters.discord_events import event_of
+from app.bots.adapters.gateway import Closing, Gateway, GatewaySession
 from app.bots.adapters.http import Network, PlatformAnswer, server_failure
+from app.bots.adapters.inbound import InboundMedia, Inbox
 from app.bots.adapters.outcomes import (
     DeliveryError,
     EditImpossible,
@@ -38,6 +41,7 @@ from app.bots.adapters.planning import plan_parts
 from app.bots.formatting.dialects import to_discord
 from app.bots.formatting.splitting import TextLimit, split
 from app.bots.umo import invalid_umo
+from app.errors import BadRequest
 
 ADAPTER = "discord"
 PLATFORM = "Discord"
@@ -54,6 +58,22 @@ _UNKNOWN_CHANNEL = 10003
 # Unknown channel, server and user; no access; a user who takes no direct messages.
 _GONE = frozenset({_UNKNOWN_CHANNEL, 10004, 10013, 50001, 50007})
 _NOT_EDITABLE = frozenset({10008, 50005})
+# Servers, messages in them, direct messages, and the text of messages that do not mention the bot.
+MESSAGE_CONTENT = 1 << 15
+INTENTS = 1 << 0 | 1 << 9 | 1 << 12 | MESSAGE_CONTENT
+DISALLOWED_INTENTS = 4014
+CLOSING = Closing(
+    PLATFORM,
+    unauthorized=frozenset({4004}),
+    refused={
+        4010: "invalid shard",
+        4011: "the bot is in too many servers for one connection",
+        4012: "invalid version",
+        4013: "invalid intents",
+        DISALLOWED_INTENTS: "an intent is not turned on in the developer portal",
+    },
+    session_over=frozenset({4007, 4009}),
+)
 
 
 class DiscordConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +115,10 @@ class DiscordAdapter:
         # Discord answers only to clients that are called so.
         agent = f"DiscordBot (https://github.com/palaver/palaver, {__version__})"
         self._client = network.client(PLATFORM, {"Authorization": f"Bot {token}", "User-Agent": agent})
+        self._files = network.client(PLATFORM)  # without the token: their addresses are not the API's
+        self._token = token
+        self._allow_private = network.allow_private
+        self._reads_content = True
         self._channels: dict[str, str] = {}
 
     def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
@@ -124,8 +148,64 @@ class DiscordAdapter:
         me = await self._request("GET", "users/@me")
         return BotIdentity(str(me["id"]), str(me.get("username", "")))
 
+    # Receiving
+
+    silence_seconds = 120.0
+
+    async def listen(self, inbox: Inbox) -> None:
+        me = await self.check()
+        session = GatewaySession.of(await inbox.checkpoint())
+        address = session.url or await self._gateway()
+        url = checked_url(re.sub("^ws", "http", address), "gateway", allow_private=self._allow_private)
+
+        async def take(kind: str, data: Any, checkpoint: Mapping[str, Any]) -> None:
+            if kind in ("READY", "RESUMED"):
+                await inbox.connected(me)
+            event = event_of(data, me) if kind == "MESSAGE_CREATE" and isinstance(data, dict) else None
+            if event is not None or kind == "READY":
+                await inbox.accept([] if event is None else [event], checkpoint)
+
+        intents = INTENTS if self._reads_content else INTENTS & ~MESSAGE_CONTENT
+        identify = {"token": self._token, "intents": intents, "properties": {"os": "linux", "browser": "palaver"}}
+        socket = await self._client.websocket(url.with_query(v=10, encoding="json"))
+        try:
+            await Gateway(
+                socket,
+                session,
+                identify=identify,
+                token=self._token,
+                closing=CLOSING,
+                take=take,
+                alive=inbox.alive,
+            ).run()
+        except Refused as error:
+            if error.platform_code != str(DISALLOWED_INTENTS) or not self._reads_content:
+                raise
+            # Mentions and direct messages have their text all the same.
+            self._reads_content = False
+        finally:
+            await inbox.accept([], session.checkpoint())
+
+    async def _gateway(self) -> str:
+        """Where sessions begin. Raises DeliveryError, also when too many have begun today."""
+        gateway = await self._request("GET", "gateway/bot")
+        limit = gateway.get("session_start_limit")
+        if isinstance(limit, dict) and limit.get("remaining") == 0:
+            after = float(limit.get("reset_after") or 0) / 1000
+            raise RateLimited(f"{PLATFORM} lets the bot connect again in {after:g} seconds", after=after, scope="bot")
+        return str(gateway.get("url", ""))
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        try:
+            url = checked_url(str(media.reference.get("url", "")), "url", allow_private=self._allow_private)
+        except BadRequest as error:
+            raise Refused(f"{PLATFORM} named an address for the file that is not allowed") from error
+        async for chunk in self._files.download(url):
+            yield chunk
+
     async def close(self) -> None:
         await self._client.close()
+        await self._files.close()
 
     async def _in_channel(
         self,

@@ -1,5 +1,6 @@
 """A running server whose bots may call loopback and try again quickly, and a bot on a stand-in of a platform."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -105,3 +106,14 @@ async def stage(
     fake = request.cls.fake_type()
     async with serving(fake), stage_of(start_server, fake, wait_seconds, settings) as stage:
         yield stage
+
+
+async def connection_of(stage: Stage, state: str) -> Any:
+    """The bot's connection once it is in a state."""
+    async with asyncio.timeout(10):
+        while True:
+            _, answer = await stage.call("GET", f"/api/v1/bots/{BOT}")
+            connection = answer["data"]["connection"]
+            if connection is not None and connection["state"] == state:
+                return connection
+            await asyncio.sleep(0.05)

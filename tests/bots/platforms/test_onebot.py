@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from app.bots.adapters.onebot_events import event_of
-from tests.bots.platforms.conftest import BOT, Stage
+from tests.bots.platforms.conftest import BOT, Stage, connection_of
 from tests.bots.platforms.suite import ReceivingSuite, SendingSuite
 from tests.support.platforms.base import Fault
 from tests.support.platforms.onebot import TOKEN, OneBotFake
@@ -180,14 +180,3 @@ async def dialled(stage: Stage) -> AsyncIterator[None]:
         client.cancel()
         await asyncio.gather(client, return_exceptions=True)
         await asyncio.sleep(0.1)
-
-
-async def connection_of(stage: Stage, state: str) -> Any:
-    """The bot's connection once it is in a state."""
-    async with asyncio.timeout(10):
-        while True:
-            _, answer = await stage.call("GET", f"/api/v1/bots/{BOT}")
-            connection = answer["data"]["connection"]
-            if connection is not None and connection["state"] == state:
-                return connection
-            await asyncio.sleep(0.05)

@@ -1,11 +1,13 @@
 """Discord's REST API, as far as Palaver speaks it."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.gateway import FakeGateway
 
 TOKEN = "discord.test.token"
 USER = "900000000000000001"
@@ -40,12 +42,19 @@ class DiscordFake(FakePlatform):
         self.channels = {self.session, self.group}
         self.nonces: dict[str, Seen] = {}
         self.limits_all = False
+        self.gateway = FakeGateway(TOKEN, self)
+        self.identifies_left = 1000
+        self.files: dict[str, bytes] = {}
+        self.tokens_of_downloads: list[str | None] = []
         self.typed: list[str] = []
         self.agents: set[str] = set()
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/api/v10/users/@me", self._me),
+            web.get("/api/v10/gateway/bot", self._gateway),
+            web.get("/gateway", self.gateway.serve),
+            web.get("/attachments/{id}", self._download),
             web.post("/api/v10/users/@me/channels", self._open),
             web.post("/api/v10/channels/{channel}/messages", self._create),
             web.patch("/api/v10/channels/{channel}/messages/{id}", self._edit),
@@ -55,6 +64,55 @@ class DiscordFake(FakePlatform):
 
     def config(self) -> dict[str, Any]:
         return {"discord_token": TOKEN, "api_base_url": f"{self.url}/api/v10"}
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        id = str(400000000000000000 + self.next_number())
+        is_mentioned = group and addressed
+        message: dict[str, Any] = {
+            "id": id,
+            "type": 0,
+            "channel_id": session or (self.group if group else self.session),
+            "author": {"id": sender, "username": f"person{sender}", "bot": is_bot},
+            "content": f"<@{OWN_ID}> {text}" if is_mentioned else text,
+            "mentions": [{"id": OWN_ID}] if is_mentioned else [],
+            "timestamp": (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat(),
+            "attachments": [],
+            **({"guild_id": "600000000000000006"} if group else {}),
+        }
+        if quote is not None:
+            author = OWN_ID if quote in self.messages else "43"
+            message["referenced_message"] = {"id": quote.id, "content": quote.text, "author": {"id": author}}
+            message["type"] = 19
+        if file is not None:
+            self.files[id] = file[1]
+            url = f"{self.url}/attachments/{id}"
+            message["attachments"] = [{"id": id, "filename": file[0], "size": len(file[1]), "url": url}]
+        for _ in range(times):
+            await self.gateway.dispatch("MESSAGE_CREATE", message)
+        return id
+
+    async def _gateway(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_known(request):
+            return refuse(401, 0, "401: Unauthorized")
+        limit = {"total": 1000, "remaining": self.identifies_left, "reset_after": 60_000, "max_concurrency": 1}
+        return web.json_response({"url": f"ws://127.0.0.1:{self.port}/gateway", "session_start_limit": limit})
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        self.tokens_of_downloads.append(request.headers.get("Authorization"))
+        return web.Response(body=self.files[request.match_info["id"]])
 
     def _is_known(self, request: web.Request) -> bool:
         self.agents.add(request.headers.get("User-Agent", ""))
