@@ -97,6 +97,7 @@ async def lifespan(
         stack.push_async_callback(chat.upkeep.close)
         stack.push_async_callback(chat.mirrors.close)
         stack.push_async_callback(chat.watched.close)
+        stack.push_async_callback(chat.titles.close)
         stack.push_async_callback(chat.engine.close)
         yield
 

@@ -35,6 +35,7 @@ from app.chat.runs.resuming import PausedRuns
 from app.chat.runs.row_queue import RowQueue
 from app.chat.runs.stopping import Stopper
 from app.chat.runs.task import RunTools
+from app.chat.runs.titles import TitleMaker
 from app.chat.runs.upkeep import RunUpkeep
 from app.chat.runs.watching import Watched
 from app.chat.service import ChatService
@@ -232,6 +233,7 @@ class Chat:
     approvals: Approvals
     mirrors: Mirrors
     watched: Watched
+    titles: TitleMaker
 
 
 def open_files(settings: Settings, core: Core, idempotency: Idempotency) -> Files:
@@ -281,6 +283,7 @@ def open_chat(
     turns = (
         RowQueue(bus, servers.id, *bounds, store_reply) if bus.is_shared else SessionQueue(*bounds, on_end=store_reply)
     )
+    titles = TitleMaker(core.database)
     engine = RunEngine(
         RunTools(
             core.database,
@@ -292,6 +295,7 @@ def open_chat(
             approvals,
             turns,
             prices,
+            titles,
         ),
         turns,
     )
@@ -332,7 +336,9 @@ def open_chat(
     upkeep = RunUpkeep(
         core.database, engine, recovery, remote, is_shared=is_shared, max_seconds=settings.max_reply_seconds
     )
-    return Chat(service, completions, catalog, engine, recovery, upkeep, approvals, mirrors, Watched(engine, bus))
+    return Chat(
+        service, completions, catalog, engine, recovery, upkeep, approvals, mirrors, Watched(engine, bus), titles
+    )
 
 
 @dataclass(frozen=True, slots=True)

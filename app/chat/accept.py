@@ -101,6 +101,7 @@ def accept(
     session_id = None if command.stateless else ticket.key
     requested = planner.requested_profile(command)
     session = None if session_id is None else _open_session(connection, session_id, command, requested, now)
+    first_title = None if session_id is None else _first_title(connection, session_id, session, command)
     default_id = None if limits is None else limits.default_config
     profile = requested or planner.profile_for(role, (session and session.config_id) or default_id)
     targets = planner.targets(command, profile)
@@ -143,6 +144,7 @@ def accept(
         first_parts=command.parts if session is None and session_id is not None else None,
         tools=_tools(profile, command, role) if profile.tools.use else None,
         rates=rates,
+        first_title=first_title,
     )
 
 
@@ -174,6 +176,18 @@ def _open_session(
     if command.answers is None:
         store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
     return session
+
+
+def _first_title(
+    connection: Connection, session_id: str, session: store.ContinuedSession | None, command: SendMessage
+) -> str | None:
+    """Return the title that a session has of its first message; one that was made empty gets it now."""
+    if session is not None and (session.title is not None or command.answers is not None):
+        return None
+    title = store.title_of(command.parts)
+    if session is not None and title is not None:
+        store.change_session(connection, session_id, {"display_name": title})
+    return title
 
 
 def _applied(profile: Profile, command: SendMessage, role: Role | None, requested: Profile | None) -> Profile:

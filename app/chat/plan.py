@@ -35,8 +35,9 @@ class ReplyPlan:
 
     `targets` are asked in their order until one begins to answer. `question` is what the knowledge base is searched
     for, `passages` what it found. `turn` is the caller's own messages, in OpenAI's form; `first_parts` is the message
-    that began its session. `needs_context` says that a role or the knowledge base may have something to add. Without
-    `tools` the model is offered none of the server's. `rates` is what is left of the limits of the key.
+    that began its session, and `first_title` the title that the session got of the message. `needs_context` says that a
+    role or the knowledge base may have something to add. Without `tools` the model is offered none of the server's.
+    `rates` is what is left of the limits of the key.
     """
 
     run: Run
@@ -52,6 +53,7 @@ class ReplyPlan:
     passages: Sequence[FoundPassage] = ()
     tools: ToolPolicy | None = None
     resumed: "Resumed | None" = None
+    first_title: str | None = None
     rates: RateState | None = None
 
 

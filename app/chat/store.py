@@ -73,7 +73,7 @@ _CONTINUE_SESSION = Prepared(
     update(SessionRow)
     .where(SessionRow.id == bindparam("session_id"), SessionRow.creator == bindparam("username"))
     .values(updated_at=bindparam("moment"))
-    .returning(SessionRow.config_id)
+    .returning(SessionRow.config_id, SessionRow.display_name)
 )
 # Both databases have the clause, and SQLite's compiler takes PostgreSQL's word for it.
 _ADD_SESSION = Prepared(postgresql.insert(SessionRow).on_conflict_do_nothing(), Session.__struct_fields__)
@@ -83,6 +83,7 @@ class ContinuedSession(NamedTuple):
     """What a further message needs of its session."""
 
     config_id: str | None
+    title: str | None
 
 
 def find_session(connection: Connection, session_id: str, username: str, *, lock: bool = False) -> Session | None:
@@ -107,7 +108,7 @@ def get_session(connection: Connection, session_id: str, username: str, *, lock:
 def continue_session(connection: Connection, session_id: str, username: str, now: datetime) -> ContinuedSession | None:
     """Find the user's session for a new message, and lock it until the commit."""
     row = _CONTINUE_SESSION.first(connection, {"session_id": session_id, "username": username, "moment": now})
-    return None if row is None else ContinuedSession(row.config_id)
+    return None if row is None else ContinuedSession(row.config_id, row.display_name)
 
 
 def find_creator(connection: Connection, session_id: str) -> str | None:
@@ -131,7 +132,7 @@ def add_session(
     platform_id: str = WEBCHAT,
 ) -> bool:
     """Add a session that begins with a message of these parts; False when there is one of that id."""
-    session = Session(session_id, platform_id, creator, _title(parts), 0, config_id, now, now)
+    session = Session(session_id, platform_id, creator, title_of(parts), 0, config_id, now, now)
     return store_session(connection, session)
 
 
@@ -144,6 +145,12 @@ def store_session(connection: Connection, session: Session) -> bool:
 
 def change_session(connection: Connection, session_id: str, changes: Mapping[str, Any]) -> None:
     connection.execute(update(SessionRow).where(SessionRow.id == session_id).values(**changes))
+
+
+def replace_title(connection: Connection, session_id: str, title: str, new_title: str) -> None:
+    """Give a session another title if it still has this one."""
+    is_unchanged = (SessionRow.id == session_id) & (SessionRow.display_name == title)
+    connection.execute(update(SessionRow).where(is_unchanged).values(display_name=new_title))
 
 
 def delete_session(connection: Connection, session_id: str) -> None:
@@ -189,7 +196,7 @@ def _chosen(creator: str, chosen: SessionFilter) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-def _title(parts: Sequence[Part]) -> str | None:
+def title_of(parts: Sequence[Part]) -> str | None:
     """A session's first name: the beginning of its first message, or of its first file's name."""
     text = " ".join(CONTROL_CHARACTER.sub(" ", plain_text(parts)[: 4 * TITLE_CHARS]).split())
     if not text:

@@ -67,7 +67,8 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     `timeout_seconds` is the silence after which a reply counts as lost; `max_retries` bounds the tries before its first
     token (None: the provider's own). `fallbacks` are the providers to try, in their order, when the first one fails
-    before its first token. `role` is the id or the name of a role, whose system prompt takes over.
+    before its first token. `role` is the id or the name of a role, whose system prompt takes over. With `auto_title`
+    the model that answered writes the titles of new sessions.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=100)]
@@ -80,6 +81,7 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     parameters: Sampling = Sampling()
     history: History = History()
     role: str | None = None
+    auto_title: bool = False
     knowledge: ProfileKnowledge = ProfileKnowledge()
     tools: ProfileTools = ProfileTools()
 

@@ -27,6 +27,7 @@ from app.chat.runs.paused import pack
 from app.chat.runs.queue import Ticket, Turns
 from app.chat.runs.reply import Reply, RunResult, completed, content_of, cut_short, failure_of
 from app.chat.runs.steps import ToolSteps
+from app.chat.runs.titles import TitleMaker
 from app.chat.runs.tool_parts import open_calls
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
@@ -60,6 +61,7 @@ class RunTools:
     approvals: Approvals
     turns: Turns
     prices: PriceTable
+    titles: TitleMaker
 
 
 class RunTask:
@@ -78,6 +80,7 @@ class RunTask:
         self.checkpoint: asyncio.Future[None] | None = None
         self.over = asyncio.Event()
         self._plan: ReplyPlan | None = plan
+        self._titled = plan if plan.first_title is not None and plan.profile.auto_title else None
         self._slot = slot
         self._tools = tools
         resumed = plan.resumed
@@ -117,10 +120,19 @@ class RunTask:
         """Make the reply, store how it ended, and only then tell its followers."""
         bind_contextvars(run_id=self.run.id)
         try:
-            await self._end(await self._result())
+            result = await self._result()
+            await self._end(result)
+            if self._titled is not None and result.status is RunStatus.COMPLETED:
+                self._begin_title(self._titled)
         except Exception as error:  # a reply that cannot be stored must not leave its followers waiting
             log.error("run_end_crashed", exc_info=error)
             await self._end_crashed()
+
+    def _begin_title(self, plan: ReplyPlan) -> None:
+        run, first_title = self.run, plan.first_title
+        target = next(each for each in plan.targets if each.key == (run.provider_id, run.model))
+        if run.session_id is not None and first_title is not None:
+            self._tools.titles.start(run.session_id, target, first_title, plan.question, self.log.events)
 
     def close(self) -> None:
         """End the log, and give the slot back."""

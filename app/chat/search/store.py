@@ -20,7 +20,7 @@ from app.database.tables import value_of
 from app.knowledge.tokens import is_prefix, question_terms, terms_of
 
 MAX_INDEXED_CHARS = 100_000
-TITLES_SEARCHED = 10_000
+TITLES_SEARCHED = 2_000
 _WINDOWS = (20_000, 400_000)
 _PLAIN = re.compile(r"""[^\s"'\\]+""")
 """Terms that stand in quotation marks as they are."""
@@ -158,18 +158,10 @@ def load(connection: Connection, owner: Owner, message_ids: Iterable[int]) -> li
 
 def find_titles(connection: Connection, owner: Owner, words: str, limit: int) -> list[Session]:
     """Return the newest of the owner's last sessions whose titles contain the words."""
-    newest = (
-        select(SessionRow.id)
-        .where(is_of(owner))
-        .order_by(SessionRow.updated_at.desc())
-        .limit(TITLES_SEARCHED)
-        .scalar_subquery()
-    )
-    query = select(SessionRow).where(
-        SessionRow.id.in_(newest), SessionRow.display_name.icontains(words, autoescape=True)
-    )
-    rows = connection.execute(query.order_by(SessionRow.updated_at.desc()).limit(limit))
-    return [value_of(Session, row) for row in rows]
+    newest = select(SessionRow).where(is_of(owner)).order_by(SessionRow.updated_at.desc()).limit(TITLES_SEARCHED)
+    rows = newest.subquery()
+    query = select(rows).where(rows.c.display_name.icontains(words, autoescape=True))
+    return [value_of(Session, row) for row in connection.execute(query.order_by(rows.c.updated_at.desc()).limit(limit))]
 
 
 def query_terms(words: str) -> list[str]:
