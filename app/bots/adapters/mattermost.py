@@ -1,10 +1,13 @@
 """Mattermost: the REST API, version 4 (https://developers.mattermost.com/api-documentation)."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
+import aiohttp
+import msgspec
 from msgspec import Meta
 
 from app.bots.adapters.base import (
@@ -21,6 +24,8 @@ from app.bots.adapters.base import (
 )
 from app.bots.adapters.config import PlatformConfig, Url, checked_secret, checked_url, invalid_config
 from app.bots.adapters.http import Network, PlatformAnswer, server_failure
+from app.bots.adapters.inbound import InboundEvent, InboundMedia, Inbox
+from app.bots.adapters.mattermost_events import event_of
 from app.bots.adapters.outcomes import DeliveryError, EditImpossible, RateLimited, Refused, TargetGone, Unauthorized
 from app.bots.adapters.planning import plan_parts
 from app.bots.formatting.splitting import TextLimit, split
@@ -34,6 +39,7 @@ REPEATS = timedelta(seconds=25)
 """A server remembers a pending post's id for 30 seconds."""
 DEFAULT_WAIT = 1.0
 TYPING_SECONDS = 5.0
+PING_SECONDS = 30.0
 
 _ID = re.compile("[a-z0-9]{26}")
 _MENTION_OF_ALL = re.compile(r"(?<!\w)@(?=(all|channel|here)\b)", re.IGNORECASE)
@@ -130,6 +136,61 @@ class MattermostAdapter:
         self._me = BotIdentity(str(me["id"]), name, (name,))
         return self._me
 
+    # Receiving
+
+    silence_seconds = 3.0 * PING_SECONDS
+
+    async def listen(self, inbox: Inbox) -> None:
+        me = await self.check()
+        base = self._base
+        url = base.with_scheme("wss" if base.scheme == "https" else "ws") / "websocket"
+        socket = await self._client.websocket(url)  # the token is in the client's headers
+        try:
+            since = int((await inbox.checkpoint()).get("since", 0))
+            await inbox.connected(me)
+            if since:  # the socket does not repeat what was said while nobody listened
+                await self._catch_up(inbox, me, since)
+            async with asyncio.TaskGroup() as group:
+                pings = group.create_task(_ping(socket))
+                async for frame in socket:
+                    inbox.alive()
+                    if frame.type is aiohttp.WSMsgType.TEXT:
+                        await self._take(inbox, frame.data, me)
+                pings.cancel()
+        finally:
+            await socket.close()
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        async for chunk in self._client.download(self._base / "files" / str(media.reference["id"])):
+            yield chunk
+
+    async def _take(self, inbox: Inbox, frame: str, me: BotIdentity) -> None:
+        value = msgspec.json.decode(frame, type=dict[str, Any])
+        data = value.get("data")
+        if value.get("event") != "posted" or not isinstance(data, dict):
+            return
+        post = msgspec.json.decode(data["post"], type=dict[str, Any])  # JSON in JSON
+        event = event_of(
+            post, me, is_direct=data.get("channel_type") == "D", sender_name=str(data.get("sender_name") or "")
+        )
+        await inbox.accept([] if event is None else [event], {"since": int(post.get("create_at", 0))})
+
+    async def _catch_up(self, inbox: Inbox, me: BotIdentity, since: int) -> None:
+        """Fetch what was posted in the bot's channels since the last event."""
+        answer = await self._client.request("GET", self._base / "users" / me.id / "channels")
+        _result(answer)
+        events: list[InboundEvent] = []
+        for channel in answer.json or []:
+            if int(channel.get("last_post_at", 0)) < since:
+                continue
+            url = (self._base / "channels" / str(channel["id"]) / "posts").with_query(since=str(since))
+            posts: Mapping[str, Any] = _result(await self._client.request("GET", url)).get("posts") or {}
+            for post in posts.values():
+                event = event_of(post, me, is_direct=channel.get("type") == "D")
+                if event is not None and int(post.get("create_at", 0)) >= since and not post.get("delete_at"):
+                    events.append(event)
+        await inbox.accept(sorted(events, key=lambda event: event.happened_at))
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -148,6 +209,15 @@ class MattermostAdapter:
 
     async def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         return _result(await self._client.request(method, self._base.joinpath(path), json=body))
+
+
+async def _ping(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Have the server answer now and then, so that a silent connection is noticed."""
+    number = 0
+    while True:
+        await asyncio.sleep(PING_SECONDS)
+        number += 1
+        await socket.send_json({"seq": number, "action": "ping"})
 
 
 def _channel(target: Target) -> str:

@@ -1,7 +1,11 @@
 """Mattermost: the shared suite, and what is Mattermost's own."""
 
+from typing import Any
+
+import pytest
+
 from tests.bots.platforms.conftest import BOT, Stage
-from tests.bots.platforms.suite import MARKDOWN, SendingSuite
+from tests.bots.platforms.suite import MARKDOWN, LiveSuite, ReceivingSuite, SendingSuite
 from tests.support.platforms.base import Seen
 from tests.support.platforms.mattermost import BOT_ID, MattermostFake
 
@@ -42,3 +46,47 @@ class TestMattermost(SendingSuite):
     async def test_who_the_bot_is(self, stage: Stage) -> None:
         status, answer = await stage.call("POST", f"/api/v1/bots/{BOT}/test")
         assert (status, answer["data"]) == (200, {"id": BOT_ID, "name": "palaver"})
+
+
+class TestMattermostReceiving(ReceivingSuite):
+    fake_type = MattermostFake
+
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"allow": ["*"], "live_replies": False}
+
+    async def test_what_was_posted_during_a_gap_is_answered(self, stage: Stage) -> None:
+        """The socket repeats nothing."""
+        fake = stage.fake
+        assert isinstance(fake, MattermostFake)
+        await fake.receive("before")
+        await fake.until(lambda: fake.texts() == ["before"])
+        assert (await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"enabled": False}))[0] == 200
+        await fake.until(lambda: not fake.sockets)
+        fake.new_post("during")
+        fake.new_post("joined", type="system_join_channel")
+        assert (await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"enabled": True}))[0] == 200
+        await fake.until(lambda: fake.texts() == ["before", "during"])
+
+    async def test_a_connection_that_is_cut_is_made_again(self, stage: Stage) -> None:
+        """AstrBot #8504: after five attempts the bot stays dead."""
+        fake = stage.fake
+        assert isinstance(fake, MattermostFake)
+        for n in range(7):
+            await fake.receive(f"number {n}")
+            await fake.until(lambda n=n: f"number {n}" in fake.texts())  # type: ignore[misc]
+            await fake.sockets[0].close()
+            await fake.until(lambda: not fake.sockets)
+        assert len(fake.texts()) == 7
+
+    async def test_another_name_that_begins_like_the_bots_is_no_mention(self, stage: Stage) -> None:
+        fake = stage.fake
+        assert isinstance(fake, MattermostFake)
+        await fake.until(lambda: bool(fake.sockets))
+        await fake.report(fake.new_post("@palaver-two hello", group=True))
+        await fake.report(fake.new_post("hello @Palaver.", group=True))
+        await fake.until(lambda: len(fake.texts(fake.group)) == 1)
+
+
+class TestMattermostLive(LiveSuite):
+    fake_type = MattermostFake

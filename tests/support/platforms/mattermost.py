@@ -3,6 +3,7 @@
 import time
 from typing import Any, ClassVar
 
+import msgspec
 from aiohttp import web
 
 from tests.support.platforms.base import FakePlatform, Fault, Seen
@@ -28,12 +29,18 @@ class MattermostFake(FakePlatform):
         super().__init__()
         self.pending: dict[str, tuple[float, Seen]] = {}
         self.files: dict[str, tuple[str, bytes]] = {}
+        self.sockets: list[web.WebSocketResponse] = []
+        self.posts: list[dict[str, Any]] = []
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/api/v4/users/me", self._identity),
             web.post("/api/v4/users/me/typing", self._typing),
             web.post("/api/v4/files", self._upload),
+            web.get("/api/v4/files/{id}", self._download),
+            web.get("/api/v4/websocket", self._websocket),
+            web.get("/api/v4/users/{id}/channels", self._channels),
+            web.get("/api/v4/channels/{id}/posts", self._posts),
             web.post("/api/v4/posts", self._create),
             web.get("/api/v4/posts/{id}", self._get),
             web.put("/api/v4/posts/{id}/patch", self._patch),
@@ -116,6 +123,81 @@ class MattermostFake(FakePlatform):
             return problem
         self.messages = [each for each in self.messages if each.id != request.match_info["id"]]
         return web.json_response({"status": "OK"})
+
+    async def _download(self, request: web.Request) -> web.Response:
+        return self._problem(request) or web.Response(body=self.files[request.match_info["id"]][1])
+
+    async def _channels(self, request: web.Request) -> web.Response:
+        now = int(time.time() * 1000)
+        channels = [{"id": self.session, "type": "D"}, {"id": self.group, "type": "O"}]
+        return self._problem(request) or web.json_response([{**each, "last_post_at": now} for each in channels])
+
+    async def _posts(self, request: web.Request) -> web.Response:
+        since = int(request.query["since"])
+        here = [each for each in self.posts if each["channel_id"] == request.match_info["id"]]
+        return web.json_response({"posts": {each["id"]: each for each in here if each["create_at"] >= since}})
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        if (problem := self._problem(request)) is not None:
+            return problem
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        await socket.send_json({"event": "hello", "data": {"server_version": "10.0.0"}, "seq": 0})
+        try:
+            async for _ in socket:
+                pass
+        finally:
+            self.sockets.remove(socket)
+        return socket
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        await self.until(lambda: bool(self.sockets))
+        post = self.new_post(text if not (group and addressed) else f"@palaver: {text}", group=group)
+        post["user_id"] = sender.rjust(26, "u")
+        post["create_at"] -= int(age_seconds * 1000)
+        post["root_id"] = "" if quote is None else quote.id
+        if is_bot:
+            post["props"] = {"from_bot": "true"}
+        if file is not None:
+            id = self.new_id()
+            self.files[id] = file
+            post["metadata"] = {"files": [{"id": id, "name": file[0], "size": len(file[1]), "mime_type": "text/plain"}]}
+        for _ in range(times):
+            await self.report(post)
+        return str(post["id"])
+
+    def new_post(self, text: str, *, group: bool = False, **fields: Any) -> dict[str, Any]:
+        post = {
+            "id": self.new_id(),
+            "channel_id": self.group if group else self.session,
+            "user_id": "42".rjust(26, "u"),
+            "message": text,
+            "create_at": int(time.time() * 1000),
+            "type": "",
+            **fields,
+        }
+        self.posts.append(post)
+        return post
+
+    async def report(self, post: dict[str, Any]) -> None:
+        kind = "D" if post["channel_id"] == self.session else "O"
+        data = {"channel_type": kind, "sender_name": "@somebody", "post": msgspec.json.encode(post).decode()}
+        for socket in self.sockets:
+            await socket.send_json({"event": "posted", "data": data, "broadcast": {}, "seq": self.next_number()})
 
     def find(self, id: str) -> Seen | None:
         return next((message for message in self.messages if message.id == id), None)
