@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
@@ -60,6 +60,19 @@ class NewConfigProfile(ProfileFields, kw_only=True):
     id: Annotated[str, Meta(description="Letters, digits, `-`, `_` and `.`: the file's name without `.toml`.")]
 
 
+class ReadConfigProfile(ProfileFields, kw_only=True):
+    """The settings of a profile, as they were read: `id` and `problem` are passed over."""
+
+    id: Annotated[str | UnsetType, Meta(description="The id in the path.")] = UNSET
+    problem: str | UnsetType | None = UNSET
+
+
+class UncheckedProfile(msgspec.Struct):
+    """The settings of a profile, whatever they are worth."""
+
+    name: Annotated[Any, Meta(description="What people call it, and so on with the others.")] = UNSET
+
+
 class RenameConfigProfile(msgspec.Struct):
     """The new id."""
 
@@ -82,7 +95,9 @@ class ProfileCheck(msgspec.Struct):
 _PROFILE = Answer(
     "The profile", ConfigProfile, PROFILE_EXAMPLE, envelope="ApiResponseConfigProfile", headers={"ETag": "The version."}
 )
-_BODY = Body(ProfileFields, {"poet": {"name": "Poet", "parameters": {"temperature": 1.2}}})
+_SETTINGS = {"poet": {"name": "Poet", "parameters": {"temperature": 1.2}}}
+_BODY = Body(ReadConfigProfile, _SETTINGS)
+_ANY_BODY = Body(UncheckedProfile, _SETTINGS)
 read_operation = partial(operation, scope=Scope.CONFIG, tag="Management")
 
 
@@ -253,7 +268,7 @@ async def rename_profile(config_id: str) -> Response:
     "Validate a profile",
     description="Checks settings as a replacement of the profile would, and changes nothing.",
     params=[_CONFIG_ID],
-    body=_BODY,
+    body=_ANY_BODY,
     answers={200: Answer("What was found", ProfileCheck, envelope="ApiResponseProfileCheck")},
     errors={403: _BOUND, **_BODY_ERRORS},
 )

@@ -25,6 +25,8 @@ from app.written import decode_utf8
 
 MAX_FILE_BYTES: Final = 1024**2
 ANY_VERSION: Final = "*"
+RESERVED_ID: Final = "schema"
+"""What stands in the place of an id in a route's path."""
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ class ProfileEditor:
 
     async def create(self, id: str, values: Mapping[str, Any]) -> Version:
         """Raises BadRequest for values that make no profile, Conflict for an id that there is."""
-        if not is_id(id):
+        if not is_id(id) or id == RESERVED_ID:
             raise BadRequest("id must be 1 to 100 letters, digits, -, _ or .", code="invalid_profile")
 
         def create() -> Version:
@@ -110,7 +112,7 @@ class ProfileEditor:
 
     async def rename(self, id: str, new_id: str, etag: str) -> Version:
         """Raises NotFound, BadRequest, Conflict for the default profile and an id that there is, PreconditionFailed."""
-        if not is_id(new_id):
+        if not is_id(new_id) or new_id == RESERVED_ID:
             raise BadRequest("id must be 1 to 100 letters, digits, -, _ or .", code="invalid_profile")
         _check_not_default(id)
 

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from app.profiles.models import History, ProfileKnowledge, ProfileTools, Sampling
 
 
-class ProfileFields(msgspec.Struct, kw_only=True):
+class ProfileFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The settings of a profile, as in its file."""
 
     name: Annotated[str | UnsetType, Meta(description="What people call it.")] = UNSET

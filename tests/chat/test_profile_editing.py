@@ -142,7 +142,7 @@ async def test_settings_that_make_no_profile_are_refused_and_change_nothing(
 
 
 async def test_ids_that_are_none_and_those_that_there_are(server: Server, admin: Client) -> None:
-    for id in ("../poet", "a/b", "", ".hidden", "x" * 101, "a b", 7, None):
+    for id in ("../poet", "a/b", "", ".hidden", "x" * 101, "a b", "schema", 7, None):
         assert refusal(await admin.post(PATH, {**POET, "id": id})) == (400, "invalid_profile")
     assert (await admin.post(PATH, POET)).status_code == 201
     assert refusal(await admin.post(PATH, POET)) == (409, "config_exists")
