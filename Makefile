@@ -35,7 +35,7 @@ run: $(PROJECT) ## Serve on 127.0.0.1:6185 (make run ARGS="--port 8000")
 test: $(PROJECT) $(DEV) ## Run the tests, one process for each core (make test ARGS="tests/auth -x")
 	$(BIN)/pytest --numprocesses=auto $(ARGS)
 
-test-postgres: $(PROJECT) $(DEV) ## Run on PostgreSQL what `make test` runs on SQLite only; both together are everything on both
+test-postgres: $(PROJECT) $(DEV) ## Run on PostgreSQL what `make test` runs on SQLite
 	PALAVER_TEST_DATABASE=postgresql $(BIN)/pytest --numprocesses=auto $(ARGS)
 
 fix: $(PROJECT) $(DEV) ## Fix what can be fixed: style, openapi.json, the tables of settings

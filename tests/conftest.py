@@ -25,33 +25,33 @@ DatabaseOf = Callable[[Path], Awaitable[str]]
 
 
 DATABASE = os.environ.get("PALAVER_TEST_DATABASE", "sqlite")
-"""What tests without a mark run on; with "postgresql" no others are run, and those for SQLite alone are skipped.
+"""What tests run on whose mark does not name another database alone; with "postgresql" no others are run.
 
 Read at import: the tests themselves run without such variables.
 """
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what runs the same whatever DATABASE is: tests that have no database, or their mark names it."""
+    """Leave out what runs the same whatever DATABASE is: tests that have no database, or are for PostgreSQL alone."""
     if DATABASE == "sqlite":
         return
     runs: list[pytest.Item] = []
     others: list[pytest.Item] = []
     for item in items:
         mark = item.get_closest_marker("databases")
-        is_same = "backend" not in getattr(item, "fixturenames", ()) or (mark is not None and DATABASE in mark.args)
+        is_same = "backend" not in getattr(item, "fixturenames", ()) or (mark is not None and mark.args == (DATABASE,))
         (others if is_same else runs).append(item)
-        if mark is not None:
+        if mark is not None and DATABASE not in mark.args:
             item.add_marker(pytest.mark.skip(reason=mark.kwargs.get("reason", f"for {', '.join(mark.args)} alone")))
     config.hook.pytest_deselected(items=others)
     items[:] = runs
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests marked `databases("sqlite", "postgresql")` once on each; those without a mark run on SQLite."""
+    """Run tests on DATABASE; those whose mark `databases` does not name it run on the ones that it names."""
     marker = metafunc.definition.get_closest_marker("databases")
     if marker is not None and "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", marker.args, indirect=True)
+        metafunc.parametrize("backend", (DATABASE,) if DATABASE in marker.args else marker.args, indirect=True)
 
 
 @pytest.fixture(scope="session")
