@@ -1,10 +1,14 @@
-"""Slack: its Web API (https://docs.slack.dev/apis/web-api)."""
+"""Slack: its Web API, Socket Mode and the Events API (https://docs.slack.dev/apis)."""
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import aiohttp
+import msgspec
 from msgspec import Meta
 
 from app.bots.adapters.base import (
@@ -20,6 +24,7 @@ from app.bots.adapters.base import (
 )
 from app.bots.adapters.config import PlatformConfig, checked_secret, checked_url
 from app.bots.adapters.http import Network, PlatformAnswer, server_failure
+from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundMedia, Inbox
 from app.bots.adapters.outcomes import (
     DeliveryError,
     EditImpossible,
@@ -31,9 +36,11 @@ from app.bots.adapters.outcomes import (
     Unknown,
 )
 from app.bots.adapters.planning import plan_parts
+from app.bots.adapters.slack_events import event_of, is_signed
 from app.bots.formatting.dialects import to_mrkdwn
 from app.bots.formatting.splitting import TextLimit, split
 from app.bots.umo import invalid_umo
+from app.errors import BadRequest
 
 ADAPTER = "slack"
 PLATFORM = "Slack"
@@ -42,6 +49,7 @@ MAX_TEXT = TextLimit(3900)
 """A message may be longer, but is then not taken when it is edited."""
 MAX_UPLOAD_BYTES = 1024**3
 DEFAULT_WAIT = 30.0
+PING_SECONDS = 30.0
 MAX_KNOWN_CHANNELS = 10_000
 EVENT_TYPE = "palaver_message"
 CLOCK_SKEW = timedelta(seconds=30)
@@ -69,9 +77,16 @@ _DOUBTFUL = frozenset({"internal_error", "fatal_error", "service_unavailable", "
 
 
 class SlackConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`bot_token` is the app's `xoxb-...`."""
+    """`bot_token` is the app's `xoxb-...`.
+
+    With `app_token` (`xapp-...`) events come over Socket Mode; with `signing_secret` Slack may post them.
+    """
 
     bot_token: Annotated[str, Meta(max_length=255)]
+    app_token: Annotated[str, Meta(max_length=255)] = ""
+    signing_secret: Annotated[str, Meta(max_length=255)] = ""
+    slack_connection_mode: Literal["socket", "webhook"] = "socket"
+    webhook_uuid: Annotated[str, Meta(max_length=64)] | None = None
 
     def __repr__(self) -> str:
         return f"SlackConfig(api_base_url={self.api_base_url!r})"
@@ -82,9 +97,14 @@ def slack_factory(network: Network) -> AdapterFactory[SlackConfig]:
     return AdapterFactory(
         name=ADAPTER,
         config_type=SlackConfig,
-        build=lambda _bot_id, config: SlackAdapter(config, network),
-        secret_fields=frozenset({"bot_token"}),
+        build=lambda _bot_id, config: _build(config, network),
+        secret_fields=frozenset({"bot_token", "app_token", "signing_secret"}),
     )
+
+
+def _build(config: SlackConfig, network: Network) -> "SlackAdapter":
+    uses_socket = config.app_token and config.slack_connection_mode == "socket"
+    return SocketModeSlack(config, network) if uses_socket else SlackAdapter(config, network)
 
 
 class SlackAdapter:
@@ -94,12 +114,14 @@ class SlackAdapter:
 
     def __init__(self, config: SlackConfig, network: Network) -> None:
         self._token = checked_secret(config.bot_token, "bot_token")
+        self._secret = config.signing_secret and checked_secret(config.signing_secret, "signing_secret")
         self._base = checked_url(
             config.api_base_url or API_BASE_URL, "api_base_url", allow_private=network.allow_private
         )
         self._allow_private = network.allow_private
         self._client = network.client(PLATFORM)
         self._channels: dict[str, str] = {}
+        self._me: BotIdentity | None = None
 
     def plan(self, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
         _session(target)
@@ -184,8 +206,44 @@ class SlackAdapter:
         me = await self._call("auth.test", {})
         return BotIdentity(str(me.get("user_id", "")), str(me.get("user", "")))
 
+    # Receiving
+
+    async def receive(self, request: DoorRequest) -> DoorAnswer:
+        timestamp = request.headers.get("x-slack-request-timestamp", "")
+        signature = request.headers.get("x-slack-signature", "")
+        if not self._secret or not is_signed(self._secret, timestamp, request.body, signature, time.time()):
+            return DoorAnswer(401)
+        try:
+            payload = msgspec.json.decode(request.body, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return DoorAnswer(400)
+        if payload.get("type") == "url_verification":
+            return DoorAnswer(body=msgspec.json.encode({"challenge": payload.get("challenge")}))
+        event = event_of(payload, await self._identity())
+        return DoorAnswer(events=[] if event is None else [event])
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        try:
+            url = checked_url(str(media.reference.get("url", "")), "url", allow_private=self._allow_private)
+        except BadRequest as error:
+            raise Refused(f"{PLATFORM} named an address for the file that is not allowed") from error
+        is_slacks = url.scheme == "https" and f".{url.host}".endswith(".slack.com")
+        if not is_slacks and url.origin() != self._base.origin():
+            raise Refused(f"{PLATFORM} named an address for the file that is not its own")  # and gets no token
+        is_first = True
+        async for chunk in self._client.download(url, headers={"Authorization": f"Bearer {self._token}"}):
+            if is_first and chunk[:15].lower() == b"<!doctype html>" and not media.filename.endswith((".html", ".htm")):
+                raise Refused(f"{PLATFORM} shows the file to nobody without the scope files:read")
+            is_first = False
+            yield chunk
+
     async def close(self) -> None:
         await self._client.close()
+
+    async def _identity(self) -> BotIdentity:
+        if self._me is None:
+            self._me = await self.check()
+        return self._me
 
     async def _channel(self, target: Target) -> tuple[str, str | None]:
         """The channel of a target, and the thread in it; a user's is opened, as edits and files need it."""
@@ -206,9 +264,10 @@ class SlackAdapter:
         *,
         form: Mapping[str, Any] | None = None,
         is_edit: bool = False,
+        token: str | None = None,
     ) -> dict[str, Any]:
         """Call a method, and return its answer. Raises DeliveryError."""
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = {"Authorization": f"Bearer {token or self._token}"}
         data = None if form is None else {name: str(value) for name, value in form.items()}
         if body is not None:
             headers["Content-Type"] = "application/json; charset=utf-8"
@@ -217,6 +276,53 @@ class SlackAdapter:
         if answer.status == 200 and value.get("ok") is True:
             return value
         raise _failure(answer, is_edit=is_edit)
+
+
+class SocketModeSlack(SlackAdapter):
+    """An app whose events come over a WebSocket of ours."""
+
+    silence_seconds = 3 * PING_SECONDS
+
+    def __init__(self, config: SlackConfig, network: Network) -> None:
+        super().__init__(config, network)
+        self._app_token = checked_secret(config.app_token, "app_token")
+
+    async def listen(self, inbox: Inbox) -> None:
+        me = self._me = await self.check()
+        socket = await self._open()
+        try:
+            await inbox.connected(me)
+            while True:
+                try:
+                    async with asyncio.timeout(PING_SECONDS):
+                        message = await socket.receive()
+                except TimeoutError:  # the connection answers pings, or is closed
+                    inbox.alive()
+                    continue
+                inbox.alive()
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    return
+                envelope = msgspec.json.decode(message.data, type=dict[str, Any])
+                if envelope.get("type") == "disconnect":
+                    if envelope.get("reason") == "link_disabled":
+                        raise Refused(f"Socket Mode is turned off for the app at {PLATFORM}")
+                    # The next one is open before this one ends, so that nothing falls in between.
+                    old, socket = socket, await self._open()
+                    await old.close()
+                    continue
+                event = event_of(envelope.get("payload") or {}, me) if envelope.get("type") == "events_api" else None
+                if event is not None:
+                    await inbox.accept([event])
+                if "envelope_id" in envelope:
+                    await socket.send_str(msgspec.json.encode({"envelope_id": envelope["envelope_id"]}).decode())
+        finally:
+            await socket.close()
+
+    async def _open(self) -> aiohttp.ClientWebSocketResponse:
+        opened = await self._call("apps.connections.open", {}, token=self._app_token)
+        address = re.sub("^ws", "http", str(opened.get("url", "")))
+        url = checked_url(address, "socket", allow_private=self._allow_private)
+        return await self._client.websocket(url, ping_seconds=PING_SECONDS)
 
 
 def _session(target: Target) -> tuple[str, str | None]:

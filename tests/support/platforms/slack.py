@@ -1,15 +1,20 @@
 """Slack's Web API, as far as Palaver speaks it."""
 
+import hmac
 import html
 import math
+import time
 from typing import Any
 
+import aiohttp
 import msgspec
 from aiohttp import web
 
 from tests.support.platforms.base import FakePlatform, Fault, Seen
 
 TOKEN = "xoxb-slack-test-token"
+APP_TOKEN = "xapp-slack-test-token"
+SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 OWN_USER = "U0PALAVER"
 DIRECT = "D0DIRECT"
 VISIBLE = ("chat.postMessage", "chat.update", "files.completeUploadExternal")
@@ -42,18 +47,132 @@ class SlackFake(FakePlatform):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scopes = {"im:history", "channels:history"}
+        self.scopes = {"im:history", "channels:history", "files:read"}
+        self.app_token = APP_TOKEN
+        self.webhook: str | None = None
+        self.answer = b""
+        self.tickets: list[str] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self.most_sockets = 0
+        self.unacknowledged: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, bytes] = {}
         self.uploads: dict[str, tuple[str, bytes]] = {}
         self.tokens_uploaded: list[str | None] = []
         self.upload_host: str | None = None
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/api/{method}", self._call), web.post("/upload/{file}", self._upload)]
+        return [
+            web.post("/api/{method}", self._call),
+            web.post("/upload/{file}", self._upload),
+            web.get("/link", self._serve),
+            web.get("/files/{file}", self._download),
+        ]
 
     def config(self) -> dict[str, Any]:
-        return {"bot_token": TOKEN, "api_base_url": f"{self.url}/api"}
+        return {"bot_token": TOKEN, "app_token": APP_TOKEN, "api_base_url": f"{self.url}/api"}
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+        thread: str | None = None,
+    ) -> str:
+        number = self.next_number()
+        ts = f"{int(time.time() - age_seconds)}.{number:06}"
+        is_mention = group and addressed
+        event: dict[str, Any] = {
+            "type": "message",
+            "channel": session or (self.group if group else DIRECT),
+            "channel_type": "channel" if group else "im",
+            "user": f"U{sender}" if group else self.session,
+            "text": f"<@{OWN_USER}> {html.escape(text)}" if is_mention else html.escape(text),
+            "ts": ts,
+            **({"bot_id": "B0OTHER"} if is_bot else {}),
+            **({} if thread is None else {"thread_ts": thread}),
+        }
+        if file is not None:
+            self.files[f"F{number}"] = file[1]
+            url = f"{self.url}/files/F{number}"
+            event["files"] = [{"id": f"F{number}", "name": file[0], "size": len(file[1]), "url_private_download": url}]
+            event["subtype"] = "file_share"
+        for _ in range(times):
+            await self.report(event)
+            if is_mention:  # which is told of twice, with two ids
+                await self.report({**event, "type": "app_mention"})
+        return ts
+
+    async def report(self, event: dict[str, Any], timestamp: int | None = None) -> int:
+        """Tell of an event: at the webhook, if there is one, or over the socket; the webhook's status."""
+        payload = {"type": "event_callback", "event_id": f"Ev{self.next_number()}", "event": event}
+        if self.webhook is not None:
+            return await self.post(payload, timestamp)
+        id = f"envelope-{self.next_number()}"
+        self.unacknowledged[id] = payload
+        await self.until(lambda: bool(self.sockets))
+        await self._tell(self.sockets[-1], id)
+        return 0
+
+    async def post(self, payload: dict[str, Any], timestamp: int | None = None) -> int:
+        body, at = msgspec.json.encode(payload), str(timestamp or int(time.time()))
+        signature = hmac.new(SIGNING_SECRET.encode(), f"v0:{at}:".encode() + body, "sha256").hexdigest()
+        headers = {
+            "Content-Type": "application/json",
+            "X-Slack-Request-Timestamp": at,
+            "X-Slack-Signature": f"v0={signature}",
+        }
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(str(self.webhook), data=body, headers=headers) as response,
+        ):
+            self.answer = await response.read()
+            return response.status
+
+    async def disconnect(self, reason: str = "refresh_requested") -> None:
+        await self.sockets[-1].send_str(msgspec.json.encode({"type": "disconnect", "reason": reason}).decode())
+
+    async def _tell(self, socket: web.WebSocketResponse, id: str) -> None:
+        envelope = {"envelope_id": id, "type": "events_api", "payload": self.unacknowledged[id]}
+        await socket.send_str(msgspec.json.encode(envelope).decode())
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        ticket = request.query["ticket"]
+        if ticket not in self.tickets:  # each is good for one connection
+            return web.Response(status=403)
+        self.tickets.remove(ticket)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str('{"type":"hello","num_connections":1}')
+        self.sockets.append(socket)
+        self.most_sockets = max(self.most_sockets, len(self.sockets))
+        for id in list(self.unacknowledged):
+            await self._tell(socket, id)
+        try:
+            async for message in socket:
+                self.unacknowledged.pop(msgspec.json.decode(message.data)["envelope_id"], None)
+        finally:
+            self.sockets.remove(socket)
+        return socket
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}" or "files:read" not in self.scopes:
+            return web.Response(text="<!DOCTYPE html><title>Sign in</title>", content_type="text/html")
+        return web.Response(body=self.files[request.match_info["file"]])
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info["method"] == "apps.connections.open":
+            if request.headers.get("Authorization") != f"Bearer {self.app_token}":
+                return refuse("invalid_auth")
+            self.tickets.append(f"t{self.next_number()}")
+            return accept(url=f"ws://127.0.0.1:{self.port}/link?ticket={self.tickets[-1]}")
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return refuse("invalid_auth")
         method, fields = request.match_info["method"], await _fields(request)
@@ -86,7 +205,7 @@ class SlackFake(FakePlatform):
         return web.Response(text="OK - 4")
 
     def _history(self, fields: dict[str, Any]) -> web.Response:
-        if not self.scopes:
+        if not any(scope.endswith(":history") for scope in self.scopes):
             return refuse("missing_scope", needed="channels:history")
         messages = [
             {"ts": each.id, "text": each.text, "metadata": each.extra.get("metadata")}
