@@ -1,7 +1,9 @@
 """Lark and Feishu: the Open Platform's messages over HTTP (https://open.feishu.cn/document)."""
 
+import asyncio
+import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -9,6 +11,7 @@ from typing import Annotated, Any, Literal
 import aiohttp
 import msgspec
 from msgspec import Meta
+from yarl import URL
 
 from app.bots.adapters.base import (
     AdapterFactory,
@@ -24,6 +27,8 @@ from app.bots.adapters.base import (
 )
 from app.bots.adapters.config import PlatformConfig, checked_secret, checked_url
 from app.bots.adapters.http import Network, PlatformAnswer, server_failure
+from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundMedia, Inbox
+from app.bots.adapters.lark_events import Frame, decode, decrypt, encode, event_of, signature_of
 from app.bots.adapters.outcomes import (
     DeliveryError,
     EditImpossible,
@@ -48,6 +53,8 @@ MAX_POST = TextLimit(29_000, "utf8")
 MAX_UPLOAD_BYTES = 30 * 1024**2
 MAX_IMAGE_BYTES = 10 * 1024**2
 DEFAULT_WAIT = 1.0
+PING_SECONDS = 60.0
+MAX_PIECES = 64
 REPEATS = timedelta(minutes=55)
 
 _SESSION = re.compile(r"[A-Za-z0-9_.+-]{1,128}(@[A-Za-z0-9.-]{1,128})?")
@@ -100,7 +107,7 @@ class LarkAdapter:
     capabilities = Capabilities(
         text=MAX_POST,
         edits=True,
-        live_seconds=3.0,
+        live_seconds=1.5,
         repeat=Repeat("keyed", REPEATS),
         max_upload_bytes=MAX_UPLOAD_BYTES,
     )
@@ -110,8 +117,13 @@ class LarkAdapter:
             "app_id": checked_secret(config.app_id, "app_id"),
             "app_secret": checked_secret(config.app_secret, "app_secret"),
         }
+        self._is_webhook = config.lark_connection_mode == "webhook"
+        self._encrypt_key, self._verification = config.lark_encrypt_key, config.lark_verification_token
+        self._allow_private = network.allow_private
+        self._me: BotIdentity | None = None
         base = config.api_base_url or DOMAINS.get(config.domain, config.domain)
-        self._base = checked_url(base, "domain", allow_private=network.allow_private) / "open-apis"
+        self._root = checked_url(base, "domain", allow_private=network.allow_private)
+        self._base = self._root / "open-apis"
         self._client = network.client(PLATFORM)
         self._tokens = TokenCache(self._fetch_token)
 
@@ -139,10 +151,14 @@ class LarkAdapter:
         if fragment.action == "delete":
             await self._call("DELETE", f"im/v1/messages/{fragment.platform_id}")
             return Receipt(fragment.platform_id)
-        body: dict[str, Any] = _content(fragment.payload, call.handle)
         if fragment.action == "edit":
-            await self._call("PUT", f"im/v1/messages/{fragment.platform_id}", json=body)
+            card = {"content": _card(fragment.payload["text"])}
+            await self._call("PATCH", f"im/v1/messages/{fragment.platform_id}", json=card)
             return Receipt(fragment.platform_id)
+        body: dict[str, Any] = _content(fragment.payload, call.handle)
+        if call.is_live:
+            # A post can be edited twenty times, a card as often as one likes.
+            body = {"msg_type": "interactive", "content": _card(fragment.payload["text"])}
         kind, receiver = _receiver(call.target)
         body["uuid"] = call.wire_key
         quoted = str(fragment.payload.get("reply_to", ""))
@@ -156,7 +172,113 @@ class LarkAdapter:
     async def check(self) -> BotIdentity:
         answer = await self._answer("GET", "bot/v3/info")
         bot = answer.object.get("bot") or {}
-        return BotIdentity(str(bot.get("open_id", "")), str(bot.get("app_name", "")))
+        self._me = BotIdentity(str(bot.get("open_id", "")), str(bot.get("app_name", "")))
+        return self._me
+
+    # Receiving
+
+    silence_seconds = 3.0 * PING_SECONDS
+
+    async def listen(self, inbox: Inbox) -> None:
+        me = await self.check()
+        if self._is_webhook:
+            await inbox.connected(me)
+            while True:
+                await asyncio.sleep(PING_SECONDS)
+                inbox.alive()
+        url = await self._open_connection()
+        socket = await self._client.websocket(url)
+        service = int(url.query.get("service_id", "0"))
+        try:
+            await inbox.connected(me)
+            async with asyncio.TaskGroup() as group:
+                pings = group.create_task(_ping(socket, service))
+                pieces: dict[str, dict[int, bytes]] = {}
+                async for message in socket:
+                    inbox.alive()
+                    if message.type is aiohttp.WSMsgType.BINARY:
+                        await self._take(inbox, socket, decode(message.data), pieces, me)
+                pings.cancel()
+        finally:
+            await socket.close()
+
+    async def receive(self, request: DoorRequest) -> DoorAnswer:
+        body, headers = request.body, request.headers
+        try:
+            value = msgspec.json.decode(body, type=dict[str, Any])
+            if self._encrypt_key is not None:
+                value = msgspec.json.decode(decrypt(str(value["encrypt"]), self._encrypt_key), type=dict[str, Any])
+        except (msgspec.DecodeError, KeyError, ValueError):
+            return DoorAnswer(401 if self._encrypt_key is not None else 400)
+        is_question = value.get("type") == "url_verification"
+        token = str(value.get("token") if is_question else (value.get("header") or {}).get("token"))
+        if self._encrypt_key is None and self._verification is None:
+            return DoorAnswer(401)
+        if self._verification is not None and not hmac.compare_digest(token.encode(), self._verification.encode()):
+            return DoorAnswer(401)
+        if is_question:  # which is not signed, only encrypted
+            return DoorAnswer(body=msgspec.json.encode({"challenge": value.get("challenge")}))
+        if self._encrypt_key is not None:
+            signature = signature_of(
+                headers.get("x-lark-request-timestamp", ""),
+                headers.get("x-lark-request-nonce", ""),
+                self._encrypt_key,
+                body,
+            )
+            if not hmac.compare_digest(headers.get("x-lark-signature", "").encode(), signature.encode()):
+                return DoorAnswer(401)
+        event = event_of(value, self._me or await self.check())
+        return DoorAnswer(body=b"{}", events=[] if event is None else [event])
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        reference = media.reference
+        path = f"im/v1/messages/{reference['message_id']}/resources/{reference['key']}"
+        url = self._base.joinpath(path).with_query(type=reference["type"])
+        headers = {"Authorization": f"Bearer {await self._tokens.get()}"}
+        async for chunk in self._client.download(url, headers=headers):
+            yield chunk
+
+    async def _open_connection(self) -> URL:
+        """Ask for the address of a long connection, and check it."""
+        body = {"AppID": self._app["app_id"], "AppSecret": self._app["app_secret"]}
+        answer = await self._client.request("POST", self._root / "callback/ws/endpoint", json=body)
+        value = answer.object
+        if value.get("code") != 0:
+            failure = _failure(answer)
+            # 514 and 1000040343 are the app's, or those of its connections; 1 and 1000040350 pass.
+            if value.get("code") in (1, 1000040350):
+                raise NotSent(failure.message, platform_code=failure.platform_code)
+            raise failure
+        url = URL(str((value.get("data") or {}).get("URL", "")))
+        if url.scheme != "wss" and not (url.scheme == "ws" and self._allow_private):
+            raise Refused(f"{PLATFORM} named an address that is not wss://")
+        return url
+
+    async def _take(
+        self,
+        inbox: Inbox,
+        socket: aiohttp.ClientWebSocketResponse,
+        frame: Frame,
+        pieces: dict[str, dict[int, bytes]],
+        me: BotIdentity,
+    ) -> None:
+        """Take a frame: join it with the others of its event, store the event, and acknowledge it."""
+        if frame.method != 1 or frame.headers.get("type") != "event":
+            return
+        count, payload = int(frame.headers.get("sum", "1")), frame.payload
+        if count > 1:
+            parts = pieces.setdefault(frame.headers.get("message_id", ""), {})
+            parts[int(frame.headers.get("seq", "0"))] = payload
+            if len(parts) < count:
+                while len(pieces) > MAX_PIECES:
+                    pieces.pop(next(iter(pieces)))
+                return
+            payload = b"".join(parts[number] for number in sorted(parts))
+            del pieces[frame.headers.get("message_id", "")]
+        event = event_of(msgspec.json.decode(payload, type=dict[str, Any]), me)
+        if event is not None:
+            await inbox.accept([event])
+        await socket.send_bytes(encode(replace(frame, payload=b'{"code":200}')))
 
     async def close(self) -> None:
         await self._client.close()
@@ -219,6 +341,12 @@ class LarkAdapter:
         )
 
 
+async def _ping(socket: aiohttp.ClientWebSocketResponse, service: int) -> None:
+    while True:
+        await asyncio.sleep(PING_SECONDS)
+        await socket.send_bytes(encode(Frame(service=service, headers={"type": "ping"})))
+
+
 def _receiver(target: Target) -> tuple[str, str]:
     """The kind of the receiver's id, and the id. Raises BadRequest."""
     id = target.session_id.rpartition("%")[2]  # user%chat is AstrBot's form of a user's session in a chat
@@ -271,6 +399,14 @@ def _content(payload: Mapping[str, Any], handle: str | None) -> dict[str, Any]:
 
 def _post(text: str) -> str:
     return msgspec.json.encode({"zh_cn": {"content": [[{"tag": "md", "text": text}]]}}).decode()
+
+
+def _card(text: str) -> str:
+    card = {
+        "config": {"update_multi": True, "wide_screen_mode": True},
+        "elements": [{"tag": "markdown", "content": text}],
+    }
+    return msgspec.json.encode(card).decode()
 
 
 def _without_mentions(text: str) -> str:

@@ -1,14 +1,15 @@
 """Lark and Feishu: the shared suite, and what is Lark's own."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
+from app.bots.adapters.lark_events import Frame, decode, encode
 from tests.bots.platforms.conftest import BOT, Stage
-from tests.bots.platforms.suite import SendingSuite
+from tests.bots.platforms.suite import LiveSuite, ReceivingSuite, SendingSuite
 from tests.support.platforms.base import Fault, Seen
-from tests.support.platforms.lark import LarkFake, refuse
+from tests.support.platforms.lark import ENCRYPT_KEY, VERIFICATION, LarkFake, refuse
 
 OGG = b"OggS\x00\x02" + bytes(20)
 
@@ -136,6 +137,80 @@ class TestLark(SendingSuite):
         status, answer = await stage.call("POST", "/api/v1/bots", {"id": "other", "adapter": "lark", "config": config})
         assert status == 201, answer
         assert set(answer["data"]["config"]) & {"app_secret", "lark_encrypt_key", "lark_verification_token"} == set()
+
+
+class TestLarkReceiving(ReceivingSuite):
+    fake_type = LarkFake
+
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"allow": ["*"], "live_replies": False}
+
+    async def test_a_file_arrives_as_an_attachment(self, stage: Stage) -> None:
+        """Text and files come together in posts only, and there as images."""
+        await stage.fake.receive("read this", file=("notes.txt", b"the hostas have arrived"))
+        await stage.fake.until(lambda: bool(stage.fake.texts()))
+        (session,) = await self._sessions(stage)
+        parts = await self._parts(stage, session.id)
+        assert parts[0][0]["type"] == "plain"
+        assert parts[0][1]["attachment_id"]
+
+    async def test_an_event_in_pieces_is_joined_and_acknowledged_once(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        fake.pieces = 3
+        await fake.receive("in pieces")
+        await fake.until(lambda: fake.texts() == ["in pieces"])
+        assert len(fake.acknowledged) == 1
+
+    async def test_events_that_are_reported_after_a_reconnect_are_not_answered_again(self, stage: Stage) -> None:
+        """CodePilot #649: yesterday's messages were answered after a reconnect."""
+        fake = _fake(stage)
+        await fake.receive("first")
+        await fake.until(lambda: fake.texts() == ["first"])
+        await fake.sockets[0].close()
+        await fake.until(lambda: not fake.sockets)
+        await fake.receive("yesterday", age_seconds=86_400)
+        await fake.receive("second")
+        await fake.until(lambda: fake.texts() == ["first", "second"])
+
+    @pytest.mark.parametrize("key", [None, ENCRYPT_KEY])
+    async def test_the_webhook_is_verified(self, stage: Stage, key: str | None) -> None:
+        """AstrBot skips the signature when its headers are absent."""
+        fake = _fake(stage)
+        config = {"lark_connection_mode": "webhook", "lark_encrypt_key": key, "lark_verification_token": VERIFICATION}
+        assert (await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"config": config}))[0] == 200
+        url = f"{stage.server.base_url}/api/v1/im/webhooks/{BOT}"
+        question = {"type": "url_verification", "token": VERIFICATION, "challenge": "c"}
+        assert await fake.post(url, question, key) == (200, b'{"challenge":"c"}')
+        event = fake.event_of("hello")
+        for _ in range(2):
+            assert (await fake.post(url, event, key))[0] == 200
+        await fake.until(lambda: fake.texts() == ["hello"])
+        forged = {**event, "header": {**event["header"], "token": "wrong"}}
+        assert (await fake.post(url, forged, key))[0] == 401
+        if key is not None:
+            assert (await fake.post(url, event, key, **{"X-Lark-Signature": ""}))[0] == 401
+            assert (await fake.post(url, event, None))[0] == 401
+            assert (await fake.post(url, event, "another key"))[0] == 401
+
+    async def test_a_webhook_without_a_key_and_a_token_takes_nothing(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        url = f"{stage.server.base_url}/api/v1/im/webhooks/{BOT}"
+        assert (await fake.post(url, fake.event_of("hello"), None))[0] == 401
+
+
+class TestLarkLive(LiveSuite):
+    fake_type = LarkFake
+
+
+def test_frames_are_protobuf() -> None:
+    frame = Frame(seq=300, service=33, method=1, headers={"type": "event"}, payload=b"{}")
+    data = encode(frame)
+    assert data == b"\x08\xac\x02\x10\x00\x18\x21\x20\x01\x2a\x0d\x0a\x04type\x12\x05event\x42\x02{}"
+    assert decode(data) == frame
+    for broken in (b"\x08", b"\x42\x05{}", b"\x0d\x00\x00\x00\x00", b"\xff" * 12):
+        with pytest.raises(ValueError, match="cannot be read"):
+            decode(broken)
 
 
 def _fake(stage: Stage) -> LarkFake:

@@ -1,13 +1,21 @@
 """Lark's open platform, as far as Palaver speaks it."""
 
+import hashlib
+import os
+import time
+from base64 import b64encode
 from typing import Any
 
+import aiohttp
 import msgspec
 from aiohttp import web
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from app.bots.adapters.lark_events import Frame, decode, encode
 from tests.support.platforms.base import FakePlatform, Fault, Seen
 
 APP_ID, APP_SECRET = "cli_test", "lark-test-secret"
+VERIFICATION, ENCRYPT_KEY = "lark-verification", "lark-encrypt-key"
 MAX_REQUEST_BYTES = 30 * 1024
 MAX_EDITS = 20
 
@@ -28,6 +36,10 @@ class LarkFake(FakePlatform):
         self.expired: set[str] = set()
         self.keys: dict[str, Seen] = {}
         self.uploads: dict[str, tuple[str, bytes]] = {}
+        self.sockets: list[web.WebSocketResponse] = []
+        self.acknowledged: list[str] = []
+        self.pieces = 1
+        self.received: list[Seen] = []
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -39,6 +51,10 @@ class LarkFake(FakePlatform):
             web.post("/open-apis/im/v1/messages/{id}/reply", self._create),
             web.get("/open-apis/im/v1/messages/{id}", self._get),
             web.put("/open-apis/im/v1/messages/{id}", self._edit),
+            web.patch("/open-apis/im/v1/messages/{id}", self._edit),
+            web.get("/open-apis/im/v1/messages/{id}/resources/{key}", self._resource),
+            web.post("/callback/ws/endpoint", self._endpoint),
+            web.get("/ws", self._websocket),
             web.delete("/open-apis/im/v1/messages/{id}", self._delete),
         ]
 
@@ -86,7 +102,7 @@ class LarkFake(FakePlatform):
             original = self._find(quoted)
             if original is None:
                 return refuse(230011, "The message was withdrawn.")
-            session = original.session
+            session = self.session if original.session == "oc_p2p" else original.session
         elif (kind := id_type(session)) != request.query.get("receive_id_type"):
             return refuse(230001, f"Your request contains an invalid request parameter: receive_id is no {kind}")
         key = f"{session} {body.get('uuid')}"
@@ -136,6 +152,10 @@ class LarkFake(FakePlatform):
                 if len(msgspec.json.encode(body)) > MAX_REQUEST_BYTES:
                     return refuse(230025, "The length of the message content reaches its limit."), message
                 message.text = "\n".join("".join(each["text"] for each in line) for line in content["zh_cn"]["content"])
+            case "interactive":
+                if len(msgspec.json.encode(body)) > MAX_REQUEST_BYTES:
+                    return refuse(230025, "The length of the message content reaches its limit."), message
+                message.text = "\n".join(each["content"] for each in content["elements"])
             case "image" | "file" | "audio" | "media":
                 key = content.get("image_key") or content.get("file_key")
                 if key not in self.uploads:
@@ -165,7 +185,11 @@ class LarkFake(FakePlatform):
         message = self._find(request.match_info["id"])
         if message is None:
             return refuse(230011, "The message was withdrawn.")
-        if message.edits >= MAX_EDITS:
+        is_card = message.extra["type"] == "interactive"
+        if is_card != (request.method == "PATCH"):
+            return refuse(230054, "This operation is not supported for this message type.")
+        body = {"msg_type": message.extra["type"], **body}
+        if message.edits >= MAX_EDITS and not is_card:
             return refuse(230072, "The message has reached the number of times it can be edited.")
         problem, new = self._read(message.session, body)
         if problem is not None:
@@ -180,8 +204,114 @@ class LarkFake(FakePlatform):
             self.messages.remove(message)
         return accept({})
 
+    async def _resource(self, request: web.Request) -> web.Response:
+        return self._problem(request) or web.Response(body=self.uploads[request.match_info["key"]][1])
+
+    async def _endpoint(self, request: web.Request) -> web.Response:
+        if await request.json() != {"AppID": APP_ID, "AppSecret": APP_SECRET}:
+            return refuse(514, "auth failed", 200)
+        url = f"ws://127.0.0.1:{self.port}/ws?device_id=d&service_id=33"
+        return accept({"URL": url, "ClientConfig": {"PingInterval": 120}})
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        try:
+            async for message in socket:
+                frame = decode(message.data)
+                if frame.method == 1 and frame.payload == b'{"code":200}':
+                    self.acknowledged.append(frame.headers["message_id"])
+        finally:
+            self.sockets.remove(socket)
+        return socket
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        await self.until(lambda: bool(self.sockets))
+        event = self.event_of(text, sender=sender, group=group, addressed=addressed)
+        message = event["event"]["message"]
+        message["create_time"] = str(int((time.time() - age_seconds) * 1000))
+        if is_bot:
+            event["event"]["sender"]["sender_type"] = "app"
+        if quote is not None:
+            message["parent_id"] = quote.id
+        if file is not None:
+            key = f"file_{self.next_number()}"
+            self.uploads[key] = file
+            image = {"tag": "img", "image_key": key}
+            message["message_type"] = "post"
+            message["content"] = msgspec.json.encode({"content": [[{"tag": "text", "text": text}], [image]]}).decode()
+        for _ in range(times):
+            await self.report(event)
+        return str(message["message_id"])
+
+    def event_of(self, text: str, *, sender: str = "42", group: bool = False, addressed: bool = True) -> dict[str, Any]:
+        mentions = []
+        if group and addressed:
+            text = f"@_user_1 {text}"
+            mentions = [{"key": "@_user_1", "id": {"open_id": "ou_bot"}, "name": "Palaver"}]
+        number = self.next_number()
+        message = {
+            "message_id": f"om_in{number}",
+            "create_time": str(int(time.time() * 1000)),
+            "chat_id": self.group if group else "oc_p2p",
+            "chat_type": "group" if group else "p2p",
+            "message_type": "text",
+            "content": msgspec.json.encode({"text": text}).decode(),
+            "mentions": mentions,
+        }
+        kept = Seen(message["chat_id"], message["message_id"], text, extra={"sender": f"ou_{sender}"})  # type: ignore[arg-type]
+        self.received.append(kept)
+        sender_of = {"sender_id": {"open_id": f"ou_{sender}"}, "sender_type": "user"}
+        header = {"event_id": f"e{number}", "event_type": "im.message.receive_v1", "token": VERIFICATION}
+        return {"schema": "2.0", "header": header, "event": {"sender": sender_of, "message": message}}
+
+    async def report(self, event: dict[str, Any]) -> None:
+        """Report an event over the long connection, in as many pieces as are set."""
+        data, count = msgspec.json.encode(event), self.pieces
+        size = -(-len(data) // count)
+        for seq in range(count):
+            headers = {"type": "event", "message_id": f"f{event['header']['event_id']}"}
+            headers |= {"sum": str(count), "seq": str(seq), "trace_id": "t"}
+            piece = data[seq * size : (seq + 1) * size]
+            for socket in self.sockets:
+                await socket.send_bytes(
+                    encode(Frame(seq=seq + 300, service=33, method=1, headers=headers, payload=piece))
+                )
+
+    @staticmethod
+    async def post(url: str, event: dict[str, Any], key: str | None, **headers: str) -> tuple[int, bytes]:
+        """Post an event to a webhook as Lark does: encrypted and signed if there is a key."""
+        body = msgspec.json.encode(event)
+        if key is not None:
+            iv, pad = os.urandom(16), 16 - len(body) % 16
+            cipher = Cipher(algorithms.AES(hashlib.sha256(key.encode()).digest()), modes.CBC(iv)).encryptor()
+            encrypted = iv + cipher.update(body + bytes([pad]) * pad) + cipher.finalize()
+            body = msgspec.json.encode({"encrypt": b64encode(encrypted).decode()})
+            signature = hashlib.sha256(b"1700000000" + b"nonce" + key.encode() + body).hexdigest()
+            signed = {"X-Lark-Request-Timestamp": "1700000000", "X-Lark-Request-Nonce": "nonce"}
+            headers = {**signed, "X-Lark-Signature": signature, **headers}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(url, data=body, headers={"Content-Type": "application/json", **headers}) as response,
+        ):
+            return response.status, await response.read()
+
     def _find(self, id: str) -> Seen | None:
-        return next((message for message in self.messages if message.id == id), None)
+        return next((message for message in [*self.messages, *self.received] if message.id == id), None)
 
 
 def id_type(id: str) -> str:
