@@ -112,9 +112,9 @@ class LiveBus:
                     is_failing = False
                     self._dispatch("opened", ())
                     await self._serve(send)
-            except Exception as error:  # whatever it is: all that the bus carries can be looked up
+            except Exception as error:  # noqa: BLE001 - whatever it is, all that the bus carries can be looked up
                 if not is_failing:  # logged once, not twice a second for as long as it lasts
-                    log.warning("bus_is_away", transport=self._transport.name, exc_info=error)
+                    log.warning("bus_is_away", transport=self._transport.name, error=repr(error))
                 is_failing = True
             finally:
                 self._is_connected = False

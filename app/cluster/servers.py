@@ -17,6 +17,8 @@ from app.database.engine import Database
 from app.limits import ConcurrencyLimit
 
 RENEWAL_SECONDS = 1.0
+LATE_SECONDS = 2.5
+"""A server whose own renewals are further apart does not judge others for one lease."""
 PULSE_SECONDS = 5.0
 """How long renewals may fail until the server counts as not ready."""
 
@@ -41,6 +43,7 @@ class Servers:
         self._others: Sequence[Server] = ()
         self._started_at = utc_now()
         self._good_since: float | None = None
+        self._renewed_at = 0.0
         self._pulse = Pulse(PULSE_SECONDS)
         self._task: asyncio.Task[None] | None = None
 
@@ -55,8 +58,10 @@ class Servers:
 
     @property
     def may_judge(self) -> bool:
-        """Whether this server may take others for dead: after an outage of the database all of them look so."""
-        return self._good_since is not None and time.monotonic() - self._good_since > store.LEASE.total_seconds()
+        """Whether this server may take others for dead: after an outage or a stall all of them look so."""
+        now = time.monotonic()
+        is_late = now - self._renewed_at > LATE_SECONDS
+        return not is_late and self._good_since is not None and now - self._good_since > store.LEASE.total_seconds()
 
     def set_lock(self, is_held: bool) -> None:
         """Note whether PostgreSQL's lock of this server is held, which the next renewal tells the others."""
@@ -97,17 +102,17 @@ class Servers:
     async def _renew(self) -> None:
         assert self._database is not None
         renew = partial(store.renew, info=self.info, load=self._load(), holds_lock=self._holds_lock)
-        began = time.monotonic()
         try:
             with self._pulse.attempt():
                 servers = await self._database.write(renew)
         except BaseException:
             self._good_since = None
             raise
-        if time.monotonic() - began > store.LEASE.total_seconds() / 2:  # the others may not have seen it in time
-            self._good_since = None
-        elif self._good_since is None:
-            self._good_since = time.monotonic()
+        now = time.monotonic()
+        # After a stall of this server, or of the machine that it shares with others, these have to be seen again first.
+        if self._good_since is None or now - self._renewed_at > LATE_SECONDS:
+            self._good_since = now
+        self._renewed_at = now
         self._others = [each for each in servers if each.id != self.id]
         for kind, limit in self._limits.items():
             elsewhere: Counter[str] = Counter()
