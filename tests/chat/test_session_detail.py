@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support import answers
-from tests.support.client import Client, types_of
+from tests.support.client import Client, text_of, types_of
 from tests.support.model_server import ModelServer
 
 pytestmark = pytest.mark.databases("sqlite", "postgresql")
@@ -62,3 +62,27 @@ async def test_later_spellings_do_the_same(client: Client) -> None:
     assert (await client.get("/api/v1/file", attachment_id=attachment_id)).content == b"text"
     configs = (await client.get("/api/v1/chat/configs")).json()
     assert configs == (await client.get("/api/v1/configs")).json()
+
+
+async def test_a_stream_may_begin_with_the_reply_so_far(client: Client, model: ModelServer) -> None:
+    gate = asyncio.Event()
+    model.script(answers.reply(["one ", "two"], gate=gate, hold_after=1))
+    async with client.chatting("Hi", session_id="s1") as events:
+        run_id = (await anext(events)).data["run_id"]
+        async for event in events:
+            if event.type == "plain":
+                break
+        path = f"/api/v1/chat/runs/{run_id}/stream"
+        async with client.stream("GET", path, params={"snapshot": "true"}) as others:
+            first = await anext(others)
+            assert (first.type, first.id, first.data["data"]["status"]) == ("run_snapshot", event.id, "running")
+            assert first.data["data"]["content"]["message"] == [{"type": "plain", "text": "one "}]
+            gate.set()
+            rest = [each async for each in others]
+    assert text_of(rest) == "two"
+    assert rest[0].id == first.id + 1
+    async with client.stream("GET", path, params={"snapshot": "true"}) as events:
+        only, end = [each async for each in events]
+    assert end.type == "end"
+    assert only.data["data"]["content"]["message"] == [{"type": "plain", "text": "one two"}]
+    assert only.data["data"]["status"] == "completed"

@@ -61,6 +61,11 @@ class RunLog:
         return self._events
 
     @property
+    def last_number(self) -> int:
+        """The number of the last event so far; 0 without one."""
+        return self._numbers[-1] if self._numbers else 0
+
+    @property
     def closed(self) -> bool:
         return self._closed
 

@@ -1,6 +1,8 @@
 """`/api/v1/chat` and the runs it makes."""
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 
 from quart import Blueprint, Response, request
@@ -14,7 +16,7 @@ from app.chat.parts import PartLimits
 from app.chat.runs.log import RunLog
 from app.chat.service import ChatService
 from app.chat.values import Run
-from app.doors.open_api.encoding import sse_encoder
+from app.doors.open_api.encoding import sse_encoder, sse_snapshot
 from app.doors.open_api.requests import SEND_CODES, parse_send
 from app.doors.open_api.schemas import (
     CHAT_EVENTS_EXAMPLE,
@@ -155,9 +157,13 @@ AFTER = [
     "Read a run's events (SSE)",
     description=(
         "Replays the run's events from beyond the one that `Last-Event-ID` or `after` names, then follows it until "
-        "it is over. Runs that are over are replayed too."
+        "it is over. Runs that are over are replayed too. With `snapshot` the first event is `run_snapshot`, the reply "
+        "so far in one piece, and only what comes after it follows."
     ),
-    params=AFTER,
+    params=[
+        *AFTER,
+        Param("snapshot", "`true`: begin with the reply so far.", {"type": "boolean", "default": False}),
+    ],
     answers={200: EVENTS},
     errors={
         400: refusal("after must be an event id", "invalid_after"),
@@ -170,7 +176,12 @@ async def stream_run(run_id: str) -> Response:
     principal, chat = caller(), service(ChatService)
     run = await chat.get_run(principal, run_id)
     slot = service(StreamLimit).take(principal.key_id)
-    return stream(run, await chat.run_log(run, after), after, slot)
+    log = await chat.run_log(run, after)
+    if request.args.get("snapshot", "").lower() not in ("true", "1"):
+        return stream(run, log, after, slot)
+    # Nothing is awaited between the two: the stream goes on right behind the snapshot. Its end comes in any case.
+    snapshot = sse_snapshot(run, chat.progress_of(run)[0], log)
+    return stream(run, log, log.last_number - log.closed, slot, first=snapshot)
 
 
 @blueprint.post("/api/v1/chat/runs/<run_id>/stop")
@@ -228,12 +239,22 @@ async def decide_approval(run_id: str) -> Response:
     return ok(RunApproval.of(approval))
 
 
-def stream(run: Run, log: RunLog, after: int, slot: Slot, rates: RateState | None = None) -> Response:
+def stream(
+    run: Run, log: RunLog, after: int, slot: Slot, rates: RateState | None = None, *, first: bytes = b""
+) -> Response:
     frames = log.follow(
         "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
     )
+    pieces = _preceded(first, frames) if first else frames
     headers = None if rates is None else rates.headers
-    return sse.stream_response(guarded_stream(frames, service(KeyService), caller(), slot, prefix=RETRY), headers)
+    return sse.stream_response(guarded_stream(pieces, service(KeyService), caller(), slot, prefix=RETRY), headers)
+
+
+async def _preceded(first: bytes, frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(frames):
+        yield first
+        async for piece in frames:
+            yield piece
 
 
 def last_event_id(*, has_key: bool) -> int:

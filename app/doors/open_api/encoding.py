@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.chat.parts import decoded_arguments
+from app.chat.parts import decoded_arguments, to_stored
 from app.chat.runs.events import (
     ApprovalRequired,
     AttachmentSaved,
@@ -26,8 +26,9 @@ from app.chat.runs.events import (
     ToolCallResult,
     UserMessageSaved,
 )
-from app.chat.runs.log import Encode
-from app.chat.values import Run
+from app.chat.runs.log import Encode, RunLog
+from app.chat.runs.reply import content_of
+from app.chat.values import Run, RunStatus
 from app.edge import sse
 
 Payload = Mapping[str, Any]
@@ -43,6 +44,21 @@ def sse_encoder(run: Run) -> Encode:
 def websocket_encoder(run: Run) -> Encode:
     """Encode events as lines of JSON, each with its session, its run and, to resume from, its number `seq`."""
     return partial(_encode_lines, run)
+
+
+def sse_snapshot(run: Run, status: RunStatus, log: RunLog) -> bytes:
+    """Encode the reply as far as a log has it; its id is that of the log's last event."""
+    content = content_of(log.events)
+    data = {
+        "run_id": run.id,
+        "session_id": run.session_id,
+        "llm_checkpoint_id": run.id,
+        "status": status.value,
+        "revision": log.last_number,
+        "content": {"type": "bot", "message": to_stored(content.parts), "reasoning": content.reasoning},
+    }
+    payload = {"type": "run_snapshot", "data": data, "message_id": run.message_id}
+    return sse.numbered_frames([(log.last_number, _json.encode(payload))])
 
 
 def _encode_sse(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:

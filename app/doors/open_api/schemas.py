@@ -270,6 +270,41 @@ CHAT_EVENT: Mapping[str, Any] = {
             },
             "Comes first: where the message went, if to a session, and the run that answers it.",
         ),
+        _event(
+            "run_snapshot",
+            {
+                "data": {
+                    "title": "RunSnapshot",
+                    "type": "object",
+                    "description": "The run, and the reply so far.",
+                    "required": ["run_id", "session_id", "llm_checkpoint_id", "status", "revision", "content"],
+                    "properties": {
+                        "run_id": _RUN,
+                        "session_id": {"type": ["string", "null"], "description": "The session, if there is one."},
+                        "llm_checkpoint_id": _text("The same as `run_id`."),
+                        "status": _text("How far the run has come."),
+                        "revision": {"type": "integer", "description": "The id of the last event that is in it."},
+                        "content": {
+                            "title": "RunSnapshotContent",
+                            "type": "object",
+                            "description": "The reply so far.",
+                            "required": ["type", "message", "reasoning"],
+                            "properties": {
+                                "type": {"const": "bot", "description": "Always `bot`."},
+                                "message": {
+                                    "type": "array",
+                                    "items": {"type": "object", "additionalProperties": True},
+                                    "description": "The parts, as in the history.",
+                                },
+                                "reasoning": _text("What the model thought before it answered."),
+                            },
+                        },
+                    },
+                },
+                "message_id": _REPLY,
+            },
+            "Comes first where a run's stream is asked for with `snapshot`: the reply so far, in one piece.",
+        ),
         _event("user_message_saved", {"data": _SAVED}, "The user's message is stored."),
         _event(
             "refs",
