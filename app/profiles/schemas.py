@@ -31,6 +31,9 @@ class ProfileFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         UNSET
     )
     role: Annotated[str | UnsetType | None, Meta(description="The id or name of a role.")] = UNSET
+    auto_title: Annotated[bool | UnsetType, Meta(description="Whether the model writes the titles of sessions.")] = (
+        UNSET
+    )
     knowledge: Annotated[ProfileKnowledge | UnsetType, Meta(description="The search of the knowledge base.")] = UNSET
     tools: Annotated[ProfileTools | UnsetType, Meta(description="What the model may call.")] = UNSET
 
@@ -47,6 +50,7 @@ PROFILE_EXAMPLE: Final[dict[str, Any]] = {
     "parameters": {"temperature": 1.2},
     "history": {"max_messages": 50, "max_tokens": 16_000},
     "role": None,
+    "auto_title": False,
     "knowledge": {"search": False, "collections": [], "passages": 5, "embedding_model": None},
     "tools": {"use": [], "ask": [], "max_steps": 16, "message": {"targets": []}},
     "problem": None,

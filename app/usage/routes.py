@@ -86,8 +86,8 @@ _DAY = {"type": "string", "format": "date"}
         Param("from", "The first day.", _DAY),
         Param("to", "The last day.", _DAY),
         Param("group_by", f"Of {', '.join(GROUPS)}, separated by commas; without it, one row.", {"type": "string"}),
-        Param("key_id", "Only this key.", {"type": "string", "pattern": "^[^\\x00]*$"}),
-        Param("username", "Only this user.", {"type": "string", "pattern": "^[^\\x00]*$"}),
+        Param("key_id", "Only this key.", {"type": "string"}),
+        Param("username", "Only this user.", {"type": "string"}),
         Param("format", "`json` or `csv`.", {"type": "string", "enum": ["json", "csv"], "default": "json"}),
     ],
     answers={

@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.profiles.models import ProfileFile
+from app.profiles.schemas import ProfileFields
 from tests.conftest import StartServer
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
@@ -184,3 +186,7 @@ async def test_who_may_read_and_who_may_write(start_server: StartServer) -> None
                 assert refusal(answer) == (403, "username_not_allowed")
         async with Client(server, await server.new_key("chat")) as other:
             assert refusal(await other.get(PATH)) == (403, "insufficient_scope")
+
+
+def test_the_document_knows_every_setting_of_a_profile() -> None:
+    assert set(ProfileFields.__struct_fields__) == set(ProfileFile.__struct_fields__)

@@ -55,7 +55,7 @@ class BrowserSessionRequest(msgspec.Struct, kw_only=True):
     """
 
     token: Annotated[str, Meta(max_length=255, description="A browser token.")] | None = None
-    key: Annotated[str, Meta(max_length=4096, description="The text of a key.")] | None = None
+    key: Annotated[str, Meta(max_length=1024, description="The text of a key.")] | None = None
     bearer: Annotated[bool, Meta(description="Answers with the session's text instead of a cookie.")] = False
 
 
