@@ -11,11 +11,13 @@ import { announce, hearChanges } from "./signals.js";
 
 /** @typedef {import("./entries.js").Entry} Entry */
 
-/** @extends {Store<{ entries: Entry[], hasMore: boolean, isLoading: boolean, error: unknown, activeRuns: number, ratings: Map<number, string> }>} */
+/** @extends {Store<{ entries: Entry[], hasMore: boolean, isLoading: boolean, error: unknown, activeRuns: number }>} */
 export class Conversation extends Store {
   /** @param {string} username @param {string} sessionId @param {{ isNew: boolean }} options */
   constructor(username, sessionId, { isNew }) {
-    super({ entries: [], hasMore: false, isLoading: !isNew, error: null, activeRuns: 0, ratings: new Map() });
+    super({ entries: [], hasMore: false, isLoading: !isNew, error: null, activeRuns: 0 });
+    /** What the user thinks of replies, by message: of its own, so that only this is drawn again. @type {Store<{ ratings: Map<number, string> }>} */
+    this.opinions = new Store({ ratings: new Map() });
     this.username = username;
     this.sessionId = sessionId;
     this.control = new AbortController();
@@ -59,7 +61,7 @@ export class Conversation extends Store {
 
   async loadRatings() {
     const ratings = await listRatings(this.username, this.sessionId).catch(() => new Map());
-    this.set({ ratings });
+    this.opinions.set({ ratings });
   }
 
   async loadOlder() {

@@ -2,7 +2,7 @@
 
 import { Button } from "../components/button.js";
 import { Empty, ErrorNotice, Loading } from "../components/notice.js";
-import { t } from "../lib/i18n.js";
+import { language, t } from "../lib/i18n.js";
 import { useStore } from "../lib/store.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { useAttachments } from "./attachments.js";
@@ -20,6 +20,15 @@ export function ConversationView({ conversation, onSent }) {
   const turns = useMemo(() => new Turns(conversation), [conversation]);
   const [isDropping, setDropping] = useState(false);
   useEffect(() => conversation.open(), [conversation]);
+
+  // What is drawn of a message stays as it is for as long as the message does: a change costs as much as changes.
+  const { texts } = useStore(language);
+  const drawn = useMemo(() => new WeakMap(), [turns, texts]);
+  /** @param {import("./entries.js").Entry} entry */
+  const draw = (entry) => {
+    if (!drawn.has(entry)) drawn.set(entry, html`<${MessageView} key=${entry.key} entry=${entry} turns=${turns} />`);
+    return drawn.get(entry);
+  };
 
   /** @param {import("./reply.js").Part[]} parts @param {Record<string, unknown>} options */
   const send = async (parts, options) => {
@@ -48,7 +57,7 @@ export function ConversationView({ conversation, onSent }) {
         ${hasMore && html`<${Older} conversation=${conversation} scroller=${scroller} />`} ${isLoading && html`<${Loading} />`}
         ${error && html`<${ErrorNotice} error=${error} onRetry=${() => conversation.sync()} />`}
         ${!isLoading && !error && entries.length === 0 && html`<${Empty} icon="chat" title=${t("chat.emptyTitle")}>${t("chat.emptyText")}<//>`}
-        ${entries.map((entry) => html`<${MessageView} key=${entry.key} entry=${entry} turns=${turns} />`)}
+        ${entries.map(draw)}
       </div>
     </div>
     ${!isAtEnd && html`<div class="to-end"><${Button} icon="arrowDown" label=${t("chat.toEnd")} onClick=${toEnd} /></div>`}

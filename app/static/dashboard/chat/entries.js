@@ -64,8 +64,12 @@ function blank(members) {
  * @param {Entry[]} entries @param {import("../api/types.js").StoredMessage[]} page the newest first @param {boolean} hasMore
  * @returns {Entry[]} */
 export function merged(entries, page, hasMore) {
-  const keys = new Map(entries.filter((entry) => entry.id !== null).map((entry) => [entry.id, entry.key]));
-  const fresh = page.toReversed().map((message) => entryOf(message, keys.get(message.id) ?? keyOf(message)));
+  const known = new Map(entries.filter((entry) => entry.id !== null).map((entry) => [entry.id, entry]));
+  const fresh = page.toReversed().map((message) => {
+    const entry = known.get(message.id);
+    const isSame = entry?.stored && JSON.stringify(entry.stored) === JSON.stringify(message);
+    return isSame ? entry : entryOf(message, entry?.key ?? keyOf(message));
+  });
   const oldest = page.length ? page[page.length - 1].id : 0;
   const older = hasMore ? entries.filter((entry) => entry.id !== null && entry.id < oldest) : [];
   const runs = new Set(fresh.filter((entry) => entry.role === "assistant").map((entry) => entry.runId));

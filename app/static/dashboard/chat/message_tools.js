@@ -13,7 +13,7 @@ import { textOf } from "./reply.js";
 /** @param {{ entry: Entry, turns: import("./turns.js").Turns, onEdit: () => void }} props */
 export function MessageTools({ entry, turns, onEdit }) {
   const [isDeleting, setDeleting] = useState(false);
-  const rating = useStore(turns.conversation).ratings.get(Number(entry.id));
+  const rating = useStore(turns.conversation.opinions).ratings.get(Number(entry.id));
   const text = textOf(entry.parts);
   if (entry.id === null) return null;
   return html`<${Alternatives} entry=${entry} turns=${turns} />

@@ -67,14 +67,14 @@ export class Turns {
   /** Say what one thinks of a reply; the same again takes it back.
    * @param {Entry} entry @param {"like" | "dislike"} rating */
   async rate(entry, rating) {
-    const { username, sessionId, value } = this.conversation;
+    const { username, sessionId, opinions } = this.conversation;
     const id = Number(entry.id);
-    const next = value.ratings.get(id) === rating ? null : rating;
+    const next = opinions.value.ratings.get(id) === rating ? null : rating;
     await rate(username, sessionId, id, next);
-    const ratings = new Map(value.ratings);
+    const ratings = new Map(opinions.value.ratings);
     if (next) ratings.set(id, next);
     else ratings.delete(id);
-    this.conversation.set({ ratings });
+    opinions.set({ ratings });
   }
 
   async changed() {
