@@ -1,16 +1,18 @@
 """DingTalk: robot messages over HTTP (https://open.dingtalk.com/document)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
 
 import aiohttp
 import msgspec
 from msgspec import Meta
+from yarl import URL
 
 from app.bots.adapters.base import (
     AdapterFactory,
     Attached,
+    BotIdentity,
     Call,
     Capabilities,
     Fragment,
@@ -19,7 +21,9 @@ from app.bots.adapters.base import (
     Target,
 )
 from app.bots.adapters.config import PlatformConfig, Url, checked_secret, checked_url
+from app.bots.adapters.dingtalk_events import event_of
 from app.bots.adapters.http import Network, PlatformAnswer, server_failure
+from app.bots.adapters.inbound import InboundMedia, Inbox
 from app.bots.adapters.outcomes import DeliveryError, NotSent, RateLimited, Refused, TargetGone, Unauthorized, Unknown
 from app.bots.adapters.planning import plan_parts
 from app.bots.adapters.tokens import AccessToken, TokenCache
@@ -36,6 +40,7 @@ MAX_UPLOAD_BYTES = 20 * 1024**2
 MAX_TITLE_CHARS = 40
 FLOW_CONTROL_SECONDS = 30.0
 DEFAULT_WAIT = 1.0
+ROBOT_TOPIC = "/v1.0/im/bot/messages/get"
 
 _SESSION = re.compile(r"[A-Za-z0-9_+/=.@-]{1,128}")
 _TOKEN_CODES = ("invalidauthentication", "forbidden.accesstoken.invalid")
@@ -72,7 +77,7 @@ class DingTalkAdapter:
     def __init__(self, config: DingTalkConfig, network: Network) -> None:
         self._client_id = checked_secret(config.client_id, "client_id")
         self._secret = checked_secret(config.client_secret, "client_secret")
-        private = network.allow_private
+        private = self._allow_private = network.allow_private
         self._base = checked_url(config.api_base_url or API_BASE_URL, "api_base_url", allow_private=private)
         media = config.media_base_url or config.api_base_url or MEDIA_BASE_URL
         self._media = checked_url(media, "media_base_url", allow_private=private)
@@ -121,6 +126,61 @@ class DingTalkAdapter:
             _check_lists(value, id)
         key = value.get("processQueryKey")
         return Receipt(None if key is None else str(key))
+
+    # Receiving
+
+    silence_seconds = 600.0
+
+    async def listen(self, inbox: Inbox) -> None:
+        await self._tokens.get()  # so that wrong credentials are said
+        socket = await self._client.websocket(await self._open_connection())
+        try:
+            await inbox.connected(BotIdentity(self._client_id, self._client_id))
+            async for message in socket:
+                inbox.alive()
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    continue
+                frame = msgspec.json.decode(message.data, type=dict[str, Any])
+                headers = frame.get("headers") or {}
+                answer = str(frame.get("data") or "{}")
+                if frame.get("type") == "SYSTEM" and headers.get("topic") == "disconnect":
+                    return
+                if frame.get("type") == "CALLBACK" and headers.get("topic") == ROBOT_TOPIC:
+                    event = event_of(msgspec.json.decode(frame["data"], type=dict[str, Any]))
+                    await inbox.accept([event] if event.dedupe_key else [])
+                    answer = '{"response":null}'
+                acknowledgement = {"messageId": headers.get("messageId"), "contentType": "application/json"}
+                await socket.send_json({"code": 200, "headers": acknowledgement, "message": "OK", "data": answer})
+        finally:
+            await socket.close()
+
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        body = {"downloadCode": media.reference["code"], "robotCode": self._client_id}
+        value = await self._call("v1.0/robot/messageFiles/download", body)
+        url = self._checked(str(value.get("downloadUrl", "")), "https", "http")
+        async for chunk in self._client.download(url):  # on another server, which gets no token
+            yield chunk
+
+    async def _open_connection(self) -> URL:
+        """Ask for the address of a connection, which is good for one use."""
+        body = {
+            "clientId": self._client_id,
+            "clientSecret": self._secret,
+            "subscriptions": [{"type": "CALLBACK", "topic": ROBOT_TOPIC}],
+            "ua": "palaver",
+        }
+        answer = await self._client.request("POST", self._base / "v1.0/gateway/connections/open", json=body)
+        value = answer.object
+        if answer.status != 200 or "endpoint" not in value:
+            raise _failure(answer)
+        return self._checked(str(value["endpoint"]), "wss", "ws").update_query(ticket=str(value.get("ticket", "")))
+
+    def _checked(self, text: str, scheme: str, private_scheme: str) -> URL:
+        """Check an address that the platform named."""
+        url = URL(text)
+        if url.scheme != scheme and not (url.scheme == private_scheme and self._allow_private):
+            raise Refused(f"{PLATFORM} named an address that is not {scheme}://")
+        return url
 
     async def close(self) -> None:
         await self._client.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.bots.platforms.conftest import Stage
-from tests.bots.platforms.suite import SendingSuite
+from tests.bots.platforms.suite import ReceivingSuite, SendingSuite
 from tests.support.platforms.dingtalk import DingTalkFake
 
 
@@ -50,6 +50,51 @@ class TestDingTalk(SendingSuite):
         assert (await stage.send([{"type": "file", "attachment_id": id}]))[0] == 200
         message = stage.fake.seen()[-1]
         assert (message.kind, message.filename, message.content) == ("file", "notes.txt", b"notes")
+
+
+class TestDingTalkReceiving(ReceivingSuite):
+    fake_type = DingTalkFake
+
+    async def test_a_file_arrives_as_an_attachment(self, stage: Stage) -> None:
+        """Text and files come together as rich text only, and there as pictures."""
+        await stage.fake.receive("read this", file=("notes.txt", b"the hostas have arrived"))
+        await stage.fake.until(lambda: bool(stage.fake.texts()))
+        (session,) = await self._sessions(stage)
+        parts = await self._parts(stage, session.id)
+        assert parts[0][0]["type"] == "plain"
+        assert parts[0][1]["attachment_id"]
+
+    async def test_a_quoted_answer_is_known_as_our_message(self, stage: Stage) -> None:
+        """DingTalk does not tell the ids of the robot's own messages; the text of the quoted one comes along."""
+        await stage.fake.receive("first")
+        await stage.fake.until(lambda: stage.fake.texts() == ["first"])
+        await stage.fake.receive("what do you mean?", quote=stage.fake.seen()[0])
+        await stage.fake.until(lambda: len(stage.fake.texts()) == 2)
+
+    async def test_it_is_acknowledged_before_the_model_answers(self, stage: Stage) -> None:
+        """DingTalk-connector #302, soimy #390: what is acknowledged late is reported again after 16 and 60 seconds."""
+        fake = _fake(stage)
+        await fake.receive("hello", times=3)
+        await fake.until(lambda: len(fake.answers) == 3)
+        assert all(answer["code"] == 200 for answer in fake.answers)
+        await fake.until(lambda: fake.texts() == ["hello"])
+
+    async def test_pings_are_answered_with_their_data(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        await fake.until(lambda: bool(fake.sockets))
+        await fake.push("SYSTEM", "ping", {"opaque": "0xff"})
+        await fake.until(lambda: bool(fake.answers))
+        assert fake.answers[0]["data"] == '{"opaque":"0xff"}'
+
+    async def test_a_bot_does_not_stay_dead_after_five_reconnects(self, stage: Stage) -> None:
+        """AstrBot #8504."""
+        fake = _fake(stage)
+        for _ in range(6):
+            await fake.until(lambda: len(fake.sockets) == 1)
+            await fake.push("SYSTEM", "disconnect", {"reason": "persistent connection timeout"})
+            await fake.until(lambda: not fake.sockets)
+        await fake.receive("still there?")
+        await fake.until(lambda: fake.texts() == ["still there?"])
 
 
 def _fake(stage: Stage) -> DingTalkFake:

@@ -1,5 +1,6 @@
 """DingTalk's robot messages, as far as Palaver speaks them."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -26,6 +27,9 @@ class DingTalkFake(FakePlatform):
         self.uploads: dict[str, tuple[str, bytes]] = {}
         self.invalid: set[str] = set()
         self.controlled: list[str] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self.tickets: set[str] = set()
+        self.answers: list[dict[str, Any]] = []
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -33,6 +37,10 @@ class DingTalkFake(FakePlatform):
             web.post("/v1.0/robot/oToMessages/batchSend", self._send),
             web.post("/v1.0/robot/groupMessages/send", self._send),
             web.post("/media/upload", self._upload),
+            web.post("/v1.0/gateway/connections/open", self._open),
+            web.get("/connect", self._connect),
+            web.post("/v1.0/robot/messageFiles/download", self._download_url),
+            web.get("/files/{code}", self._download),
         ]
 
     def config(self) -> dict[str, Any]:
@@ -92,6 +100,84 @@ class DingTalkFake(FakePlatform):
                 message.kind = "file"
                 message.filename, message.content = self.uploads[parameters["mediaId"]]
         return message
+
+    async def _open(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if (body["clientId"], body["clientSecret"]) != (CLIENT_ID, CLIENT_SECRET):
+            return refuse(401, "authFailed", "鉴权失败")
+        assert body["subscriptions"] == [{"type": "CALLBACK", "topic": "/v1.0/im/bot/messages/get"}]
+        ticket = f"ticket{self.next_number()}"
+        self.tickets.add(ticket)
+        return web.json_response({"endpoint": f"ws://127.0.0.1:{self.port}/connect", "ticket": ticket})
+
+    async def _connect(self, request: web.Request) -> web.StreamResponse:
+        if request.query.get("ticket") not in self.tickets:
+            return web.Response(status=401)
+        self.tickets.remove(request.query["ticket"])  # it is good for one connection
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        try:
+            async for message in socket:
+                self.answers.append(msgspec.json.decode(message.data))
+        finally:
+            self.sockets.remove(socket)
+        return socket
+
+    async def _download_url(self, request: web.Request) -> web.Response:
+        code = (await request.json())["downloadCode"]
+        return web.json_response({"downloadUrl": f"{self.url}/files/{code}"})
+
+    async def _download(self, request: web.Request) -> web.Response:
+        assert "x-acs-dingtalk-access-token" not in request.headers
+        return web.Response(body=self.uploads[request.match_info["code"]][1])
+
+    async def push(self, kind: str, topic: str, data: dict[str, Any]) -> None:
+        """Push a frame on every connection."""
+        headers = {"topic": topic, "messageId": f"frame{self.next_number()}", "contentType": "application/json"}
+        frame = {"specVersion": "1.0", "type": kind, "headers": headers, "data": msgspec.json.encode(data).decode()}
+        for socket in list(self.sockets):
+            await socket.send_json(frame)
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        await self.until(lambda: bool(self.sockets))
+        number = self.next_number()
+        if is_bot or (group and not addressed):  # which DingTalk does not report
+            return f"msg{number}"
+        data: dict[str, Any] = {
+            "msgId": f"msg{number}",
+            "createAt": int((time.time() - age_seconds) * 1000),
+            "conversationType": "2" if group else "1",
+            "conversationId": (session or self.group) if group else "cidP2P",
+            "senderId": f"$:LWCP_v1:${sender}",
+            "senderStaffId": f"manager{sender}",
+            "senderNick": f"Person {sender}",
+            "msgtype": "text",
+            "text": {"content": f" {text} "},
+        }
+        if quote is not None:
+            data["text"] |= {"isReplyMsg": True, "repliedMsg": {"msgId": "m", "content": {"text": quote.text}}}
+        if file is not None:
+            self.uploads[f"code{number}"] = file
+            picture = {"type": "picture", "downloadCode": f"code{number}"}
+            data |= {"msgtype": "richText", "content": {"richText": [{"text": text}, picture]}}
+            del data["text"]
+        for _ in range(times):
+            await self.push("CALLBACK", "/v1.0/im/bot/messages/get", data)
+        return f"msg{number}"
 
     async def _refused(
         self, request: web.Request, fault: Fault | None, body: dict[str, Any]
