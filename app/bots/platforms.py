@@ -12,7 +12,7 @@ from app.bots.adapters.line import line_factory
 from app.bots.adapters.matrix import matrix_factory
 from app.bots.adapters.mattermost import mattermost_factory
 from app.bots.adapters.onebot import onebot_factory
-from app.bots.adapters.qq_official import qq_official_factory
+from app.bots.adapters.qq_official import qq_official_factory, qq_official_webhook_factory
 from app.bots.adapters.slack import slack_factory
 from app.bots.adapters.telegram import telegram_factory
 from app.bots.adapters.webhook import webhook_factory
@@ -36,5 +36,5 @@ def platform_factories(
         discord_factory(network),
         slack_factory(network),
         qq_official_factory(network),
-        qq_official_factory(network, "qq_official_webhook"),
+        qq_official_webhook_factory(network),
     ]

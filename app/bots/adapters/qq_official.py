@@ -4,10 +4,11 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import aiohttp
+import msgspec
 from msgspec import Meta
 from yarl import URL
 
@@ -23,14 +24,19 @@ from app.bots.adapters.base import (
     Target,
 )
 from app.bots.adapters.config import PlatformConfig, Url, checked_secret, checked_url
+from app.bots.adapters.gateway import Closing, Gateway, GatewaySession
 from app.bots.adapters.http import Network, PlatformAnswer, PlatformClient, server_failure
+from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundMedia, Inbox
 from app.bots.adapters.outcomes import DeliveryError, NotSent, RateLimited, Refused, Unauthorized, Unknown
 from app.bots.adapters.planning import plan_parts
+from app.bots.adapters.qq_official_events import event_of, is_signed, signing_key
 from app.bots.formatting.dialects import to_plain
 from app.bots.formatting.splitting import TextLimit, split
 from app.bots.umo import invalid_umo
+from app.errors import BadRequest
 
 ADAPTER = "qq_official"
+WEBHOOK_ADAPTER = "qq_official_webhook"
 PLATFORM = "QQ"
 API_BASE_URL = "https://api.sgroup.qq.com"
 SANDBOX_BASE_URL = "https://sandbox.api.sgroup.qq.com"
@@ -41,6 +47,16 @@ CALL_SECONDS = 20.0
 UPLOAD_SECONDS = 120.0
 TOKEN_MARGIN_SECONDS = 60.0
 DEFAULT_WAIT = 60.0
+
+# Private chats and groups, and mentions in channels.
+INTENTS = 1 << 25 | 1 << 30
+VALIDATION = 13
+CLOSING = Closing(
+    PLATFORM,
+    unauthorized=frozenset(),  # a token runs out; the server that makes them says whether the secret is good
+    refused={4914: "the bot is not released, and can be used in the sandbox only", 4915: "the bot is banned"},
+    session_over=frozenset({4004, 4006, 4007, *range(4900, 4914)}),
+)
 
 _OPENID = re.compile(r"[0-9A-Za-z_-]{8,64}")
 _CHANNEL = re.compile(r"[0-9]{1,20}")
@@ -58,17 +74,28 @@ class QQOfficialConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown
     secret: Annotated[str, Meta(max_length=255)]
     is_sandbox: bool = False
     token_url: Url | None = None
+    webhook_uuid: Annotated[str, Meta(max_length=64)] | None = None
 
     def __repr__(self) -> str:
         return f"QQOfficialConfig(appid={self.appid!r})"
 
 
-def qq_official_factory(network: Network, name: str = ADAPTER) -> AdapterFactory[QQOfficialConfig]:
-    """Describe the kind `qq_official`."""
+def qq_official_factory(network: Network) -> AdapterFactory[QQOfficialConfig]:
+    """Describe the kind `qq_official`, whose events come over the gateway."""
     return AdapterFactory(
-        name=name,
+        name=ADAPTER,
         config_type=QQOfficialConfig,
-        build=lambda _bot_id, config: QQOfficialAdapter(config, network),
+        build=lambda _bot_id, config: GatewayQQOfficial(config, network),
+        secret_fields=frozenset({"secret"}),
+    )
+
+
+def qq_official_webhook_factory(network: Network) -> AdapterFactory[QQOfficialConfig]:
+    """Describe the kind `qq_official_webhook`, whose events QQ posts."""
+    return AdapterFactory(
+        name=WEBHOOK_ADAPTER,
+        config_type=QQOfficialConfig,
+        build=lambda _bot_id, config: WebhookQQOfficial(config, network),
         secret_fields=frozenset({"secret"}),
     )
 
@@ -76,12 +103,15 @@ def qq_official_factory(network: Network, name: str = ADAPTER) -> AdapterFactory
 class QQOfficialAdapter:
     """One official bot on QQ."""
 
-    capabilities = Capabilities(text=MAX_TEXT, replies=False, max_upload_bytes=MAX_UPLOAD_BYTES)
+    capabilities = Capabilities(
+        text=MAX_TEXT, replies=False, proactive="if_known", uses_contexts=True, max_upload_bytes=MAX_UPLOAD_BYTES
+    )
 
     def __init__(self, config: QQOfficialConfig, network: Network) -> None:
         allow_private = network.allow_private
         base = config.api_base_url or (SANDBOX_BASE_URL if config.is_sandbox else API_BASE_URL)
         self._base = checked_url(base, "api_base_url", allow_private=allow_private)
+        self._allow_private = allow_private
         self._client = network.client(PLATFORM)
         self._tokens = _Tokens(
             self._client,
@@ -117,6 +147,14 @@ class QQOfficialAdapter:
         me = await self._request("GET", "users/@me")
         return BotIdentity(str(me.get("id", "")), str(me.get("username", "")))
 
+    async def fetch(self, media: InboundMedia) -> AsyncIterator[bytes]:
+        try:
+            url = checked_url(str(media.reference.get("url", "")), "url", allow_private=self._allow_private)
+        except BadRequest as error:
+            raise Refused(f"{PLATFORM} named an address for the file that is not allowed") from error
+        async for chunk in self._client.download(url):
+            yield chunk
+
     async def close(self) -> None:
         await self._client.close()
 
@@ -138,10 +176,13 @@ class QQOfficialAdapter:
 
     async def _in_channel(self, call: Call, path: str) -> dict[str, Any]:
         if call.file is None:
-            return await self._request("POST", path, {"content": call.fragment.payload["text"]})
+            answered = {} if call.context is None else {"msg_id": call.context.token}
+            return await self._request("POST", path, {"content": call.fragment.payload["text"], **answered})
         if call.fragment.payload["kind"] != "image":
             raise Refused(f"{PLATFORM}'s channels take images only")
         form = aiohttp.FormData()
+        if call.context is not None:
+            form.add_field("msg_id", call.context.token)
         form.add_field(
             "file_image",
             await call.file.read(),
@@ -178,6 +219,67 @@ class QQOfficialAdapter:
         if answer.status < 300 and not answer.object.get("code"):
             return answer.object
         raise _failure(answer)
+
+
+class GatewayQQOfficial(QQOfficialAdapter):
+    """A bot whose events come over a WebSocket of ours."""
+
+    silence_seconds = 120.0
+
+    async def listen(self, inbox: Inbox) -> None:
+        me = await self.check()
+        session = GatewaySession.of(await inbox.checkpoint())
+        address = str((await self._request("GET", "gateway")).get("url", ""))
+        url = checked_url(re.sub("^ws", "http", address), "gateway", allow_private=self._allow_private)
+        token = f"QQBot {await self._tokens.get()}"
+
+        async def take(kind: str, data: Any, checkpoint: Mapping[str, Any]) -> None:
+            if kind in ("READY", "RESUMED"):
+                await inbox.connected(me)
+            event = event_of(kind, data)
+            if event is not None or kind == "READY":
+                await inbox.accept([] if event is None else [event], checkpoint)
+
+        socket = await self._client.websocket(url)
+        try:
+            await Gateway(
+                socket,
+                session,
+                identify={"token": token, "intents": INTENTS, "shard": [0, 1], "properties": {}},
+                token=token,
+                closing=CLOSING,
+                take=take,
+                alive=inbox.alive,
+            ).run()
+        finally:
+            if not session.is_resumable:  # perhaps as the token has run out
+                self._tokens.drop()
+            await inbox.accept([], session.checkpoint())
+
+
+class WebhookQQOfficial(QQOfficialAdapter):
+    """A bot whose events QQ posts."""
+
+    def __init__(self, config: QQOfficialConfig, network: Network) -> None:
+        super().__init__(config, network)
+        self._key = signing_key(config.secret)
+
+    async def receive(self, request: DoorRequest) -> DoorAnswer:
+        signature = request.headers.get("x-signature-ed25519", "")
+        timestamp = request.headers.get("x-signature-timestamp", "")
+        if not is_signed(self._key, timestamp, request.body, signature):
+            return DoorAnswer(401)
+        try:
+            payload = msgspec.json.decode(request.body, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return DoorAnswer(400)
+        data = payload.get("d")
+        if payload.get("op") == VALIDATION and isinstance(data, dict):
+            plain = str(data.get("plain_token", ""))
+            signed = self._key.sign(f"{data.get('event_ts', '')}{plain}".encode()).hex()
+            return DoorAnswer(body=msgspec.json.encode({"plain_token": plain, "signature": signed}))
+        event = event_of(str(payload.get("t")), data)
+        return DoorAnswer(body=b'{"op":12}', events=[] if event is None else [event])
 
 
 class _Tokens:

@@ -25,6 +25,9 @@ class FakeGateway:
         self.heartbeats = 0
         self.close_codes: list[int | None] = []
 
+    def is_known(self, token: str) -> bool:
+        return token == self.token
+
     async def serve(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -49,7 +52,7 @@ class FakeGateway:
 
     async def _identify(self, socket: web.WebSocketResponse, data: dict[str, Any]) -> None:
         self.identified.append(data)
-        if data["token"] != self.token:
+        if not self.is_known(data["token"]):
             await socket.close(code=4004)
         elif data["intents"] & self.privileged:
             await socket.close(code=4014)

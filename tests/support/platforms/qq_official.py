@@ -1,15 +1,31 @@
 """QQ's API for official bots, as far as Palaver speaks it."""
 
 import base64
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
+import msgspec
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.gateway import FakeGateway
 
 APPID = "102000001"
 SECRET = "qq-official-test-secret"
 _KINDS = {1: "image", 2: "video", 3: "record", 4: "file"}
+
+
+class _Gateway(FakeGateway):
+    """QQ's gateway, whose token is that of the API."""
+
+    def __init__(self, fake: "QQOfficialFake") -> None:
+        super().__init__("", fake)
+        self._fake = fake
+
+    def is_known(self, token: str) -> bool:
+        return token.removeprefix("QQBot ") in self._fake.tokens
 
 
 class QQOfficialFake(FakePlatform):
@@ -40,12 +56,19 @@ class QQOfficialFake(FakePlatform):
         self.expires_in = "7200"
         self.used: set[tuple[str, int]] = set()
         self.msg_ids: set[str] = set()
+        self.gateway = _Gateway(self)
+        self.webhook: str | None = None
+        self.answer = b""
+        self.downloads: dict[str, bytes] = {}
         self.files: dict[str, tuple[str, bytes]] = {}
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/app/getAppAccessToken", self._token),
             web.get("/users/@me", self._me),
+            web.get("/gateway", self._gateway_url),
+            web.get("/websocket", self.gateway.serve),
+            web.get("/files/{id}", self._download),
             web.post("/v2/{place}/{openid}/messages", self._send),
             web.post("/v2/{place}/{openid}/files", self._upload),
             web.post("/channels/{openid}/messages", self._send_to_channel),
@@ -54,6 +77,65 @@ class QQOfficialFake(FakePlatform):
     def config(self) -> dict[str, Any]:
         token_url = f"{self.url}/app/getAppAccessToken"
         return {"appid": APPID, "secret": SECRET, "api_base_url": self.url, "token_url": token_url}
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        id = f"{'GROUP' if group else 'C2C'}_{self.next_number()}"
+        self.msg_ids.add(id)
+        data: dict[str, Any] = {
+            "id": id,
+            "author": {"member_openid": f"MEMBER{sender}"} if group else {"user_openid": session or self.session},
+            "content": f" {text}",
+            "timestamp": (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat(),
+            **({"group_openid": session or self.group} if group else {}),
+        }
+        data["author"]["bot"] = is_bot
+        if file is not None:
+            self.downloads[id] = file[1]
+            url = f"{self.url}/files/{id}"
+            data["attachments"] = [{"content_type": "file", "filename": file[0], "size": len(file[1]), "url": url}]
+        kind = "C2C_MESSAGE_CREATE"
+        if group:
+            kind = "GROUP_AT_MESSAGE_CREATE" if addressed else "GROUP_MESSAGE_CREATE"
+        for _ in range(times):
+            if self.webhook is None:
+                await self.gateway.dispatch(kind, data)
+            else:
+                await self.post({"op": 0, "id": f"{kind}:{id}", "t": kind, "d": data})
+        return id
+
+    async def post(self, payload: dict[str, Any], secret: str = SECRET) -> int:
+        """Report something at the webhook; its status."""
+        body = msgspec.json.encode(payload)
+        seed = (secret.encode() * 32)[:32]
+        signature = Ed25519PrivateKey.from_private_bytes(seed).sign(b"1725442341" + body).hex()
+        headers = {"X-Signature-Timestamp": "1725442341", "X-Signature-Ed25519": signature}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(str(self.webhook), data=body, headers=headers) as response,
+        ):
+            self.answer = await response.read()
+            return response.status
+
+    async def _gateway_url(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_known(request):
+            return refuse(401, 11244, "token not exist or expire")
+        return web.json_response({"url": f"ws://127.0.0.1:{self.port}/websocket"})
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self.downloads[request.match_info["id"]])
 
     def revoke(self) -> None:
         """Let the tokens that were made so far run out."""
