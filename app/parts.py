@@ -414,7 +414,16 @@ def open_bots(
     )
     sole_owner = core.is_embedded
     contexts = ReplyContexts(core.database, core.secrets)
-    outbox = Outbox(core.database, service, files, owner, sole_owner=sole_owner, contexts=contexts)
+    outbox = Outbox(
+        core.database,
+        service,
+        files,
+        owner,
+        sole_owner=sole_owner,
+        contexts=contexts,
+        count=lambda kind, outcome: metrics.im_tries.labels(kind, outcome).inc(),
+    )
+    metrics.im_open_deliveries.set_function(lambda: outbox.open_deliveries)
     messages = MessageService(core.database, service, outbox, files, idempotency)
     replies = Replies(core.database, service, outbox, contexts)
     processor = Processor(
@@ -426,6 +435,7 @@ def open_bots(
         replies,
         owner,
         sole_owner=sole_owner,
+        count=lambda outcome: metrics.im_events.labels(outcome).inc(),
     )
     inbox = InboxService(core.database, core.secrets, owner, processor.wake)
     listeners = Listeners(core.database, service, inbox, owner)

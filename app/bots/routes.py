@@ -16,6 +16,8 @@ from app.bots.schemas import (
     ConnectionItem,
     CreateBotRequest,
     DecidePairingRequest,
+    KindItem,
+    KindItems,
     PairingItem,
     PairingItems,
     UpdateBotRequest,
@@ -48,6 +50,19 @@ _BOUND = {403: refusal("The API key is bound to a username", "username_not_allow
 async def list_bots() -> Response:
     caller().check_unbound()
     return ok(BotItems([shape_of(BotItem, bot) for bot in await service(BotService).list_bots()]))
+
+
+@blueprint.get("/api/v1/im/adapters")
+@bot_operation(
+    "listBotAdapters",
+    "List the kinds of bots",
+    description="The kinds of bots that can be made, with the JSON Schema of each one's `config`, for forms.",
+    answers={200: Answer("The kinds", KindItems, envelope="ApiResponseBotAdapters")},
+    errors=_BOUND,
+)
+async def list_adapters() -> Response:
+    caller().check_unbound()
+    return ok(KindItems([KindItem(*kind) for kind in service(BotService).kinds()]))
 
 
 @blueprint.post("/api/v1/bots")

@@ -50,6 +50,22 @@ class BotWithConnection(BotItem, kw_only=True):
     connection: ConnectionItem | None
 
 
+class KindItem(msgspec.Struct):
+    """A kind of bots."""
+
+    name: Annotated[str, Meta(description="The adapter's name."), example("telegram")]
+    schema: Annotated[
+        dict[str, Any],
+        Meta(description="The JSON Schema of `config`."),
+        example({"type": "object", "properties": {"telegram_token": {"type": "string"}}}),
+    ]
+    secret_fields: Annotated[list[str], Meta(description="Settings that are never shown."), example(["telegram_token"])]
+
+
+class KindItems(msgspec.Struct):
+    adapters: list[KindItem]
+
+
 class BotIdentityItem(msgspec.Struct):
     """Who the bot is, as its platform says."""
 

@@ -37,6 +37,14 @@ class _Config(NamedTuple):
     generated: dict[str, str]
 
 
+class Kind(NamedTuple):
+    """A kind of bots: the schema of its settings, and which of them are secret."""
+
+    name: str
+    schema: dict[str, Any]
+    secret_fields: list[str]
+
+
 class BotService:
     """Bots in the database, and the built-in ones (by bot id) beside them."""
 
@@ -95,6 +103,13 @@ class BotService:
     async def list_bots(self) -> list[Bot]:
         """List the operator's bots by id."""
         return await self._database.read(store.list_bots)
+
+    def kinds(self) -> list[Kind]:
+        """List the kinds of bots, with the JSON Schemas of their settings."""
+        return [
+            Kind(factory.name, _schema_of(factory.config_type), sorted(factory.secret_fields))
+            for factory in sorted(self._factories.values(), key=lambda factory: factory.name)
+        ]
 
     async def running_ids(self) -> list[str]:
         """List the platform ids that messages can be sent to, the built-in ones first."""
@@ -205,14 +220,14 @@ class BotService:
         Raises NotFound, DeliveryError for settings that can no longer be used, Unavailable.
         """
         if (builtin := self._builtin.get(bot_id)) is not None:
-            yield BotInUse(builtin)
+            yield BotInUse(builtin, bot_id)
             return
         match = await self._database.read(lambda connection: store.find_bot(connection, bot_id))
         if match is None or not match[0].enabled or match[0].adapter not in self._factories:
             raise NotFound(f"Bot not found or not running for platform: {bot_id}", code="bot_not_running")
         bot, secrets = match
         async with self._running.use(bot, lambda: self._build(bot, secrets)) as adapter:
-            yield BotInUse(adapter, at_least_once=bot.config.get("at_least_once", False) is True)
+            yield BotInUse(adapter, bot.adapter, at_least_once=bot.config.get("at_least_once", False) is True)
 
     def _build(self, bot: Bot, secrets: bytes) -> Adapter:
         factory = self._factories[bot.adapter]
@@ -248,6 +263,12 @@ def _check_config(factory: AdapterFactory[Any], bot_id: str, values: Mapping[str
     fields = msgspec.to_builtins(config)
     secret = {field: fields.pop(field) for field in factory.secret_fields & fields.keys()}
     return _Config(public=fields, secret=secret, generated=generated)
+
+
+def _schema_of(config_type: type[msgspec.Struct]) -> dict[str, Any]:
+    _, components = msgspec.json.schema_components([config_type])
+    schema: dict[str, Any] = components[config_type.__name__]
+    return schema
 
 
 def _check_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `palaver serve | dashboard | doctor | keys | db | tools | mcp | openapi`.
+"""The command line: `palaver serve | dashboard | doctor | keys | db | bots | tools | mcp | openapi`.
 
 Answers go to standard output, everything else to standard error. An error that the operator can correct is one line
 and exit code 1, without a traceback. The application is imported by the commands that need it: the others are quick.
@@ -9,7 +9,7 @@ import os
 import click
 
 from app import __version__
-from app.cli import dashboard, database, doctor, document, keys, serving, tools
+from app.cli import bots, dashboard, database, doctor, document, keys, serving, tools
 from app.cli.errors import Commands
 
 
@@ -29,6 +29,7 @@ main.add_command(dashboard.dashboard)
 main.add_command(doctor.doctor)
 main.add_command(keys.keys)
 main.add_command(database.db)
+main.add_command(bots.bots)
 main.add_command(tools.tools)
 main.add_command(tools.mcp)
 main.add_command(document.openapi)

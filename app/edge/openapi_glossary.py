@@ -9,6 +9,7 @@ from typing import Final
 DESCRIPTIONS: Final[Mapping[str, str]] = {
     "action": "What was done: `api_key.created`.",
     "adapter": "The kind of platform.",
+    "adapters": "The kinds of bots.",
     "address": "The caller's address.",
     "api_keys": "The keys, the newest first.",
     "approval_id": "The approval's id.",

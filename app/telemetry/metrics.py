@@ -60,6 +60,18 @@ class Metrics:
         self.deliveries = Counter(
             "palaver_webhook_deliveries", "Webhook deliveries, by how they ended.", ("outcome",), registry=registry
         )
+        self.im_tries = Counter(
+            "palaver_im_tries",
+            "Tries to send a piece of a message to a platform, by how they ended.",
+            ("adapter", "outcome"),
+            registry=registry,
+        )
+        self.im_open_deliveries = Gauge(
+            "palaver_im_open_deliveries", "Deliveries of all servers that are not over.", registry=registry
+        )
+        self.im_events = Counter(
+            "palaver_im_events", "Events of platforms, by what became of them.", ("outcome",), registry=registry
+        )
         self.documents = Counter(
             "palaver_knowledge_documents", "Documents indexed, by their last state.", ("state",), registry=registry
         )

@@ -97,6 +97,10 @@ async def test_only_admins_manage_bots(im: Im) -> None:
         ("GET", "/api/v1/bots/x", None),
         ("PATCH", "/api/v1/bots/x", {}),
         ("DELETE", "/api/v1/bots/x", None),
+        ("POST", "/api/v1/bots/x/test", None),
+        ("GET", "/api/v1/bots/x/pairings", None),
+        ("POST", "/api/v1/bots/x/pairings/y", {"approve": True}),
+        ("GET", "/api/v1/im/adapters", None),
     ]
     for method, path, body in calls:
         assert (await im.call(method, path, body, key=key))[0] == 403
@@ -107,6 +111,28 @@ async def test_a_bot_that_does_not_exist(im: Im, bot_id: str) -> None:
     for method, body in (("GET", None), ("PATCH", {}), ("DELETE", None)):
         status, answer = await im.call(method, f"/api/v1/bots/{bot_id}", body)
         assert (status, answer["code"]) == (404, "bot_not_found")
+
+
+async def test_the_kinds_of_bots_are_listed_with_the_schemas_of_their_settings(im: Im) -> None:
+    _, answer = await im.call("GET", "/api/v1/im/adapters")
+    kinds = {kind["name"]: kind for kind in answer["data"]["adapters"]}
+    assert set(kinds) == {"recording", "webhook"}
+    assert set(kinds["webhook"]["schema"]["properties"]) == {"url", "secret"}
+    assert kinds["webhook"]["secret_fields"] == ["secret"]
+
+
+@pytest.mark.parametrize("path", ["/test", "/pairings", "/pairings/x"])
+async def test_what_belongs_to_a_bot_that_does_not_exist(im: Im, path: str) -> None:
+    method = "GET" if path == "/pairings" else "POST"
+    body = {"approve": True} if path == "/pairings/x" else None
+    status, _ = await im.call(method, f"/api/v1/bots/nobody{path}", body)
+    assert status == 404
+
+
+async def test_a_bot_that_cannot_tell_who_it_is_is_not_tested(im: Im) -> None:
+    await im.call("POST", "/api/v1/bots", HOOK)
+    status, answer = await im.call("POST", "/api/v1/bots/support-hook/test")
+    assert (status, answer["code"]) == (400, "not_testable")
 
 
 # Secrets

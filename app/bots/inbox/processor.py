@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from datetime import timedelta
@@ -54,7 +54,9 @@ class Processor:
         owner: str,
         *,
         sole_owner: bool,
+        count: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
+        self._count = count
         self._database = database
         self._bots = bots
         self._chat = chat
@@ -242,3 +244,4 @@ class Processor:
         await self._database.write(
             lambda connection: store.end_events(connection, stored, state, reason=reason, run_id=run_id)
         )
+        self._count(state.value if reason is None or state is EventState.DONE else reason)

@@ -62,6 +62,7 @@ class BotInUse:
     """A running bot's adapter; with `at_least_once` it rather repeats a message than loses it."""
 
     adapter: Adapter
+    kind: str
     at_least_once: bool = False
 
 
@@ -92,7 +93,7 @@ class Outbox:
         sole_owner: bool,
         policy: RetryPolicy | None = None,
         contexts: Contexts | None = None,
-        count: Callable[[str, str], None] = lambda _bot, _outcome: None,
+        count: Callable[[str, str], None] = lambda _kind, _outcome: None,
     ) -> None:
         self._database = database
         self._bots = bots
@@ -109,6 +110,8 @@ class Outbox:
         self._calls = asyncio.Semaphore(MAX_CALLS)
         self._calls_of_bot: dict[str, asyncio.Semaphore] = {}
         self._closing = False
+        self.open_deliveries = 0
+        """Deliveries of all servers that are not over, as of the last look."""
 
     async def open(self) -> None:
         """Go on with what an earlier process of this server left."""
@@ -206,7 +209,7 @@ class Outbox:
                 current = await self._planned(bot.adapter, delivery)
             while current is not None and (fragment := next_fragment(current)) is not None:
                 step = await self._try(bot, current, fragment)
-                self._count(delivery.bot_id, _outcome(step))
+                self._count(bot.kind, _outcome(step))
                 current = await self._database.write(
                     partial(record, delivery=current, fragment=fragment, step=step, owner=self._owner, now=utc_now())
                 )
@@ -217,7 +220,7 @@ class Outbox:
             try:
                 bot = await stack.enter_async_context(self._bots.use(delivery.bot_id))
             except (NotFound, DeliveryError) as error:  # the bot is gone, or cannot be used any more
-                bot = BotInUse(_Unusable(Refused(error.message, code=error.code)))
+                bot = BotInUse(_Unusable(Refused(error.message, code=error.code)), "gone")
             yield bot
 
     async def _try(self, bot: BotInUse, delivery: Delivery, fragment: StoredFragment) -> Step:
@@ -326,9 +329,10 @@ class Outbox:
             event.set()
 
     async def _poll(self) -> None:
-        lanes = await self._database.read(
-            lambda connection: store.list_due_lanes(
-                connection, self._owner, utc_now(), at_start=False, sole_owner=self._sole_owner
+        lanes, self.open_deliveries = await self._database.read(
+            lambda connection: (
+                store.list_due_lanes(connection, self._owner, utc_now(), at_start=False, sole_owner=self._sole_owner),
+                store.count_open(connection),
             )
         )
         for lane in lanes:
