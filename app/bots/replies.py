@@ -22,9 +22,9 @@ from app.bots.adapters.inbound import InboundEvent
 from app.bots.adapters.outcomes import DeliveryError, RateLimited
 from app.bots.inbox import store as inbox_store
 from app.bots.inbox.contexts import ReplyContexts
-from app.bots.inbox.turns import MESSAGE_ID, RUN_KEY
+from app.bots.inbox.turns import MESSAGE_ID
 from app.bots.outbox import store
-from app.bots.outbox.planning import new_delivery
+from app.bots.outbox.planning import RUN_KEY, new_delivery
 from app.bots.outbox.store import Lane
 from app.bots.outbox.worker import Outbox
 from app.bots.service import BotService
@@ -43,6 +43,8 @@ FIRST_SECONDS = 1.0
 """A reply that is over by then is sent whole."""
 DEADLINE = timedelta(minutes=15)
 """A reply that could not be sent by then is not wanted any more."""
+LIVE_GRACE = timedelta(seconds=25)
+"""How long the end of a reply waits for its follower, which may have died."""
 CUT_SHORT = "_The reply was not completed._"
 
 log = structlog.get_logger(__name__)
@@ -51,12 +53,12 @@ log = structlog.get_logger(__name__)
 def store_reply(connection: Connection, run: Run, result: RunResult) -> None:
     """Put a bot's reply into the outbox, in the transaction that ends its run."""
     number = run.message_id.removeprefix(MESSAGE_ID)
-    stored = inbox_store.find_event(connection, int(number)) if number.isdecimal() else None
+    stored = inbox_store.lock_event(connection, int(number)) if number.isdecimal() else None
     if stored is None:
         return
-    live_ids = inbox_store.take_live(connection, run.id)
+    is_shown = inbox_store.find_live(connection, run.id) is not None
     parts = _parts_of(result)
-    if not parts and not live_ids:
+    if not parts and not is_shown:
         return
     message_type, _, session_id = stored.target.partition(":")
     if message_type == "GroupMessage" and stored.platform_id:
@@ -73,7 +75,8 @@ def store_reply(connection: Connection, run: Run, result: RunResult) -> None:
         now=now,
         deadline=now + DEADLINE,
     )
-    store.add_delivery(connection, {**values, "live_ids": live_ids or None}, ())
+    # The follower may be in the middle of a call, and releases the reply when it knows what people see.
+    store.add_delivery(connection, {**values, "not_before": now + LIVE_GRACE if is_shown else now}, ())
 
 
 def _parts_of(result: RunResult) -> list[Part]:
@@ -93,6 +96,7 @@ class _Shown:
 
     ids: list[str] = field(default_factory=list)
     fragments: list[Fragment] = field(default_factory=list)
+    is_open: bool = False
     is_over: bool = False
 
 
@@ -128,12 +132,13 @@ class Replies:
 
     async def _follow(self, lane: Lane, event: InboundEvent, accepted: Accepted, *, live: bool) -> None:
         typing: asyncio.Task[None] | None = None
+        shown = _Shown()
         try:
             async with self._bots.use(lane[0]) as bot:
                 capabilities = bot.adapter.capabilities
             typing = asyncio.create_task(self._type(lane, event, capabilities))
             if live and capabilities.edits:
-                await self._show(lane, event, accepted, capabilities, typing)
+                await self._show(lane, event, accepted, capabilities, typing, shown)
             await accepted.log.first((Ended,))
         except AppError as error:
             log.warning("reply_not_shown", bot_id=lane[0], code=error.code)
@@ -144,7 +149,33 @@ class Replies:
         finally:
             if typing is not None:
                 typing.cancel()
+        if shown.is_open:
+            await self._release(lane, accepted.run.id, shown)
         self._outbox.wake(lane)
+
+    async def _open(self, lane: Lane, run: Run) -> bool:
+        """Note that the reply is about to be shown; False when the run is over."""
+
+        def open_live(connection: Connection) -> bool:
+            inbox_store.lock_event(connection, int(run.message_id.removeprefix(MESSAGE_ID)))
+            if store.find_by_key(connection, lane[0], f"{RUN_KEY}{run.id}") is not None:
+                return False
+            inbox_store.open_live(connection, run.id, lane, utc_now())
+            return True
+
+        return await self._database.write(open_live)
+
+    async def _release(self, lane: Lane, run_id: str, shown: _Shown) -> None:
+        """Let the end of the reply be sent, over the messages that people see."""
+
+        def release(connection: Connection) -> None:
+            store.release_reply(connection, lane, f"{RUN_KEY}{run_id}", shown.ids, utc_now())
+            inbox_store.forget_live(connection, run_id)
+
+        try:
+            await self._database.write(release)
+        except AppError as error:  # it is sent after a while, all the same
+            log.warning("reply_not_released", bot_id=lane[0], code=error.code)
 
     async def _show(
         self,
@@ -153,9 +184,9 @@ class Replies:
         accepted: Accepted,
         capabilities: Capabilities,
         typing: asyncio.Task[None],
+        shown: _Shown,
     ) -> None:
         """Show the text so far now and then, until the run is over."""
-        shown = _Shown()
         seconds = self._first_seconds
         run_log = accepted.log
         while await run_log.first((Ended,), seconds) is None and not run_log.closed and not shown.is_over:
@@ -164,6 +195,10 @@ class Replies:
             if not text.strip():
                 continue
             typing.cancel()
+            if not shown.is_open:
+                shown.is_open = await self._open(lane, accepted.run)
+                if not shown.is_open:
+                    return
             try:
                 async with self._bots.use(lane[0]) as bot:
                     await self._bring_up_to_date(lane, event, accepted.run.id, bot.adapter, text, shown)
@@ -196,9 +231,8 @@ class Replies:
                 return
             shown.ids.append(platform_id)
             shown.fragments.append(fragment)
-            await self._database.write(
-                partial(inbox_store.save_live, run_id=run_id, lane=lane, platform_ids=tuple(shown.ids), now=utc_now())
-            )
+            ids = tuple(shown.ids)
+            await self._database.write(partial(inbox_store.save_live, run_id=run_id, platform_ids=ids))
 
     async def _type(self, lane: Lane, event: InboundEvent, capabilities: Capabilities) -> None:
         """Show that the bot is typing, until cancelled."""

@@ -108,11 +108,6 @@ def adopt_lanes(connection: Connection, owner: str, *, at_start: bool, sole_owne
     return list({(row.bot_id, row.target) for row in connection.execute(query)})
 
 
-def find_event(connection: Connection, event_id: int) -> StoredEvent | None:
-    row = connection.execute(select(EventRow).where(EventRow.id == event_id)).first()
-    return None if row is None else value_of(StoredEvent, row)
-
-
 def find_run_of_message(connection: Connection, lane: Lane, platform_id: str) -> str | None:
     """Return the run that a message of the chat has led to."""
     query = select(EventRow.run_id).where(
@@ -248,21 +243,30 @@ def decide_pairing(connection: Connection, bot_id: str, code: str, approved: boo
 # Live replies
 
 
-def save_live(connection: Connection, run_id: str, lane: Lane, platform_ids: Sequence[str], now: datetime) -> None:
-    ids = list(platform_ids)
-    if connection.execute(update(LiveRow).where(LiveRow.run_id == run_id).values(platform_ids=ids)).rowcount == 0:
-        connection.execute(
-            insert(LiveRow).values(run_id=run_id, bot_id=lane[0], target=lane[1], platform_ids=ids, opened_at=now)
-        )
+def lock_event(connection: Connection, event_id: int) -> StoredEvent | None:
+    """Find an event and lock it: a run's end and the first message that shows its reply exclude each other."""
+    row = connection.execute(select(EventRow).where(EventRow.id == event_id).with_for_update()).first()
+    return None if row is None else value_of(StoredEvent, row)
 
 
-def take_live(connection: Connection, run_id: str) -> list[str]:
-    """Return the messages of a live reply, and forget it."""
-    ids: list[str] | None = connection.execute(select(LiveRow.platform_ids).where(LiveRow.run_id == run_id)).scalar()
-    if ids is None:
-        return []
+def open_live(connection: Connection, run_id: str, lane: Lane, now: datetime) -> None:
+    """Note that a reply is about to be shown."""
+    connection.execute(
+        insert(LiveRow).values(run_id=run_id, bot_id=lane[0], target=lane[1], platform_ids=[], opened_at=now)
+    )
+
+
+def save_live(connection: Connection, run_id: str, platform_ids: Sequence[str]) -> None:
+    connection.execute(update(LiveRow).where(LiveRow.run_id == run_id).values(platform_ids=list(platform_ids)))
+
+
+def find_live(connection: Connection, run_id: str) -> list[str] | None:
+    """Return the messages in which a reply is shown; None if it is not shown."""
+    return connection.execute(select(LiveRow.platform_ids).where(LiveRow.run_id == run_id)).scalar()
+
+
+def forget_live(connection: Connection, run_id: str) -> None:
     connection.execute(delete(LiveRow).where(LiveRow.run_id == run_id))
-    return ids
 
 
 # Bots

@@ -12,6 +12,7 @@ from app.bots.adapters.inbound import Fetcher, InboundEvent, InboundMedia
 from app.bots.inbox import store
 from app.bots.inbox.admission import Rules, chat_of, creator_of
 from app.bots.inbox.models import StoredEvent
+from app.bots.outbox.planning import RUN_KEY
 from app.bots.outbox.store import Lane, find_message_key
 from app.chat.commands import SendMessage
 from app.chat.fields import MAX_NAME_CHARS
@@ -24,8 +25,6 @@ from app.errors import AppError
 from app.files.service import FileService
 from app.idempotency import Claim
 
-RUN_KEY = "run:"
-"""The prefix of the message keys of replies; the run's id follows."""
 MESSAGE_ID = "im-"
 """The prefix of a run's own name for its reply, by which the event is found; the event's number follows."""
 MAX_QUOTE_CHARS = 2000

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.bots.adapters.base import Adapter, Attached, Fragment, OutgoingPart, Target
+from app.bots.inbox.store import find_live
 from app.bots.outbox import store
 from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
 from app.bots.outbox.turns import finish, next_fragment
@@ -16,6 +17,9 @@ from app.bots.umo import Umo
 from app.chat.parts import ClientPart, Media, Reply, Text, from_stored
 from app.errors import AppError
 from app.files.models import Attachment
+
+RUN_KEY = "run:"
+"""The prefix of the message keys of replies; the run's id follows."""
 
 
 def new_delivery(
@@ -77,19 +81,28 @@ def outgoing_part(part: ClientPart, attachments: Mapping[str, Attachment]) -> Ou
 
 
 def plan_reply(
-    adapter: Adapter, target: Target, delivery: Delivery, attachments: Mapping[str, Attachment]
+    adapter: Adapter,
+    target: Target,
+    stored_parts: Sequence[Mapping[str, Any]],
+    attachments: Mapping[str, Attachment],
+    live_ids: Sequence[str],
 ) -> list[Fragment]:
     """Divide a reply into fragments; the first ones replace the messages in which people saw it being made."""
     capabilities = adapter.capabilities
     parts: list[OutgoingPart] = []
-    for part in from_stored(delivery.parts):
+    for part in from_stored(stored_parts):
         if isinstance(part, Text) or (isinstance(part, Reply) and capabilities.replies):
             parts.append(part)
         elif isinstance(part, Media) and part.attachment_id in attachments:
             attached = Attached(part, attachments[part.attachment_id])
             # What the platform does not take is at least named.
             parts.append(attached if part.kind in capabilities.parts else Text(f"[{attached.filename}]"))
-    return over_live(adapter.plan(target, parts), delivery.live_ids or ())
+    return over_live(adapter.plan(target, parts), live_ids)
+
+
+def find_live_of(connection: Connection, delivery: Delivery) -> list[str]:
+    """Return the messages in which a reply was shown, as far as a follower that died has noted them."""
+    return find_live(connection, delivery.message_key.removeprefix(RUN_KEY)) or []
 
 
 def over_live(fragments: Sequence[Fragment], live_ids: Sequence[str]) -> list[Fragment]:

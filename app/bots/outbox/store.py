@@ -75,6 +75,16 @@ def list_deliveries(
     return _with_fragments(connection, [value_of(Delivery, row) for row in connection.execute(query)])
 
 
+def release_reply(connection: Connection, lane: Lane, message_key: str, live_ids: Sequence[str], now: datetime) -> None:
+    """Let a reply be sent over the messages in which it was shown."""
+    connection.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.bot_id == lane[0], DeliveryRow.message_key == message_key)
+        .where(DeliveryRow.state == DeliveryState.QUEUED.value, DeliveryRow.attempts == 0)
+        .values(live_ids=list(live_ids) or None, not_before=now)
+    )
+
+
 def find_message_key(connection: Connection, lane: Lane, platform_id: str) -> str | None:
     """Return the key of the message that people see under the platform's id."""
     query = (

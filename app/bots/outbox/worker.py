@@ -32,7 +32,7 @@ from app.bots.adapters.base import (
 from app.bots.adapters.outcomes import DeliveryError, NotSent, Refused, Unknown
 from app.bots.outbox import store
 from app.bots.outbox.models import Delivery, FragmentState, StoredFragment
-from app.bots.outbox.planning import add_fragments, plan_reply, refuse
+from app.bots.outbox.planning import add_fragments, find_live_of, plan_reply, refuse
 from app.bots.outbox.policy import MAX_LOOKS, RetryPolicy, Step, after_doubt, after_error, after_receipt, may_repeat
 from app.bots.outbox.store import Lane
 from app.bots.outbox.turns import next_fragment, record, take
@@ -251,7 +251,10 @@ class Outbox:
         try:
             ids = attachment_ids(from_stored(delivery.parts))
             attachments = await self._files.find_many(ids, None)
-            fragments = plan_reply(adapter, _target(delivery), delivery, attachments)
+            live_ids = delivery.live_ids
+            if live_ids is None:  # its follower is gone
+                live_ids = await self._database.read(lambda connection: find_live_of(connection, delivery))
+            fragments = plan_reply(adapter, _target(delivery), delivery.parts, attachments, live_ids)
         except AppError as error:
             log.warning("reply_not_planned", bot_id=delivery.bot_id, delivery_id=delivery.id, code=error.code)
             refusal = error
