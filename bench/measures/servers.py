@@ -13,12 +13,14 @@ from uuid import uuid4
 
 import aiohttp
 
-from bench.processes import ServerProcess
+from bench.processes import BenchError, ServerProcess
 from bench.scenario import Bench, Figures, quantile
 from bench.systems import API_KEY, palaver
 
 POSTGRES_URL = os.environ.get("PALAVER_TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 RUNS, TOKENS, PACE_MS = 64, 250, 20
+RAMP = 2.0
+"""Seconds over which the runs begin."""
 ROWS = ("added_p50", "added_p99", "a_token", "b_token")
 NO_POSTGRES = "no PostgreSQL to measure on"
 
@@ -76,11 +78,14 @@ async def following(bench: Bench) -> Figures:
 async def _follow(
     http: aiohttp.ClientSession, a: ServerProcess, b: ServerProcess, runs: int, tokens: int
 ) -> list[Arrivals]:
-    return await asyncio.gather(*(_follow_one(http, a, b, tokens) for _ in range(runs)))
+    return await asyncio.gather(*(_follow_one(http, a, b, tokens, RAMP * number / runs) for number in range(runs)))
 
 
-async def _follow_one(http: aiohttp.ClientSession, a: ServerProcess, b: ServerProcess, tokens: int) -> Arrivals:
+async def _follow_one(
+    http: aiohttp.ClientSession, a: ServerProcess, b: ServerProcess, tokens: int, delay: float
+) -> Arrivals:
     arrivals = Arrivals()
+    await asyncio.sleep(delay)
     body: Mapping[str, object] = {
         "username": "bench",
         "session_id": str(uuid4()),
@@ -88,7 +93,8 @@ async def _follow_one(http: aiohttp.ClientSession, a: ServerProcess, b: ServerPr
         "selected_model": f"t{tokens}-d{PACE_MS}",
     }
     async with http.post(f"http://{a.host}:{a.port}/api/v1/chat", json=body) as response:
-        response.raise_for_status()
+        if response.status != 200:
+            raise BenchError(f"{response.status}: {await response.text()}")
         events = _numbers(response)
         number, data = await anext(events)
         run_id = data.partition(b'"run_id":"')[2].partition(b'"')[0].decode()
@@ -97,7 +103,7 @@ async def _follow_one(http: aiohttp.ClientSession, a: ServerProcess, b: ServerPr
             arrivals.at_a[number] = time.perf_counter()
         await reading
     if arrivals.at_a.keys() - arrivals.at_b.keys():
-        raise AssertionError(f"the other server left out events of the run {run_id}")
+        raise BenchError(f"the other server left out events of the run {run_id}")
     return arrivals
 
 
