@@ -4,7 +4,7 @@ import pytest
 
 from app.bots.adapters.wecom import WAITS
 from tests.bots.platforms.conftest import BOT, Stage
-from tests.bots.platforms.suite import SendingSuite
+from tests.bots.platforms.suite import ReceivingSuite, SendingSuite
 from tests.support.platforms.wecom import WeComFake
 
 
@@ -63,6 +63,44 @@ class TestWeCom(SendingSuite):
     async def test_who_the_bot_is(self, stage: Stage) -> None:
         status, answer = await stage.call("POST", f"/api/v1/bots/{BOT}/test")
         assert (status, answer["data"]) == (200, {"id": "1000002", "name": "Palaver"})
+
+
+class TestWeComReceiving(ReceivingSuite):
+    fake_type = WeComFake
+    has_groups = False
+
+    @pytest.fixture(autouse=True)
+    def door(self, stage: Stage) -> None:
+        _fake(stage).door = f"{stage.server.base_url}/api/v1/im/webhooks/{BOT}"
+
+    async def test_a_file_arrives_as_an_attachment(self, stage: Stage) -> None:
+        """A file on WeCom has no text."""
+        await stage.fake.receive("", file=("notes.txt", b"the hostas have arrived"))
+        await stage.fake.until(lambda: bool(stage.fake.texts()))
+        (session,) = await self._sessions(stage)
+        parts = await self._parts(stage, session.id)
+        assert [part["type"] for part in parts[0]] == ["file"]
+
+    async def test_a_quoted_answer_is_known_as_our_message(self, stage: Stage) -> None:
+        pytest.skip("WeCom does not tell what is quoted")
+
+    async def test_the_console_gets_its_text_back(self, stage: Stage) -> None:
+        assert await _fake(stage).report("12345", asks=True) == (200, "12345")
+
+    async def test_callbacks_of_others_are_refused(self, stage: Stage) -> None:
+        fake = _fake(stage)
+        assert (await fake.report("<xml/>", token="another"))[0] == 401
+        assert (await fake.report("12345", token="another", asks=True))[0] == 401
+        assert (await fake.report("<xml/>", receiver="wwother"))[0] == 400
+        bomb = '<!DOCTYPE a [<!ENTITY b "c">]><xml><MsgId>&b;</MsgId></xml>'
+        assert (await fake.report(bomb))[0] == 400
+        assert (await fake.report("<xml><MsgType>event</MsgType><FromUserName>x</FromUserName></xml>"))[0] == 200
+        assert fake.seen() == []
+
+    async def test_a_key_of_callbacks_is_checked(self, stage: Stage) -> None:
+        patch = {"config": {"encoding_aes_key": "short"}}
+        status, answer = await stage.call("PATCH", f"/api/v1/bots/{BOT}", patch)
+        assert (status, answer["code"]) == (400, "invalid_config")
 
 
 def _fake(stage: Stage) -> WeComFake:

@@ -1,12 +1,21 @@
 """WeCom's messages of an application, as far as Palaver speaks them."""
 
+import hashlib
+import os
+import struct
+import time
+from base64 import b64decode, b64encode
 from typing import Any, ClassVar
 
+import aiohttp
 from aiohttp import web
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tests.support.platforms.base import FakePlatform, Fault, Seen
 
 CORP_ID, SECRET, AGENT_ID = "wwtest", "wecom-test-secret", "1000002"
+
+CALLBACK_TOKEN, AES_KEY = "wecom-callback", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 
 
 class WeComFake(FakePlatform):
@@ -30,6 +39,7 @@ class WeComFake(FakePlatform):
         self.uploads: dict[str, tuple[str, str, bytes]] = {}
         self.invalid: set[str] = set()
         self.codes: list[int] = []
+        self.door = ""
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -38,10 +48,14 @@ class WeComFake(FakePlatform):
             web.post("/cgi-bin/message/send", self._send),
             web.post("/cgi-bin/appchat/send", self._send),
             web.post("/cgi-bin/media/upload", self._upload),
+            web.get("/cgi-bin/media/get", self._media),
         ]
 
     def config(self) -> dict[str, Any]:
-        return {"corpid": CORP_ID, "secret": SECRET, "agent_id": AGENT_ID, "api_base_url": self.url}
+        return {"corpid": CORP_ID, "secret": SECRET, "agent_id": AGENT_ID, "api_base_url": self.url} | {
+            "token": CALLBACK_TOKEN,
+            "encoding_aes_key": AES_KEY,
+        }
 
     async def _token(self, request: web.Request) -> web.Response:
         if dict(request.query) != {"corpid": CORP_ID, "corpsecret": SECRET}:
@@ -85,6 +99,56 @@ class WeComFake(FakePlatform):
         self.messages.append(message)
         details = {} if is_chat else {"invaliduser": "", "msgid": message.id}
         return await self.lost(request, fault) or answer(0, "ok", **details)
+
+    async def _media(self, request: web.Request) -> web.Response:
+        return self._problem(request) or web.Response(body=self.uploads[request.query["media_id"]][2])
+
+    async def receive(
+        self,
+        text: str,
+        *,
+        session: str | None = None,
+        sender: str = "42",
+        group: bool = False,
+        addressed: bool = True,
+        is_bot: bool = False,
+        age_seconds: float = 0.0,
+        quote: Seen | None = None,
+        file: tuple[str, bytes] | None = None,
+        times: int = 1,
+    ) -> str:
+        number = str(self.next_number())
+        if is_bot:  # WeCom reports what members write only
+            return number
+        content = f"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[{text}]]></Content>"
+        if file is not None:
+            self.uploads[f"in{number}"] = ("file", *file)
+            content = f"<MsgType>file</MsgType><MediaId>in{number}</MediaId><FileName>{file[0]}</FileName>"
+        user = self.session if sender == "42" else sender
+        xml = f"<xml><ToUserName>{CORP_ID}</ToUserName><FromUserName>{user}</FromUserName>{content}"
+        xml += f"<CreateTime>{int(time.time() - age_seconds)}</CreateTime><MsgId>{number}</MsgId></xml>"
+        for _ in range(times):
+            assert (await self.report(xml))[0] == 200
+        return number
+
+    async def report(
+        self, xml: str, *, token: str = CALLBACK_TOKEN, receiver: str = CORP_ID, asks: bool = False
+    ) -> tuple[int, str]:
+        """Make a callback, or ask whether this is the right place; its status and text."""
+        key = b64decode(AES_KEY + "=")
+        plain = os.urandom(16) + struct.pack(">I", len(xml.encode())) + xml.encode() + receiver.encode()
+        pad = 32 - len(plain) % 32
+        cipher = Cipher(algorithms.AES(key), modes.CBC(key[:16])).encryptor()
+        encrypted = b64encode(cipher.update(plain + bytes([pad]) * pad) + cipher.finalize()).decode()
+        signature = hashlib.sha1("".join(sorted([token, "17", "nonce", encrypted])).encode()).hexdigest()
+        query = {"msg_signature": signature, "timestamp": "17", "nonce": "nonce"}
+        body = f"<xml><ToUserName>{CORP_ID}</ToUserName><Encrypt><![CDATA[{encrypted}]]></Encrypt></xml>"
+        async with aiohttp.ClientSession() as client:
+            if asks:
+                async with client.get(self.door, params={**query, "echostr": encrypted}) as response:
+                    return response.status, await response.text()
+            async with client.post(self.door, params=query, data=body) as response:
+                return response.status, await response.text()
 
     async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
         if (refusal := await self.failed_before(request, fault)) is not None:
