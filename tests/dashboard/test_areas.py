@@ -205,3 +205,21 @@ async def test_overview(page: Page, client: Client, model: ModelServer) -> None:
     await expect(page.get_by_role("table", name="Failures by cause")).to_contain_text("1")
     await page.get_by_role("combobox", name="In detail").select_option("user")
     await expect(row(page, "alice")).to_be_visible()
+
+
+async def test_model_servers(page: Page, client: Client) -> None:
+    await go(page, "providers")
+    await row(page, "scripted").get_by_role("button", name="Test").click()
+    await expect(row(page, "scripted")).to_contain_text("answers in")
+    await page.get_by_role("button", name="Add model server").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Id", exact=True).fill("other")
+    await dialog.get_by_label("Default model").fill("m-1")
+    await dialog.get_by_label("Address").fill("https://models.example.com/v1")
+    await dialog.get_by_label("API key").fill("sk-very-secret")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(row(page, "other")).to_contain_text("m-1")
+    assert "sk-very-secret" not in await page.content()
+    await row(page, "other").get_by_role("button", name="Delete: other").click()
+    await confirm(page)
+    await expect(row(page, "other")).to_have_count(0)

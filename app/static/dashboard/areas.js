@@ -22,6 +22,7 @@ export const AREAS = [
   { id: "bots", title: "area.bots", icon: "bot", scope: "im", group: "manage", load: () => import("./areas/bots.js") },
   { id: "keys", title: "area.keys", icon: "key", scope: "admin", group: "manage", load: () => import("./areas/keys.js") },
   { id: "profiles", title: "area.profiles", icon: "profile", scope: "config", group: "manage", load: () => import("./areas/profiles.js") },
+  { id: "providers", title: "area.providers", icon: "server", scope: "admin", group: "manage", load: () => import("./areas/providers.js") },
   { id: "audit", title: "area.audit", icon: "log", scope: "admin", group: "manage", load: () => import("./areas/audit.js") },
   { id: "doctor", title: "area.doctor", icon: "pulse", scope: null, group: "manage", load: () => import("./areas/doctor.js") },
 ];

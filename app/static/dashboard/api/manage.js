@@ -159,6 +159,31 @@ export function changeDelivery(deliveryId, action) {
   return request("POST", path("im", "deliveries", deliveryId, action));
 }
 
+/** @typedef {import("./types.js").Schemas["ProviderItem"]} Provider */
+
+/** @returns {Promise<Provider[]>} */
+export async function listProviders() {
+  return (await request("GET", path("providers"))).providers;
+}
+
+/** Add a model server, or replace the one with this id.
+ * @param {string} id @param {Record<string, unknown>} settings @param {boolean} isNew @returns {Promise<Provider>} */
+export function saveProvider(id, settings, isNew) {
+  if (isNew) return request("POST", path("providers"), { body: { id, ...settings } });
+  return request("PUT", path("providers", id), { body: settings });
+}
+
+/** @param {string} id */
+export function deleteProvider(id) {
+  return request("DELETE", path("providers", id));
+}
+
+/** Have the model server answer a request.
+ * @param {string} id @returns {Promise<import("./types.js").Schemas["ProviderTestItem"]>} */
+export function testProvider(id) {
+  return request("POST", path("providers", id, "test"), { body: {} });
+}
+
 const ROLES = "api/kernel2/roles";
 
 /** @returns {Promise<import("./types.js").Role[]>} */
