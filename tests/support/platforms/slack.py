@@ -305,5 +305,6 @@ async def _fields(request: web.Request) -> dict[str, Any]:
     if request.content_type == "application/json":
         value = await request.json()
         return value if isinstance(value, dict) else {}
-    fields = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    form = {**request.query, **await request.post()}
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
     return {name: msgspec.json.decode(value) if value[:1] in "{[" else value for name, value in fields.items()}
