@@ -21,6 +21,16 @@ SESSIONS = "/api/v1/chat/sessions"
 PLACES = st.integers(min_value=0, max_value=30)
 
 
+def reply_to(line: tuple[str, ...]) -> str:
+    """What the model says to the end of a path: neighbouring texts of the user come as one."""
+    texts: list[str] = []
+    for text in reversed(line):
+        if not text.startswith("user"):
+            break
+        texts.insert(0, text)
+    return "You said: " + "\n\n".join(texts)
+
+
 class TurnMachine(RuleBasedStateMachine):
     """A session and its forks, beside what they should be: the texts of each message and of what is before it."""
 
@@ -78,7 +88,7 @@ class TurnMachine(RuleBasedStateMachine):
         self.run(self.client.chat(text, session_id=session_id))
         before = self.paths.get(session_id, ())
         self.check_shown((*before, text))
-        self.take(session_id, (*before, text), (*before, text, f"You said: {text}"))
+        self.take(session_id, (*before, text), (*before, text, reply_to((*before, text))))
 
     def take(self, session_id: str, *lines: tuple[str, ...]) -> None:
         """Note the newest messages, which are the path's last ones."""
@@ -91,8 +101,8 @@ class TurnMachine(RuleBasedStateMachine):
 
     def check_shown(self, line: tuple[str, ...]) -> None:
         """Check that the model was shown this path; neighbouring texts of the user come as one."""
-        shown = [text for m in self.model.requests[-1].body["messages"][1:] for text in m["content"].split("\n\n")]
-        assert tuple(shown) == line
+        shown = [message["content"] for message in self.model.requests[-1].body["messages"][1:]]
+        assert "\n\n".join(shown) == "\n\n".join(line)
 
     @rule(place=PLACES)
     def send(self, place: int) -> None:
@@ -123,7 +133,7 @@ class TurnMachine(RuleBasedStateMachine):
         response = self.run(self.client.post(path, {"username": "alice"}))
         assert response.status_code == 200, response.text
         self.check_shown(question)
-        self.take(session_id, (*question, f"You said: {question[-1]}"))
+        self.take(session_id, (*question, reply_to(question)))
 
     @rule(session=PLACES, place=PLACES)
     def select(self, session: int, place: int) -> None:
@@ -151,13 +161,12 @@ class TurnMachine(RuleBasedStateMachine):
         assert gone - {min(gone)} <= {
             id for id, line in messages.items() if line[:-1] == question and not line[-1].startswith("user")
         }
-        reply = f"You said: {question[-1]}"
         for left, line in list(messages.items()):
             if left in gone:
                 del messages[left]
             elif line[: len(question)] == question:
                 rest = line[len(question) :]
-                messages[left] = question[:-1] + (rest[1:] if rest[0] == reply else rest)
+                messages[left] = question[:-1] + (rest if rest[0].startswith("user") else rest[1:])
         shown = self.run(self.client.history(session_id))
         self.paths[session_id] = messages[shown[-1]["id"]] if shown else ()
 
