@@ -179,6 +179,8 @@ async def test_session_is_renamed_labelled_found_and_deleted(page: Page, client:
     await page.get_by_role("complementary").get_by_role("button", name="garden").first.click()
     await page.get_by_role("searchbox").fill("anoth")
     await expect(session_item(page, "Trees")).to_have_count(0)
+    await page.get_by_role("searchbox").fill("Hello")
+    await expect(page.get_by_role("heading", name="In messages")).to_be_visible()
     await page.get_by_role("searchbox").fill("")
     await session_item(page, "Trees").hover()
     await session_item(page, "Trees").get_by_role("button", name="Pin").click()

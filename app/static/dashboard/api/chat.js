@@ -14,6 +14,13 @@ export function listSessions(username, { signal, ...options }) {
   return request("GET", SESSIONS, { query: { username, page_size: 30, ...options }, signal });
 }
 
+/** Messages with these words, the best first.
+ * @param {string} username @param {string} words @param {AbortSignal} signal
+ * @returns {Promise<{ session_id: string, display_name: string | null, snippet: string, message: { id: number } }[]>} */
+export async function searchMessages(username, words, signal) {
+  return (await request("GET", "api/v1/chat/search", { query: { username, q: words, limit: 10 }, signal })).messages;
+}
+
 /** The address of a session's export.
  * @param {string} username @param {string} sessionId @param {"markdown" | "jsonl"} format */
 export function exportAddress(username, sessionId, format) {

@@ -1,9 +1,11 @@
 /** The sessions beside a conversation. */
 
+import { searchMessages } from "../api/chat.js";
 import { Button } from "../components/button.js";
 import { Empty, ErrorNotice, Loading } from "../components/notice.js";
 import { shortTime } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
+import { useResource } from "../lib/resource.js";
 import { addressOf } from "../lib/router.js";
 import { useStore } from "../lib/store.js";
 import { html, useEffect, useRef, useState } from "../lib/view.js";
@@ -37,10 +39,29 @@ export function SessionList({ sessions, current }) {
       ${pinned.length > 0 && html`<h2 class="group">${t("chat.pinned")}</h2><ul>${pinned.map(item)}</ul>`}
       ${pinned.length > 0 && list.length > 0 && html`<h2 class="group">${t("chat.others")}</h2>`}
       <ul>${list.map(item)}</ul>
+      ${search.trim() && html`<${FoundMessages} username=${sessions.username} words=${search.trim()} />`}
       ${sessions.hasMore && html`<${More} sessions=${sessions} count=${list.length} />`}
     </div>
     ${open && html`<${SessionDialog} sessions=${sessions} session=${open} isCurrent=${open.session_id === current} onClose=${() => setOpen(null)} />`}
   </aside>`;
+}
+
+/** Messages with the words that are looked for.
+ * @param {{ username: string, words: string }} props */
+function FoundMessages({ username, words }) {
+  const found = useResource((signal) => searchMessages(username, words, signal), [username, words]);
+  if (!found.data?.length) return null;
+  return html`<h2 class="group">${t("chat.inMessages")}</h2>
+    <ul>
+      ${found.data.map(
+        (each) => html`<li key=${each.message.id}>
+          <a href=${addressOf("chat", each.session_id)}>
+            <bdi class="name" dir="auto">${each.display_name || each.session_id}</bdi>
+            <span class="snippet" dir="auto">${each.snippet}</span>
+          </a>
+        </li>`,
+      )}
+    </ul>`;
 }
 
 /** @param {Session} session */

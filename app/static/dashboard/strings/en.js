@@ -76,6 +76,7 @@ export const en = {
   "chat.exportJsonl": "Export as JSONL",
   "chat.exportMarkdown": "Export as Markdown",
   "chat.failed": "The reply failed.",
+  "chat.inMessages": "In messages",
   "chat.labels": "Labels",
   "chat.labelsHint": "Separated by commas.",
   "chat.message": "Message",

@@ -76,6 +76,7 @@ export const zh = {
   "chat.exportJsonl": "导出为 JSONL",
   "chat.exportMarkdown": "导出为 Markdown",
   "chat.failed": "回复失败。",
+  "chat.inMessages": "消息中",
   "chat.labels": "标签",
   "chat.labelsHint": "用逗号分隔。",
   "chat.message": "消息",
