@@ -23,6 +23,10 @@ ROUTES = {
 }
 OPEN = {
     "/",
+    # Platforms sign what they send.
+    "/api/platform/webhook/<webhook_uuid>",
+    "/api/v1/im/onebot/<bot_id>/ws",
+    "/api/v1/im/webhooks/<bot_id>",
     "/api/v1/browser-sessions",
     "/health",
     "/ready",

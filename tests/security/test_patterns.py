@@ -64,7 +64,7 @@ def _pattern_of(module: ModuleType, call: ast.Call) -> re.Pattern[Any] | None:
     assert isinstance(call.func, ast.Attribute)
     owner = call.func.value
     if isinstance(owner, ast.Name) and owner.id == "re":
-        source = eval(ast.unparse(call.args[0]), vars(module))
+        source = _source_of(module, call.args[0])
         flags = [argument for argument in call.args[1:] if ast.unparse(argument).startswith("re.")]
         return re.compile(source, eval(ast.unparse(flags[0]), vars(module)) if flags else 0)
     if isinstance(owner, ast.Name):
@@ -75,6 +75,21 @@ def _pattern_of(module: ModuleType, call: ast.Call) -> re.Pattern[Any] | None:
     else:
         value = None
     return value if isinstance(value, re.Pattern) else None
+
+
+def _source_of(module: ModuleType, argument: ast.expr) -> Any:
+    """A pattern's source; what a function puts into it, which is escaped, counts as a name."""
+    if not isinstance(argument, ast.JoinedStr):
+        return eval(ast.unparse(argument), vars(module))
+    pieces = []
+    for value in argument.values:
+        if isinstance(value, ast.Constant):
+            pieces.append(value.value)
+        elif "re.escape" in ast.unparse(value):
+            pieces.append("name")
+        else:
+            pieces.append(eval(f"f{ast.unparse(value)!r}", vars(module)))
+    return "".join(pieces)
 
 
 def _schema_patterns() -> list[tuple[str, int]]:
