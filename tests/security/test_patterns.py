@@ -84,7 +84,7 @@ def _source_of(module: ModuleType, argument: ast.expr) -> Any:
     pieces = []
     for value in argument.values:
         if isinstance(value, ast.Constant):
-            pieces.append(value.value)
+            pieces.append(str(value.value))
         elif "re.escape" in ast.unparse(value):
             pieces.append("name")
         else:
