@@ -1,7 +1,5 @@
 """A process that sends what is in a database's outbox, and kills itself at a point of the second message.
 
-    python -m tests.bots.platforms.crash_child <data folder> <point>
-
 The points: `before_sending`, `after_sending` (its commit), `after_answer`, `before_sent`, `after_sent`, and `none`. At
 `after_bytes` the process that started it kills it.
 """
@@ -9,7 +7,6 @@ The points: `before_sending`, `after_sending` (its commit), `after_answer`, `bef
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -125,5 +122,6 @@ async def main(data_dir: Path, point: str) -> None:
     await core.database.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+def run(data_dir: Path, point: str) -> None:
+    """Send, as the whole of a process."""
+    asyncio.run(main(data_dir, point))

@@ -7,11 +7,12 @@ A platform's test module derives a class from `SendingSuite` and names its stand
 """
 
 import asyncio
+import multiprocessing
 import os
 import shutil
-import sys
 from datetime import timedelta
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,11 +32,15 @@ from app.chat.models import MessageRow, SessionRow
 from app.chat.parts import Text, to_stored
 from app.clock import utc_now
 from app.core import open_core
+from tests.bots.platforms import crash_child
 from tests.bots.platforms.conftest import BOT, PNG, Stage
 from tests.support.answers import reply, status
 from tests.support.model_server import ModelServer
 from tests.support.platforms.base import FakePlatform, Fault, serving
 from tests.support.server import make_settings
+
+_FORK = multiprocessing.get_context("forkserver")
+_FORK.set_forkserver_preload(["tests.bots.platforms.crash_child"])
 
 MARKDOWN = (
     "# Title\n\nSome **bold** and *italic* text, `code`, a [link](https://example.com/a?b=1&c=2).\n\n- one\n- two"
@@ -423,13 +428,12 @@ class CrashSuite:
             await _queue(data_dir, fake)
             if point == "after_bytes":
                 fake.script = [None, Fault("hang_after")]
-            first = await _child(data_dir, point)
+            first = _child(data_dir, point)
             if point == "after_bytes":
                 await fake.until(lambda: len(fake.calls) == 2 and len(fake.seen()) == 2, 30)
                 first.kill()
-            assert await first.wait() == -9
-            second = await _child(data_dir, "none")
-            assert await second.wait() == 0
+            assert await _exit_code(first) == -9
+            assert await _exit_code(_child(data_dir, "none")) == 0
             states = await _states(data_dir)
         texts = fake.texts()
         assert [text for text in texts if text != "two"] == ["one", "three"]
@@ -472,9 +476,17 @@ async def _states(data_dir: Path) -> list[str]:
     return states
 
 
-async def _child(data_dir: Path, point: str) -> asyncio.subprocess.Process:
-    module = "tests.bots.platforms.crash_child"
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, str(data_dir), point, env=environment, cwd=Path(__file__).parents[3]
-    )
+def _child(data_dir: Path, point: str) -> ForkServerProcess:
+    """A process that sends what is queued; it is forked from one that has imported all it needs."""
+    process = _FORK.Process(target=crash_child.run, args=(data_dir, point))
+    process.start()
+    return process
+
+
+async def _exit_code(process: ForkServerProcess) -> int | None:
+    await asyncio.to_thread(process.join, 60)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    process.close()
+    return code
