@@ -18,8 +18,8 @@ MAX_DOOR_BYTES = 4 * 1024**2
 _BOT_ID = Param("bot_id", "The bot's platform id.", {"type": "string", "pattern": ID_PATTERN}, where="path")
 _UUID = Param("webhook_uuid", "The bot's setting `webhook_uuid`.", {"type": "string"}, where="path")
 _ANSWERS = {
-    200: Answer("What the platform expects", {}, {}, other_media_types=["*/*"]),
-    202: Answer("The message is stored", {}, {"status": "accepted"}, other_media_types=["*/*"]),
+    200: Answer("What the platform expects", {}, media_type="*/*"),
+    202: Answer("The message is stored", {}, media_type="*/*"),
 }
 _ERRORS = {
     400: refusal("The event cannot be read", "invalid_event"),

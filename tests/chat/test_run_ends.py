@@ -67,11 +67,11 @@ async def test_an_end_that_crashes_is_an_end(
     end_run = store.end_run
     results: list[RunResult] = []
 
-    def crash(connection: Connection, run: Any, result: RunResult, events: Any) -> bool:
+    def crash(connection: Connection, run: Any, result: RunResult, events: Any, on_end: Any) -> bool:
         results.append(result)
         if len(results) <= times:
             raise OverflowError("secret")
-        return end_run(connection, run, result, events)
+        return end_run(connection, run, result, events, on_end)
 
     monkeypatch.setattr(store, "end_run", crash)
     model.script(reply(["Hello"]), reply(["fine"]))

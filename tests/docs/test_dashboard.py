@@ -35,6 +35,8 @@ async def used(server: Server, client: Client) -> Client:
         metrics = service(Metrics)
     metrics.tool_calls.labels("now", "completed").inc()
     metrics.deliveries.labels("delivered").inc()
+    metrics.im_tries.labels("telegram", "sent").inc()
+    metrics.im_events.labels("taken").inc()
     metrics.documents.labels("ready").inc()
     metrics.passages.inc()
     metrics.requests.labels("GET", "/x", "503").inc()

@@ -7,7 +7,6 @@ event loop. An idle session keeps nothing.
 import asyncio
 import threading
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -75,7 +74,7 @@ class SessionQueue:
     def __init__(
         self, session_limit: int = SESSION_LIMIT, total_limit: int = TOTAL_LIMIT, on_end: store.EndHook | None = None
     ) -> None:
-        self.end_run = partial(store.end_run, on_end=on_end)
+        self._on_end = on_end
         self._session_limit = session_limit
         self._total_limit = total_limit
         self._queues: dict[str, list[Ticket]] = {}  # short: a deque would take ten times the memory of most
@@ -90,6 +89,10 @@ class SessionQueue:
     def __len__(self) -> int:
         """The number of queues that are not empty."""
         return len(self._queues)
+
+    def end_run(self, connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
+        """Store the end of a run, as `store.end_run` does."""
+        return store.end_run(connection, run, result, events, self._on_end)
 
     def enter(self, connection: Connection | None, ticket: Ticket, on_busy: OnBusy) -> int | None:
         """Queue the ticket as the last, or right behind the first if it interrupts that."""

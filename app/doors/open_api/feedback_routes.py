@@ -54,9 +54,9 @@ class MessageFeedback(msgspec.Struct):
 
 
 class GivenFeedback(msgspec.Struct):
-    """The opinion; null when it was taken back."""
+    """The opinion."""
 
-    feedback: MessageFeedback | None
+    feedback: Annotated[MessageFeedback | None, Meta(description="The opinion; null when it was taken back.")]
 
 
 class FeedbackList(msgspec.Struct):
