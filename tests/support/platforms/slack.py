@@ -116,8 +116,8 @@ class SlackFake(FakePlatform):
         if self.webhook is not None:
             return await self.post(payload, timestamp)
         id = f"envelope-{self.next_number()}"
-        self.unacknowledged[id] = payload
         await self.until(lambda: bool(self.sockets))
+        self.unacknowledged[id] = payload
         await self._tell(self.sockets[-1], id)
         return 0
 
