@@ -24,7 +24,7 @@ from app.bots.inbox import store as inbox_store
 from app.bots.inbox.contexts import ReplyContexts
 from app.bots.inbox.turns import MESSAGE_ID
 from app.bots.outbox import store
-from app.bots.outbox.planning import RUN_KEY, new_delivery
+from app.bots.outbox.planning import RUN_KEY, new_delivery, plan_beside
 from app.bots.outbox.store import Lane
 from app.bots.outbox.worker import Outbox
 from app.bots.service import BotService
@@ -216,7 +216,7 @@ class Replies:
         parts: list[OutgoingPart] = [Text(text)]
         if event.is_group and event.platform_id and adapter.capabilities.replies:
             parts.insert(0, Reply(event.platform_id))
-        for index, fragment in enumerate(adapter.plan(target, parts)):
+        for index, fragment in enumerate(await plan_beside(adapter, target, parts)):
             if index < len(shown.ids):
                 if fragment.payload != shown.fragments[index].payload:
                     edit = replace(fragment, action="edit", platform_id=shown.ids[index])

@@ -17,7 +17,7 @@ from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.outbox import store
 from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
-from app.bots.outbox.planning import new_delivery, new_fragments, outgoing_part
+from app.bots.outbox.planning import new_delivery, new_fragments, outgoing_part, plan_beside
 from app.bots.outbox.turns import finish, next_fragment
 from app.bots.outbox.worker import Outbox
 from app.bots.service import BotService
@@ -92,7 +92,7 @@ class MessageService:
             check_fits(parts, bot.adapter.capabilities, umo.platform_id)
             check_attachments(parts, attachments)
             outgoing = [outgoing_part(part, attachments) for part in parts]
-            fragments = bot.adapter.plan(target, outgoing)
+            fragments = await plan_beside(bot.adapter, target, outgoing)
         message_key = str(uuid4()) if claim is None else claim.digest
         return await self._add(umo, target, parts, fragments, "api", message_key, claim, waits=waits, callback=callback)
 
@@ -112,7 +112,8 @@ class MessageService:
         async with self._bots.use(umo.platform_id) as bot:
             check_fits(parts, bot.adapter.capabilities, umo.platform_id)
             check_attachments(parts, attachments)
-            fragments = bot.adapter.plan(target, [outgoing_part(part, attachments) for part in parts])
+            outgoing = [outgoing_part(part, attachments) for part in parts]
+            fragments = await plan_beside(bot.adapter, target, outgoing)
         return await self._add(umo, target, parts, fragments, "tool", message_key, None, waits=True, callback=None)
 
     async def post(self, bot_id: str, target: str, text: str, message_key: str) -> None:
@@ -125,7 +126,7 @@ class MessageService:
         parts = [Text(text)]
         async with self._bots.use(bot_id) as bot:
             place = Target(umo.message_type, session_id)
-            fragments = bot.adapter.plan(place, parts)
+            fragments = await plan_beside(bot.adapter, place, parts)
         await self._add(umo, place, parts, fragments, "bot", message_key, None, waits=False, callback=None)
 
     async def get(self, delivery_id: str) -> Delivery:

@@ -1,5 +1,6 @@
 """Deliveries in the making: their rows, and the fragments of replies."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -80,7 +81,12 @@ def outgoing_part(part: ClientPart, attachments: Mapping[str, Attachment]) -> Ou
     return Attached(part, attachments[part.attachment_id])
 
 
-def plan_reply(
+async def plan_beside(adapter: Adapter, target: Target, parts: Sequence[OutgoingPart]) -> list[Fragment]:
+    """Divide a message into fragments beside the event loop: to split a long text takes seconds."""
+    return list(await asyncio.to_thread(adapter.plan, target, parts))
+
+
+async def plan_reply(
     adapter: Adapter,
     target: Target,
     stored_parts: Sequence[Mapping[str, Any]],
@@ -97,7 +103,7 @@ def plan_reply(
             attached = Attached(part, attachments[part.attachment_id])
             # What the platform does not take is at least named.
             parts.append(attached if part.kind in capabilities.parts else Text(f"[{attached.filename}]"))
-    return over_live(adapter.plan(target, parts), live_ids)
+    return over_live(await plan_beside(adapter, target, parts), live_ids)
 
 
 def find_live_of(connection: Connection, delivery: Delivery) -> list[str]:

@@ -254,7 +254,7 @@ class Outbox:
             live_ids = delivery.live_ids
             if live_ids is None:  # its follower is gone
                 live_ids = await self._database.read(lambda connection: find_live_of(connection, delivery))
-            fragments = plan_reply(adapter, _target(delivery), delivery.parts, attachments, live_ids)
+            fragments = await plan_reply(adapter, _target(delivery), delivery.parts, attachments, live_ids)
         except AppError as error:
             log.warning("reply_not_planned", bot_id=delivery.bot_id, delivery_id=delivery.id, code=error.code)
             refusal = error
