@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from redis.asyncio import Redis
+from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.conftest import StartServer
@@ -21,15 +21,13 @@ REDIS_URL = os.environ.get("PALAVER_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 
 
 @pytest.fixture
-async def redis_url() -> str:
+def redis_url() -> str:
     """The address of a Redis server; skips the test without one."""
-    client = Redis.from_url(REDIS_URL)
     try:
-        await client.ping()
+        with Redis.from_url(REDIS_URL) as client:
+            client.ping()
     except (OSError, RedisError) as error:
         pytest.skip(f"no Redis lets the tests in: {error}")
-    finally:
-        await client.aclose()
     return REDIS_URL
 
 
