@@ -145,7 +145,7 @@ async def test_tool_calls_are_folded_with_their_results(page: Page, model: Model
     (server.settings.data_dir / "configs/default.toml").write_text('[tools]\nuse = ["now"]\n')
     model.script(tool_calls(("c1", "now", "{}")), reply(["It is late."]))
     await send(page, "What time is it?")
-    await expect(page.get_by_text("It is late.")).to_be_visible()
+    await expect(page.get_by_role("article", name="Reply").get_by_text("It is late.")).to_be_visible()
     await until_over(page)
     call = page.get_by_role("group").filter(has_text="now")
     await expect(call).to_contain_text("done")

@@ -31,4 +31,4 @@ def differences(connection: Connection) -> list[Any]:
 
 
 def not_of_the_full_text_index(name: str | None, kind: str, _parents: Any) -> bool:
-    return not (kind == "table" and (name or "").startswith("knowledge_terms"))
+    return not (kind == "table" and (name or "").startswith(("knowledge_terms", "message_terms")))

@@ -17,7 +17,7 @@ COMMAND = (sys.executable, "-c", "from schemathesis.cli import schemathesis; sch
 KEY = "operator-key-of-schemathesis"
 OPERATOR = ApiKeySettings.model_validate({"key": KEY, "scopes": ["chat", "config", "file", "im", "knowledge", "admin"]})
 EXAMPLES = 12
-SECONDS = 120
+SECONDS = 400
 
 
 async def test_every_operation_does_what_the_document_says(data_dir: Path, template: Path, tmp_path: Path) -> None:

@@ -197,9 +197,9 @@ async def test_a_signal_lets_replies_come_to_their_end(name: str, tmp_path: Path
 @pytest.mark.parametrize("name", SERVERS)
 async def test_a_start_that_fails_is_one_line(name: str, tmp_path: Path) -> None:
     code = (
-        "import app.chat.runs.upkeep as u\n"
-        "async def recover(self, **_): raise OSError('no luck')\n"
-        "u.RunUpkeep.recover = recover\n"
+        "import app.chat.runs.recovery as r\n"
+        "async def fail(self): raise OSError('no luck')\n"
+        "r.Recovery.open = fail\n"
         "from app.cli import main; main()"
     )
     outcome, said = await _serve(code, tmp_path / "data", PALAVER_SERVER=name)

@@ -29,7 +29,17 @@ SOURCES = [
     ),
 ]
 """The modules on a frame's way."""
-HTTP_ONLY = {"no_scope", "unsupported_media_type", "approval_not_found", "approval_decided"}
+HTTP_ONLY = {
+    "no_scope",
+    "unsupported_media_type",
+    "approval_not_found",
+    "approval_decided",
+    "invalid_import",
+    "message_not_found",
+    "not_a_reply",
+    "not_the_users",
+    "session_exists",
+}
 UNAUTHORIZED = {"missing_api_key", "invalid_api_key"}
 """Closes the socket, under a word of its own."""
 FIELDS = [
