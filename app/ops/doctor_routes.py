@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -40,6 +40,13 @@ class DoctorCheck(msgspec.Struct):
     milliseconds: Annotated[
         float | None, Meta(description="How long the part took to answer; null where none was asked."), example(0.8)
     ]
+
+
+class Tick(msgspec.Struct):
+    """An event of the check of streams."""
+
+    type: Annotated[Literal["tick"], Meta(description="The kind of event.")]
+    sent_ms: Annotated[float, Meta(description="Milliseconds since the first event was sent.")]
 
 
 class DoctorReport(msgspec.Struct):
@@ -82,7 +89,7 @@ async def get_doctor() -> Response:
     description=f"Sends {STREAM_EVENTS} small events, {STREAM_PAUSE_SECONDS} seconds apart, with the milliseconds "
     "since the first. If they arrive together, something on the way collects streams.",
     answers={
-        200: Answer("SSE stream of ticks", {"type": "string"}, _EVENTS_EXAMPLE, media_type="text/event-stream"),
+        200: Answer("SSE stream of ticks", Tick, _EVENTS_EXAMPLE, media_type="text/event-stream"),
     },
     errors={429: refusal("Too many streams at once", "too_many_streams")},
 )

@@ -59,7 +59,7 @@ async def open_look(
     page = await open_page(server.base_url, key, f"#/chat/{session_id}", **look)
     await page.evaluate(f"localStorage.setItem('palaver.username', '{USERNAME}')")
     await page.reload()
-    await expect(page.get_by_text("look after themselves")).to_be_visible()
+    await expect(page.get_by_text("look after themselves").first).to_be_visible()
     await expect(page.locator(".hljs-keyword").first).to_be_visible()
     await take(page, f"chat{suffix}")
     for area in AREAS:
