@@ -139,7 +139,7 @@ async def test_a_document_is_another_servers_while_that_one_lives_and_taken_over
         await asyncio.sleep(2.5)  # longer than a lease that nobody renews
         assert ((await library.document(added))["status"], len(model.requests)) == ("indexing", 1)
         await dying.aclose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             ready = await library.until(added)
         assert (ready["status"], len(await library.passages(ready))) == ("ready", ready["passage_count"])
 

@@ -16,7 +16,9 @@ COMMAND = (sys.executable, "-c", "from schemathesis.cli import schemathesis; sch
 # The operator's own key is not in the database: no request can revoke, rotate or delete it.
 KEY = "operator-key-of-schemathesis"
 OPERATOR = ApiKeySettings.model_validate({"key": KEY, "scopes": ["chat", "config", "file", "im", "knowledge", "admin"]})
-EXAMPLES = 12
+JSON_LINES = "importSessions"
+"""Takes lines of JSON, which Schemathesis cannot write."""
+EXAMPLES = 6
 SECONDS = 400
 
 
@@ -26,6 +28,7 @@ async def test_every_operation_does_what_the_document_says(data_dir: Path, templ
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
             *("run", f"{server.base_url}/openapi.json", "--checks", "all", "--header", f"X-API-Key: {KEY}"),
+            *("--exclude-operation-id", JSON_LINES),
             *("--max-examples", str(EXAMPLES), "--generation-deterministic", "--no-color"),
             cwd=ROOT,
             stdout=PIPE,
@@ -42,4 +45,4 @@ async def test_every_operation_does_what_the_document_says(data_dir: Path, templ
         assert process.returncode == 0, text[-20_000:]
         # All but the one that the document is read from, whose twin is below /api/v1.
         count = sum(route.method != "WEBSOCKET" for route in routes(server.app)) - 1
-    assert re.search(rf"Selected: {count}/{count}\s+Tested: {count}\b", text), text[-3000:]
+    assert re.search(rf"Selected: {count - 1}/{count}\s+Tested: {count - 1}\b", text), text[-3000:]
