@@ -37,7 +37,8 @@ class ReplyPlan:
     for, `passages` what it found. `turn` is the caller's own messages, in OpenAI's form; `first_parts` is the message
     that began its session, and `first_title` the title that the session got of the message. `needs_context` says that a
     role or the knowledge base may have something to add. Without `tools` the model is offered none of the server's.
-    `rates` is what is left of the limits of the key.
+    `rates` is what is left of the limits of the key. `begin_dialogs` are texts of the user and the assistant
+    in turn, which go before the conversation.
     """
 
     run: Run
@@ -55,6 +56,7 @@ class ReplyPlan:
     resumed: "Resumed | None" = None
     first_title: str | None = None
     rates: RateState | None = None
+    begin_dialogs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

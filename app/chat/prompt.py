@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import msgspec
@@ -67,18 +68,18 @@ class PromptBuilder:
         with the reason to show them by their names. Raises DatabaseUnavailable, Unavailable.
         """
         run, profile, turn = plan.run, plan.profile, plan.turn
-        images = ShownImages()
+        images, dialogue = ShownImages(), _dialogue(plan)
         if turn is None:
             history, images = await self._transcript(plan, target, hidden)
-            messages = _with_passages([*_system(profile), *fitted(history)], plan.passages)
+            messages = _with_passages([*_system(profile), *fitted([*dialogue, *history])], plan.passages)
             params = msgspec.to_builtins(profile.parameters)
             request = ModelRequest(target.model, messages, params, profile.timeout_seconds, profile.max_retries)
             return Prompt(request, images)
         params = dict(turn.params)
-        messages = [*turn.system, *turn.messages]
+        messages = [*turn.system, *dialogue, *turn.messages]
         if run.session_id is not None:
             history, images = await self._transcript(plan, target, hidden)
-            messages = [*(turn.system or _system(profile)), *fitted(history, turn.messages)]
+            messages = [*(turn.system or _system(profile)), *fitted([*dialogue, *history], turn.messages)]
             params = with_defaults(params, msgspec.to_builtins(profile.parameters))
         request = ModelRequest(
             target.model,
@@ -97,7 +98,8 @@ class PromptBuilder:
 
         The number is that of the tokens that are left.
         """
-        tokens = plan.profile.history.max_tokens
+        opening = [Text(text) for text in plan.begin_dialogs]
+        tokens = plan.profile.history.max_tokens - (approximate_tokens(opening) if opening else 0)
         if plan.first_parts is not None:
             return [(MessageRole.USER.value, plan.first_parts)], tokens
         limit = plan.profile.history.max_messages + 1
@@ -279,6 +281,12 @@ def _simplest(content: list[Message]) -> str | list[Message]:
 
 def _system(profile: Profile) -> list[Message]:
     return [{"role": "system", "content": profile.system_prompt}] if profile.system_prompt else []
+
+
+def _dialogue(plan: ReplyPlan) -> list[Message]:
+    """Return the role's opening dialogue in OpenAI's form."""
+    roles = cycle((MessageRole.USER.value, MessageRole.ASSISTANT.value))
+    return [{"role": role, "content": text} for role, text in zip(roles, plan.begin_dialogs, strict=False)]
 
 
 def _with_passages(messages: list[Message], passages: Sequence[FoundPassage]) -> list[Message]:

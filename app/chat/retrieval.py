@@ -24,7 +24,7 @@ class Retrieval:
         self._knowledge = knowledge
 
     async def complete(self, plan: ReplyPlan) -> ReplyPlan:
-        """Return the plan with the role's prompt in it, and the passages that bear on the question.
+        """Return the plan with the role's prompt and dialogue in it, and the passages that bear on the question.
 
         Raises NotFound for a profile's role that is gone, DatabaseUnavailable, Unavailable.
         """
@@ -36,7 +36,7 @@ class Retrieval:
         passages = await self._search(plan, _options(plan, role))
         if passages:
             plan = replace(plan, passages=passages)
-        return plan if role is None or not role.system_prompt else _under_prompt(plan, role.system_prompt)
+        return plan if role is None or not role.system_prompt else _under_role(plan, role)
 
     async def _search(self, plan: ReplyPlan, options: RetrievalOptions) -> Sequence[FoundPassage]:
         if not options.enabled or not plan.question.strip():
@@ -71,11 +71,13 @@ def _narrowed(plan: ReplyPlan, role: Role) -> ReplyPlan:
     return replace(plan, tools=structs.replace(plan.tools, groups=(*plan.tools.groups, role.tools)))
 
 
-def _under_prompt(plan: ReplyPlan, prompt: str) -> ReplyPlan:
-    """Replace all other system prompts, the request's own included."""
+def _under_role(plan: ReplyPlan, role: Role) -> ReplyPlan:
+    """Replace all other system prompts, the request's own included, and put the role's dialogue first."""
+    prompt = role.system_prompt
     profile = structs.replace(plan.profile, system_prompt=prompt)
+    plan = replace(plan, profile=profile, begin_dialogs=tuple(role.begin_dialogs))
     if plan.turn is None:
-        return replace(plan, profile=profile)
+        return plan
     messages = [message for message in plan.turn.messages if message.get("role") not in INSTRUCTIONS]
     turn = replace(plan.turn, messages=messages, system=[{"role": "system", "content": prompt}])
-    return replace(plan, profile=profile, turn=turn)
+    return replace(plan, turn=turn)

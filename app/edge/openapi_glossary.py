@@ -19,6 +19,7 @@ DESCRIPTIONS: Final[Mapping[str, str]] = {
     "at": "When it happened.",
     "attachment_id": "The attachment's id.",
     "authentication": "How to send a key.",
+    "begin_dialogs": "The opening dialogue: texts of the user and the assistant in turn.",
     "blocked": "Whether it is refused for the time being.",
     "bot_ids": "The platform ids, `webchat` among them.",
     "bots": "The bots.",

@@ -31,6 +31,7 @@ class RoleRow(Base):
     config_id: Mapped[str | None] = mapped_column(String(100))
     collections: Mapped[list[str]] = mapped_column(JSON)
     tools: Mapped[list[str] | None] = mapped_column(JSON)
+    begin_dialogs: Mapped[list[str]] = mapped_column(JSON)
     create_time: Mapped[datetime] = mapped_column(UtcDateTime)
     update_time: Mapped[datetime] = mapped_column(UtcDateTime)
     key_id: Mapped[str | None] = mapped_column(String(64))
@@ -42,7 +43,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     `system_prompt` takes the place of all others. `config_id` is the profile that answers, None the one that would
     without the role. With `enable_l0_retrieval` passages of `collections` go before the model; without collections,
     of all that the user sees. `tools` are patterns that narrow the profile's tools, None leaves them as they are.
-    `key_id` is the key that made it.
+    `begin_dialogs` are texts of the user and the assistant in turn, which go before the conversation. `key_id` is the
+    key that made it.
     """
 
     uuid: str
@@ -56,6 +58,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     config_id: str | None = None
     collections: tuple[str, ...] = ()
     tools: tuple[str, ...] | None = None
+    begin_dialogs: tuple[str, ...] = ()
     create_time: datetime
     update_time: datetime
     key_id: str | None = None

@@ -13,6 +13,8 @@ MAX_ICON_CHARS = 16_384
 MAX_COLLECTIONS = 50
 MAX_COLLECTION_CHARS = 100
 MAX_TOOLS = 128
+MAX_DIALOGS = 64
+MAX_DIALOG_CHARS = 8_000
 
 _NO_NUL = r"^[^\x00]*$"
 _VISIBLE = r"^[^\S\x00]*[^\s\x00][^\x00]*$"
@@ -37,6 +39,15 @@ Tools = Annotated[
     Meta(max_length=MAX_TOOLS, description="Patterns that narrow the profile's tools; none of them means no tools."),
 ]
 
+BeginDialogs = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=MAX_DIALOG_CHARS, pattern=_VISIBLE)]],
+    Meta(
+        max_length=MAX_DIALOGS,
+        description="The opening dialogue, as AstrBot's personas have it: texts of the user and the assistant in turn, "
+        "an even number of them. The model reads them before the conversation.",
+    ),
+]
+
 
 class CreateRoleRequest(msgspec.Struct, kw_only=True):
     """`name` and `system_prompt` are wanted; null is as left out."""
@@ -51,6 +62,7 @@ class CreateRoleRequest(msgspec.Struct, kw_only=True):
     config_id: ConfigId | None = None
     collections: Collections | None = None
     tools: Tools | None = None
+    begin_dialogs: BeginDialogs | None = None
 
 
 class UpdateRoleRequest(msgspec.Struct, kw_only=True):
@@ -66,6 +78,7 @@ class UpdateRoleRequest(msgspec.Struct, kw_only=True):
     config_id: ConfigId | UnsetType | None = UNSET
     collections: Collections | None = None
     tools: Tools | UnsetType | None = UNSET
+    begin_dialogs: BeginDialogs | None = None
 
 
 _NULLABLE = frozenset({"config_id", "tools"})

@@ -33,7 +33,7 @@ class RoleService:
     async def create(self, principal: Principal, request: CreateRoleRequest) -> Role:
         """Make a role, for the user of a bound key, else shared, unless the request names its owner.
 
-        Raises BadRequest for a blank name or an unknown profile, Forbidden, Conflict.
+        Raises BadRequest for a blank name, an unknown profile or half a dialogue, Forbidden, Conflict.
         """
         owner = principal.username or SHARED if request.owner is None else request.owner
         check_not_reserved(owner)
@@ -96,8 +96,11 @@ class RoleService:
             self._profiles.get(values["config_id"])
         if "collections" in values:
             values["collections"] = tuple(dict.fromkeys(values["collections"]))
-        if values.get("tools") is not None:
-            values["tools"] = tuple(values["tools"])
+        for field in ("tools", "begin_dialogs"):
+            if values.get(field) is not None:
+                values[field] = tuple(values[field])
+        if len(values.get("begin_dialogs", ())) % 2:
+            raise BadRequest("begin_dialogs must end with a text of the assistant", code="invalid_request")
         return values
 
 

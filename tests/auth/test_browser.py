@@ -22,8 +22,6 @@ from tests.support.logs import logging_to
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 TOKENS, SESSIONS = "/api/v1/browser-tokens", "/api/v1/browser-sessions"
 PAGE = {"X-Palaver-Browser": "1"}
 NOW = 0.0001  # hours: less than a second

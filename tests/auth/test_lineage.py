@@ -17,8 +17,6 @@ from tests.support.client import Client
 from tests.support.logs import logging_to, parsed
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 KEYS = "/api/v1/api-keys"
 AUDIT = "/api/v1/audit"
 

@@ -12,8 +12,6 @@ from app.clock import utc_now
 from tests.support.client import Client
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 KEYS = "/api/v1/api-keys"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 

@@ -21,8 +21,6 @@ from tests.support.server import Server
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 class CountingDatabase:
     """Counts the transactions."""

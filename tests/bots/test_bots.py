@@ -8,8 +8,6 @@ from app.bots.adapters.webhook import new_secret
 from tests.bots.conftest import Im
 from tests.support.webhook_receiver import WebhookReceiver
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 HOOK = {"id": "support-hook", "adapter": "webhook", "config": {"url": "https://hooks.example.com/palaver"}}
 
 

@@ -8,8 +8,6 @@ import pytest
 from tests.bots.conftest import Im
 from tests.support.webhook_receiver import WebhookReceiver, hangs_up, says, waits_for
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 HOOK = "support-hook:FriendMessage:1"
 PATH = "/api/v1/im/deliveries"
 

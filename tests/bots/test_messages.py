@@ -12,8 +12,6 @@ from tests.support.answers import reply
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 WHERE = "webchat:FriendMessage:s1"
 
 

@@ -22,8 +22,6 @@ from tests.bots.conftest import Im, RecordingConfig
 from tests.bots.fakes import RecordingAdapter
 from tests.support.webhook_receiver import WebhookReceiver
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 SOMEONE = Principal("k", "k", frozenset())
 WHERE = parse_umo("support-hook:FriendMessage:1")
 

@@ -3,13 +3,9 @@
 import base64
 from typing import Any
 
-import pytest
-
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
-
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="

@@ -8,8 +8,6 @@ import pytest
 from tests.support.client import Client
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 async def give(client: Client, message_id: int, session_id: str = "s1", **body: Any) -> httpx2.Response:
     path = f"/api/v1/chat/sessions/{session_id}/messages/{message_id}/feedback"

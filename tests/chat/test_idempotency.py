@@ -18,8 +18,6 @@ from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 BODY = {"username": "alice", "message": "Hi", "session_id": "s1"}
 
 

@@ -17,8 +17,6 @@ from tests.support.client import Client, SseEvent, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 V1 = "/v1/chat/completions"
 DATA = Path(__file__).parents[1] / "data" / "images"
 

@@ -14,8 +14,6 @@ from tests.support.knowledge import add_collection, add_text
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 QUESTION = "How many days of paid holiday do employees have?"
 
 
@@ -199,6 +197,46 @@ async def test_a_role_answers_with_its_own_prompt_and_its_own_wish(client: Clien
     model.script(reply(["Hi"]))
     await client.chat(QUESTION, role="clerk", knowledge=False)
     assert asked(model) == QUESTION
+
+
+async def test_a_roles_dialogue_stands_before_the_conversation_and_is_no_part_of_it(
+    server: Server, client: Client, model: ModelServer
+) -> None:
+    role = {
+        "name": "clerk",
+        "system_prompt": "You are the clerk.",
+        "begin_dialogs": ["Are you there?", "At your desk."],
+    }
+    await client.post("/api/kernel2/roles", role)
+    opening = [
+        {"role": "system", "content": "You are the clerk."},
+        {"role": "user", "content": "Are you there?"},
+        {"role": "assistant", "content": "At your desk."},
+    ]
+    write(server, "desk", "role = 'clerk'\n[history]\nmax_messages = 0")
+    model.script(reply(["Hello"]), reply(["Yes"]), reply(["Good"]), reply(["Fine"]))
+    await client.chat("Hi", session_id="s1", role="clerk")
+    assert model.requests[-1].body["messages"] == [*opening, {"role": "user", "content": "Hi"}]
+    await client.chat("Well?", session_id="s1", role="clerk")
+    turns = [("user", "Hi"), ("assistant", "Hello"), ("user", "Well?")]
+    assert model.requests[-1].body["messages"] == [*opening, *({"role": who, "content": text} for who, text in turns)]
+    assert [message["role"] for message in await client.history("s1")] == ["user", "assistant"] * 2
+    await client.chat("And now?", session_id="s1", config_id="desk")
+    assert model.requests[-1].body["messages"] == [*opening, {"role": "user", "content": "And now?"}]
+    body = {"model": "role:clerk", "stream": False, "messages": [{"role": "user", "content": "Alone?"}], "store": False}
+    assert (await client.post("/v1/chat/completions", body)).status_code == 200
+    assert model.requests[-1].body["messages"] == [*opening, {"role": "user", "content": "Alone?"}]
+
+
+async def test_a_dialogue_counts_in_the_limit_of_the_history(
+    server: Server, client: Client, model: ModelServer
+) -> None:
+    write(server, "short", "[history]\nmax_tokens = 1000")
+    dialogue = ["x" * 1_990, "y" * 1_980]
+    await client.post("/api/kernel2/roles", {"name": "long", "system_prompt": "Be.", "begin_dialogs": dialogue})
+    await client.chat("Hi", session_id="s1", config_id="short")
+    await client.chat("Again", session_id="s1", role="long")
+    assert [message["content"] for message in model.requests[-1].body["messages"]] == ["Be.", *dialogue, "Again"]
 
 
 async def test_a_profile_can_name_a_role(server: Server, client: Client, model: ModelServer) -> None:

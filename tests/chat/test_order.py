@@ -12,8 +12,6 @@ from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 async def test_parallel_messages_are_answered_in_turn_defect_13(client: Client, model: ModelServer) -> None:
     count = 8

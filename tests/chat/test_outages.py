@@ -102,7 +102,6 @@ async def test_a_run_whose_acceptance_was_not_confirmed_comes_to_an_end(
     assert len(model.requests) == 1
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_a_run_whose_session_is_gone_ends_and_keeps_no_other_from_being_stored(
     start_server: StartServer, model: ModelServer, database: Database
 ) -> None:
@@ -128,7 +127,6 @@ def _text(events: Sequence[tuple[int, object]]) -> str:
     return "".join(event.text for _, event in events if isinstance(event, TextDelta))
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_events_whose_storing_was_not_confirmed_are_stored_once(database: Database) -> None:
     now = utc_now()
     run = Run(

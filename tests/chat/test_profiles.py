@@ -11,8 +11,6 @@ from tests.support.client import Client, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 def write(server: Server, name: str, text: str) -> Path:
     file = server.settings.data_dir / "configs" / f"{name}.toml"

@@ -21,8 +21,6 @@ from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess, provider_toml
 from tests.support.server import Server, make_settings
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 CRASH_GAP = 1_000_000
 BEHIND_SECONDS = 1.0
 HELLO = {"username": "alice", "message": "Hi"}

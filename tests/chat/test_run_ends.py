@@ -15,8 +15,6 @@ from tests.support.answers import reply
 from tests.support.client import Client, text_of, types_of
 from tests.support.model_server import ModelServer
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 DONE = b"data: [DONE]\n\n"
 
 

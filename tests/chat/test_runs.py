@@ -15,8 +15,6 @@ from tests.support.client import Client, SseEvent, text_of, types_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 async def start_and_leave(client: Client, message: str = "Hi", **body: object) -> str:
     """Send a message and leave after its first event; the run's id."""

@@ -10,8 +10,6 @@ from app.chat.models import SessionRow
 from app.database.engine import Database, open_database
 from tests.support.client import Client
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 COUNTED = "SELECT creator, platform_id, COUNT(*) FROM sessions GROUP BY creator, platform_id ORDER BY 1, 2"
 KEPT = "SELECT creator, platform_id, count FROM session_counts ORDER BY 1, 2"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,13 +2,9 @@
 
 import asyncio
 
-import pytest
-
 from tests.support import answers
 from tests.support.client import Client, text_of, types_of
 from tests.support.model_server import ModelServer
-
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 SESSION = "/api/v1/chat/sessions/s1"
 

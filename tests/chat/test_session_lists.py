@@ -11,8 +11,6 @@ from tests.support.client import Client, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 SESSIONS = "/api/v1/chat/sessions"
 
 

@@ -12,8 +12,6 @@ from tests.support.database import count_rows, execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 SESSIONS = "/api/v1/chat/sessions"
 
 

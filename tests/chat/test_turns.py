@@ -3,12 +3,8 @@
 import asyncio
 from itertools import pairwise
 
-import pytest
-
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
-
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
 async def test_a_message_accepted_while_another_gets_its_turn_is_not_shown_to_that_one_defect_13(

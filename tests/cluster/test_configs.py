@@ -67,7 +67,6 @@ async def test_servers_that_differ_are_told_until_they_agree(
         assert not any("Rhyme" in str(each) for each in told)
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_one_server_differs_from_nobody(client: Client) -> None:
     with capture_logs() as logs:
         await asyncio.sleep(0.5)

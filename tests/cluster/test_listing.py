@@ -15,7 +15,6 @@ from tests.support.server import Server
 from tests.support.waiting import until
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_a_server_lists_itself(server: Server) -> None:
     async with Client(server, await server.new_key("admin")) as client:
         (listed,) = (await client.get("/api/v1/servers")).json()["data"]["servers"]

@@ -23,8 +23,6 @@ from app.cluster.bus import NoBus
 from app.database.engine import Database, open_database
 from app.errors import Conflict, TooManyRequests
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 LIMITS = (3, 5)
 
 

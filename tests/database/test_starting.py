@@ -71,7 +71,6 @@ def environment(backend: str, database_url: str) -> dict[str, str]:
     return {} if backend == "sqlite" else {"PALAVER_DATABASE_URL": database_url}
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_a_newer_schema_is_refused_in_one_line(
     database: Database, environment: dict[str, str], data_dir: Path
 ) -> None:
@@ -98,7 +97,6 @@ async def test_servers_that_start_together_on_an_empty_database_migrate_it_once(
     assert await count_rows(database, "alembic_version", "sessions") == [1, 0]
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_another_master_key_is_refused_until_it_is_adopted(environment: dict[str, str], data_dir: Path) -> None:
     make_key = ("keys", "create", "--name", "one", "--scope", "chat")
     first = {**environment, "PALAVER_SECRET_KEY": secrets.token_hex(32)}
@@ -113,7 +111,6 @@ async def test_another_master_key_is_refused_until_it_is_adopted(environment: di
     assert (await palaver(*make_key, data_dir=data_dir, environment=first))[0] == 1
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_a_schema_goes_back_and_forth(
     database: Database, database_url: str, environment: dict[str, str], data_dir: Path
 ) -> None:

@@ -13,8 +13,6 @@ from app.database.engine import Database, open_database
 from app.database.errors import DatabaseUnavailable
 from app.idempotency import IdempotencyRow
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 class Refused(Exception):
     pass

@@ -23,8 +23,6 @@ from app.files.service import FileService
 from app.files.storage import open_storage
 from app.idempotency import Idempotency
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 CORPUS = Path(__file__).parent.parent / "data" / "documents"
 DOCUMENTS = sorted(file.with_suffix("").name for file in CORPUS.glob("*.expected"))
 

@@ -21,8 +21,6 @@ from tests.conftest import StartServer
 from tests.files.conftest import FileClient
 from tests.support.client import Client
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 QUOTA = 1024 * 1024
 CODE = "storage_quota_exceeded"
 KEPT = "SELECT key_id, bytes FROM storage_use ORDER BY 1"

@@ -27,8 +27,6 @@ from tests.support.server import Server
 OLD_SECONDS = 25 * 3600
 KEY = "ab/cd/abcd" + "0" * 28
 
-both_databases = pytest.mark.databases("sqlite", "postgresql")
-
 
 @pytest.fixture
 def folder(data_dir: Path) -> Path:
@@ -75,7 +73,6 @@ async def content_of(server: Server, attachment_id: str) -> bytes:
         return (await client.get(f"/api/v1/files/{attachment_id}/content")).content
 
 
-@both_databases
 async def test_old_files_without_a_row_are_removed_and_nothing_else(start_server: StartServer, folder: Path) -> None:
     async with start_server() as server:
         attachment_id = await upload(server, b"kept")
@@ -131,7 +128,6 @@ async def test_the_age_of_files_is_by_the_clock_of_their_folder(
     assert files_in(shared) == [young]
 
 
-@both_databases
 async def test_a_finished_file_in_a_shared_folder_is_removed_if_an_upload_of_this_database_left_it(
     start_server: StartServer, tmp_path: Path, database_url: str
 ) -> None:
@@ -185,7 +181,6 @@ async def test_an_upload_under_way_is_left_alone_however_old(served: Served, tmp
     sweeping.cancel()
 
 
-@both_databases
 async def test_a_folder_that_two_databases_have_used_keeps_what_one_of_them_may_name(
     start_server: StartServer, data_dir: Path, folder: Path
 ) -> None:

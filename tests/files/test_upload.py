@@ -17,7 +17,6 @@ from tests.files.conftest import MAX_UPLOAD_BYTES, RawUpload, Served, eventually
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90wS\xde"
 FORM = "multipart/form-data; boundary=b"

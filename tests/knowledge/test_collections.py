@@ -2,13 +2,9 @@
 
 from typing import Any
 
-import pytest
-
 from tests.knowledge.conftest import Library
 from tests.support.client import Client
 from tests.support.server import Server
-
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 
 async def test_a_collection_is_made_found_changed_and_deleted(library: Library) -> None:

@@ -4,12 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.knowledge.conftest import SHADE, Library, rows, stored
 from tests.support.server import Server
-
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 DOCUMENTS = Path(__file__).parents[1] / "data" / "documents"
 TABLES = ("knowledge_collections", "knowledge_documents", "knowledge_passages", "knowledge_terms", "attachments")

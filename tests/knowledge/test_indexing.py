@@ -28,8 +28,6 @@ from tests.support.model_server import ModelServer
 from tests.support.processes import API_KEY, ServerProcess
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 HEADERS = {"X-API-Key": API_KEY}
 # Longer than what is made into passages in a thread.
 LONG = "\n\n".join(f"Paragraph {number}: " + f"ferns of kind {number} like the shade. " * 12 for number in range(150))

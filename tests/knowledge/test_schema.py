@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
@@ -17,7 +16,6 @@ import app.knowledge.models  # noqa: F401 - imported so that their tables are in
 from app.database.tables import Base
 
 
-@pytest.mark.databases("sqlite", "postgresql")
 async def test_migrations_and_models_agree(database_url: str) -> None:
     engine = create_async_engine(database_url)
     async with engine.connect() as connection:

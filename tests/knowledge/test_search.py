@@ -21,8 +21,6 @@ from tests.support import answers
 from tests.support.answers import Answer
 from tests.support.model_server import ModelServer
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 OPERATORS = [
     '"',
     '""',

@@ -10,8 +10,6 @@ from app.knowledge.service import KnowledgeService
 from tests.knowledge.conftest import Library
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 @pytest.fixture
 async def alice(server: Server) -> AsyncIterator[Library]:

@@ -13,8 +13,6 @@ from tests.support.model_server import ModelServer
 from tests.support.processes import ServerProcess, palaver, provider_toml
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 @pytest.fixture
 async def report_key(server: Server) -> str:

@@ -18,8 +18,6 @@ from tests.support.logs import logging_to, parsed
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 DIARY = "dear diary, nobody reads this"
 
 

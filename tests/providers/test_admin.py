@@ -15,8 +15,6 @@ from tests.support.logs import logging_to
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 PATH = "/api/v1/providers"
 KEY = "sk-the-key-of-the-added-server"
 

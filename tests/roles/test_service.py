@@ -13,8 +13,6 @@ from app.roles.schemas import CreateRoleRequest, UpdateRoleRequest
 from app.roles.service import RoleService
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 OPERATOR = Principal("k", "operator", SEED_SCOPES)
 
 

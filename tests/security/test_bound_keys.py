@@ -7,8 +7,6 @@ import pytest
 from tests.support.client import Client
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 NEW_BOT = {"id": "hook", "adapter": "webhook", "config": {"url": "https://hooks.example.com/?token=of-the-operator"}}
 
 

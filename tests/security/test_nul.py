@@ -12,8 +12,6 @@ from tests.support.model_server import ModelServer
 from tests.support.server import Server
 from tests.tools.test_steps import use
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 UNKNOWN: list[tuple[str, str, Any]] = [
     *(("GET", f"/api/v1/chat/sessions/%00{rest}?username=alice", None) for rest in ("", "/messages")),
     ("DELETE", "/api/v1/chat/sessions/%00?username=alice", None),

@@ -9,8 +9,6 @@ from tests.support.client import Client, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 async def test_a_stream_ends_when_its_key_is_revoked(
     server: Server, client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch

@@ -10,8 +10,6 @@ from tests.support.client import Client
 from tests.support.knowledge import add_collection, add_text
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 ROLES = "/api/kernel2/roles"
 ROLE = {"name": "Cook", "system_prompt": "You are a cook."}
 ALL = ("chat", "config", "file", "im", "knowledge")

@@ -15,7 +15,6 @@ from tests.support.model_server import ModelServer
 from tests.support.server import Server
 from tests.tools.test_steps import calls_in, use
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 CALL = ("c1", "now", '{"timezone": "UTC"}')
 
 

@@ -18,8 +18,6 @@ from tests.support.processes import API_KEY, ServerProcess, provider_toml
 from tests.support.server import Server, make_settings
 from tests.tools.test_steps import calls_in
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 class Site:
     """A web server that counts its visitors, and keeps the second one waiting for ever."""

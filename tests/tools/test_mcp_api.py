@@ -19,8 +19,6 @@ from tests.support.model_server import ModelServer
 from tests.tools.mcp_steps import SCOPES, call, palaver_with, report, until_state
 from tests.tools.test_steps import use
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 TOKEN = "Bearer very-secret-token-of-the-server"
 
 

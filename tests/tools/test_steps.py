@@ -15,8 +15,6 @@ from tests.support.client import Client, SseEvent, text_of, types_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 def use(server: Server, *tools: str, more: str = "") -> None:
     """Let the default profile use the tools."""

@@ -18,8 +18,6 @@ from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 KEYS = "/api/v1/api-keys"
 HELLO = {"messages": [{"role": "user", "content": "Hi"}]}
 CHAT = {"username": "alice", "message": "Hi"}

@@ -22,8 +22,6 @@ from tests.support.database import execute
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 USAGE = "/api/v1/usage"
 HELLO = {"messages": [{"role": "user", "content": "Hi"}]}
 PRICES = {"gpt-4.1-mini": {"input": 1.0, "cached": 0.5, "output": 4.0}, "scripted/verse-*": {"input": 2.0, "output": 2}}

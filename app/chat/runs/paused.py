@@ -27,6 +27,7 @@ class _Paused(msgspec.Struct, frozen=True):
     usage: Usage
     client_calls: list[ToolCall]
     first_token: float
+    begin_dialogs: tuple[str, ...] = ()
 
 
 def pack(plan: ReplyPlan, resumed: Resumed) -> bytes:
@@ -42,6 +43,7 @@ def pack(plan: ReplyPlan, resumed: Resumed) -> bytes:
             resumed.usage,
             list(resumed.client_calls),
             resumed.first_token,
+            plan.begin_dialogs,
         )
     )
 
@@ -68,4 +70,5 @@ def unpack(data: bytes, run: Run, events: Sequence[Event], providers: ProviderRe
         passages=paused.passages,
         tools=paused.tools,
         resumed=Resumed(paused.usage, paused.client_calls, paused.first_token),
+        begin_dialogs=paused.begin_dialogs,
     )

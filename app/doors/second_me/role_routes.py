@@ -115,5 +115,6 @@ def _answer(role: Role) -> Response:
 
 def _item(role: Role) -> RoleItem:
     """The role as the caller sees it: the prompts of shared roles are the operator's affair."""
-    hides_prompt = role.owner == SHARED and caller().username is not None
-    return shape_of(RoleItem, role, system_prompt=None if hides_prompt else role.system_prompt)
+    if role.owner == SHARED and caller().username is not None:
+        return shape_of(RoleItem, role, system_prompt=None, begin_dialogs=None)
+    return shape_of(RoleItem, role)

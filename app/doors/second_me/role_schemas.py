@@ -9,9 +9,9 @@ from app.roles.models import SHARED
 
 
 class RoleItem(msgspec.Struct, kw_only=True):
-    """A role; `owner`, `config_id`, `collections` and `tools` are Palaver's own.
+    """A role; `owner`, `config_id`, `collections` and `tools` are Palaver's own, `begin_dialogs` is AstrBot's.
 
-    The `system_prompt` of a shared role is null for keys that are bound to a user.
+    The `system_prompt` and the `begin_dialogs` of a shared role are null for keys that are bound to a user.
     """
 
     uuid: Annotated[str, example("4be3c3f8-0b5e-4a2f-9df0-6a4f0b5d2c11")]
@@ -25,6 +25,7 @@ class RoleItem(msgspec.Struct, kw_only=True):
     config_id: str | None = None
     collections: list[str] = []
     tools: list[str] | None = None
+    begin_dialogs: list[str] | None = []
     create_time: DateTime
     update_time: DateTime
 

@@ -19,8 +19,6 @@ from tests.support.model_server import ModelServer
 from tests.support.platforms.base import Fault
 from tests.support.platforms.telegram import TelegramFake
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 
 @pytest.fixture(autouse=True)
 def echo(model: ModelServer) -> None:

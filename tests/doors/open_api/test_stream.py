@@ -12,8 +12,6 @@ from tests.support.client import Client, text_of, types_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 STREAMING = ["session_id", "user_message_saved", "plain", "agent_stats", "complete", "message_saved", "end"]
 WHOLE = ["session_id", "user_message_saved", "plain", "message_saved", "agent_stats", "end"]
 

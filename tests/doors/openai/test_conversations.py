@@ -17,8 +17,6 @@ from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 PROMPT = ("system", "You are a helpful assistant.")
 
 

@@ -21,8 +21,6 @@ from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 PATH = "/v1/chat/completions"
 
 

@@ -13,8 +13,6 @@ from tests.support.knowledge import add_collection, add_text
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 QUESTION = "How many days of paid holiday do employees have?"
 ASKED: Any = [{"role": "user", "content": QUESTION}]
 

@@ -15,8 +15,6 @@ from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 CHAT = "/api/kernel2/chat"
 HI: Any = [{"role": "user", "content": "hi"}]
 TALK: Any = [{"role": "system", "content": "s"}, *HI, {"role": "assistant", "content": "ho"}, *HI]

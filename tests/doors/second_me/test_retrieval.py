@@ -14,8 +14,6 @@ from tests.support.knowledge import add_collection, add_text
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
-
 CHAT = "/api/kernel2/chat"
 ASKED: Any = [{"role": "user", "content": "How many days of paid holiday do employees have?"}]
 FOUND = "thirty-one days"

@@ -4,12 +4,8 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
-import pytest
-
 from tests.support.client import Client
 from tests.support.server import Server
-
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 ROLES = "/api/kernel2/roles"
 PIRATE = {"name": "Pirate", "system_prompt": "You are a pirate."}
@@ -44,6 +40,7 @@ async def test_a_role_is_made_read_changed_and_deleted(client: Client) -> None:
         "config_id": None,
         "collections": ["sea"],
         "tools": None,
+        "begin_dialogs": [],
         "create_time": made["update_time"],
         "update_time": made["update_time"],
     }
@@ -86,6 +83,7 @@ TAKEN: list[dict[str, Any]] = [
     {"name": "  Captain  "},
     {"name": "船长 🏴‍☠️", "icon": "data:image/png;base64," + "A" * 16_000},
     {"description": None, "icon": None, "is_active": None, "collections": None, "config_id": None},
+    {"name": "Mate", "begin_dialogs": ["Who goes there?", "Arr, a friend."]},
     {"name": "Cook", "something": "that Second Me may add"},
 ]
 
@@ -116,6 +114,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"collections": ["x" * 101]}, "collections"),
     ({"collections": ["x"] * 51}, "collections"),
     ({"owner": "a\nb"}, "owner"),
+    ({"begin_dialogs": ["Who goes there?"]}, "begin_dialogs"),
+    ({"begin_dialogs": ["Who goes there?", " "]}, "begin_dialogs"),
+    ({"begin_dialogs": ["x", "y" * 8_001]}, "begin_dialogs"),
+    ({"begin_dialogs": ["x", "y"] * 33}, "begin_dialogs"),
+    ({"begin_dialogs": "Who goes there?"}, "begin_dialogs"),
 ]
 
 
@@ -130,6 +133,13 @@ async def test_what_does_not_fit_is_refused_by_its_name(client: Client) -> None:
             assert (response.status_code, body["success"], body["code"]) == (400, False, 400)
             assert named in body["message"]
     assert (await client.get(ROLES)).json()["data"] == [made]
+
+
+async def test_a_dialogue_stays_until_it_is_taken_away(client: Client) -> None:
+    dialogue = ["Who goes there?", "Arr, a friend."]
+    made = await create(client, begin_dialogs=dialogue)
+    for values, kept in (({"icon": "x"}, dialogue), ({"begin_dialogs": None}, dialogue), ({"begin_dialogs": []}, [])):
+        assert (await put(client, made["uuid"], **values)).json()["data"]["begin_dialogs"] == kept
 
 
 async def test_name_and_prompt_are_wanted(client: Client) -> None:
@@ -161,6 +171,8 @@ async def test_users_see_their_own_and_the_shared_roles_and_change_only_theirs(
 
     assert (await alice.get(f"{ROLES}/{shared['uuid']}")).status_code == 200
     assert (await alice.get(f"{ROLES}/{his['uuid']}")).status_code == 404
+    assert (await alice.get(f"{ROLES}/{shared['uuid']}")).json()["data"]["begin_dialogs"] is None
+    assert (await alice.get(f"{ROLES}/{hers['uuid']}")).json()["data"]["begin_dialogs"] == []
     for uuid, status in ((shared["uuid"], 403), (his["uuid"], 404)):
         assert (await put(alice, uuid, name="Mine")).status_code == status
         assert (await alice.request("DELETE", f"{ROLES}/{uuid}")).status_code == status

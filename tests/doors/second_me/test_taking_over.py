@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from tests.conftest import StartServer
 from tests.doors.openai.conftest import shown
 from tests.doors.second_me.test_roles import create, put
@@ -11,8 +9,6 @@ from tests.support.client import Client
 from tests.support.database import count_rows
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
-
-pytestmark = pytest.mark.databases("sqlite", "postgresql")
 
 CHAT = "/api/kernel2/chat"
 HI: Any = [{"role": "user", "content": "hi"}]
