@@ -22,6 +22,7 @@ from app.chat.turns import TurnService
 from app.completions.errors import openai_error
 from app.core import ServerIdentity, open_core, prepare_data_dir
 from app.doors.open_api import (
+    approval_routes,
     chat_routes,
     feedback_routes,
     new_session_routes,
@@ -235,6 +236,7 @@ def open_app(settings: Settings, metrics: Metrics, keys: KeyService, services: S
         transfer_routes,
         search_routes,
         turn_routes,
+        approval_routes,
         feedback_routes,
         websocket,
         profile_routes,

@@ -107,7 +107,7 @@ class BotService:
     def kinds(self) -> list[Kind]:
         """List the kinds of bots, with the JSON Schemas of their settings."""
         return [
-            Kind(factory.name, _schema_of(factory.config_type), sorted(factory.secret_fields))
+            Kind(factory.name, _schema_of(factory), sorted(factory.secret_fields))
             for factory in sorted(self._factories.values(), key=lambda factory: factory.name)
         ]
 
@@ -265,10 +265,12 @@ def _check_config(factory: AdapterFactory[Any], bot_id: str, values: Mapping[str
     return _Config(public=fields, secret=secret, generated=generated)
 
 
-def _schema_of(config_type: type[msgspec.Struct]) -> dict[str, Any]:
-    _, components = msgspec.json.schema_components([config_type])
-    schema: dict[str, Any] = components[config_type.__name__]
-    return schema
+def _schema_of(factory: AdapterFactory[Any]) -> dict[str, Any]:
+    """Return the schema of an adapter's settings; those that are generated unless given are not required."""
+    _, components = msgspec.json.schema_components([factory.config_type])
+    schema: dict[str, Any] = components[factory.config_type.__name__]
+    required = [field for field in schema["required"] if field not in factory.generate()]
+    return {**schema, "required": required}
 
 
 def _check_name(name: str) -> str:

@@ -8,10 +8,12 @@ from typing import Literal
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql
 
-from app.chat.models import ApprovalRow, PausedRunRow
+from app.auth.models import Principal, is_reserved
+from app.auth.scopes import Scope
+from app.chat.models import ApprovalRow, PausedRunRow, RunRow
 from app.chat.runs.events import ToolCall
 from app.clock import utc_now
 from app.cluster.bus import Bus
@@ -27,6 +29,7 @@ POLL_SECONDS = 1.0
 _ADD = postgresql.insert(ApprovalRow).on_conflict_do_nothing()
 
 Decision = Literal["approved", "denied", "expired"]
+ApprovalState = Literal["waiting", Decision]
 
 
 class Approval(msgspec.Struct, frozen=True):
@@ -49,6 +52,14 @@ class Approval(msgspec.Struct, frozen=True):
         if self.decision == "expired":
             return "Nobody approved the call in time; it was not carried out"
         return f"The call was not approved: {self.reason}" if self.reason else "The call was not approved"
+
+
+class ListedApproval(msgspec.Struct, frozen=True):
+    """An approval, and whose run it belongs to."""
+
+    approval: Approval
+    session_id: str | None
+    username: str
 
 
 class Approvals:
@@ -93,6 +104,40 @@ class Approvals:
         """Return the approvals of a run, in the order in which they were asked for."""
         return await self._database.read(lambda connection: list_approvals(connection, run_id))
 
+    async def list_approvals(
+        self,
+        principal: Principal,
+        *,
+        username: str | None,
+        state: ApprovalState | None,
+        before: tuple[datetime, str] | None,
+        limit: int,
+    ) -> list[ListedApproval]:
+        """List the approvals of a user's runs, the newest first; of the key's user, or with the scope admin of all.
+
+        Those that nobody decided are left out when their time or their run is over. Raises Forbidden, BadRequest.
+        """
+        if username is None and principal.username is None:
+            principal.check_scope(Scope.ADMIN)
+        elif username is not None:
+            principal.check_user(username)
+        user = username or principal.username
+        query = select(ApprovalRow, RunRow.session_id, RunRow.username).join(RunRow, RunRow.id == ApprovalRow.run_id)
+        query = query.where(_in_state(state, utc_now()))
+        if user is not None:
+            query = query.where(RunRow.username == user)
+            if is_reserved(user):  # several keys may have one name
+                query = query.where(RunRow.key_id == principal.key_id)
+        if before is not None:
+            query = query.where(tuple_(ApprovalRow.created_at, ApprovalRow.id) < tuple_(*map(literal, before)))
+        query = query.order_by(ApprovalRow.created_at.desc(), ApprovalRow.id.desc()).limit(limit)
+
+        def read(connection: Connection) -> list[ListedApproval]:
+            rows = connection.execute(query)
+            return [ListedApproval(value_of(Approval, row), row.session_id, row.username) for row in rows]
+
+        return await self._database.read(read)
+
     async def _current(self, run_id: str) -> list[Approval]:
         """Return the approvals of a run; those whose time is over are expired."""
         approvals = await self.of_run(run_id)
@@ -124,6 +169,17 @@ def list_approvals(connection: Connection, run_id: str) -> list[Approval]:
         select(ApprovalRow).where(ApprovalRow.run_id == run_id).order_by(ApprovalRow.created_at, ApprovalRow.id)
     )
     return [value_of(Approval, row) for row in rows]
+
+
+def _in_state(state: ApprovalState | None, now: datetime) -> ColumnElement[bool]:
+    is_waiting = (
+        ApprovalRow.decision.is_(None)
+        & (ApprovalRow.expires_at > now)
+        & exists().where(PausedRunRow.run_id == ApprovalRow.run_id)
+    )
+    if state == "waiting":
+        return is_waiting
+    return is_waiting | ApprovalRow.decision.is_not(None) if state is None else ApprovalRow.decision == state
 
 
 def find_paused_plan(connection: Connection, run_id: str) -> bytes | None:

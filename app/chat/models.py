@@ -149,7 +149,10 @@ class ApprovalRow(Base):
     """A call of a tool that waits for a person's yes or no; `decision` is approved, denied or expired."""
 
     __tablename__ = "approvals"
-    __table_args__ = (Index("ix_approvals_run_id", "run_id"),)
+    __table_args__ = (
+        Index("ix_approvals_run_id", "run_id"),
+        Index("ix_approvals_created_at_id", "created_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))

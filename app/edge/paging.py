@@ -1,11 +1,17 @@
-"""Pages of a listing, by number and size."""
+"""Pages of a listing: by number and size, or by the place where the page before ended."""
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
 
 from app.database.tables import MAX_INTEGER
 from app.edge.operation import Param, refusal
 from app.errors import BadRequest
+from app.text import CONTROL_CHARACTER
 
 PAGING = [
     Param("page", "Below 1 counts as 1.", {"type": "integer", "default": 1}),
@@ -41,3 +47,33 @@ def number_in(args: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise BadRequest(f"{name} must be a number", code=f"invalid_{name}")
     return min(int(text), MAX_INTEGER)
+
+
+CURSOR = Param("cursor", "The `next_cursor` of the page before.", {"type": "string", "maxLength": 1024})
+LIMIT = Param("limit", "Held to 1..100.", {"type": "integer", "default": 50})
+
+
+def limit_in(args: Mapping[str, str]) -> int:
+    """Read the size of a page, 50 unless given. Raises BadRequest."""
+    return min(max(number_in(args, "limit") or 50, 1), 100)
+
+
+def cursor_of(moment: datetime, id: str) -> str:
+    """Return the cursor of the page after the item with this id, in a list by moments."""
+    return base64.urlsafe_b64encode(msgspec.json.encode([moment.isoformat(), id])).decode().rstrip("=")
+
+
+def place_in(args: Mapping[str, str]) -> tuple[datetime, str] | None:
+    """Read where a page begins: beyond the item of `cursor`; None for the first page. Raises BadRequest."""
+    cursor = args.get("cursor")
+    if not cursor:
+        return None
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        moment, id = msgspec.json.decode(text, type=tuple[datetime, str])
+        place = moment.astimezone(UTC), id
+    except (binascii.Error, ValueError, OverflowError, msgspec.MsgspecError):
+        raise BadRequest("cursor must be the next_cursor of a page", code="invalid_cursor") from None
+    if len(id) > 255 or CONTROL_CHARACTER.search(id):
+        raise BadRequest("cursor must be the next_cursor of a page", code="invalid_cursor")
+    return place

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.tables import Base, UtcDateTime
@@ -30,6 +30,10 @@ class AttachmentRow(Base):
     """
 
     __tablename__ = "attachments"
+    __table_args__ = (
+        Index("ix_attachments_created_at_id", "created_at", "id"),
+        Index("ix_attachments_owner_username_created_at_id", "owner_username", "created_at", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     filename: Mapped[str] = mapped_column(String(MAX_FILENAME_CHARS))
@@ -70,6 +74,14 @@ class AttachmentTextRow(Base):
     text: Mapped[str] = mapped_column(Text)
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AttachmentFilter(msgspec.Struct, frozen=True):
+    """Which attachments to list; what is None admits all. `search` is a part of the name."""
+
+    username: str | None = None
+    search: str | None = None
+    kind: Kind | None = None
 
 
 class Attachment(msgspec.Struct, frozen=True):

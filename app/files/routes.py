@@ -1,5 +1,6 @@
 """`/api/v1/file` and `/api/v1/files`: attachments over HTTP."""
 
+from collections.abc import Mapping
 from functools import partial
 
 from quart import Blueprint, Response, request
@@ -7,13 +8,28 @@ from quart import Blueprint, Response, request
 from app.auth.guards import caller
 from app.auth.scopes import Scope
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, operation, refusal
+from app.edge.paging import CURSOR, LIMIT, cursor_of, limit_in, place_in
 from app.edge.responses import ok
 from app.edge.services import service
 from app.errors import BadRequest, PayloadTooLarge
 from app.files.downloads import download
 from app.files.forms import MAX_OVERHEAD_BYTES, FormFile
-from app.files.schemas import BINARY, EXAMPLE_ID, FILE_FORM, AttachmentData, DeletedAttachment, UploadData
+from app.files.models import AttachmentFilter, Kind
+from app.files.schemas import (
+    BINARY,
+    EXAMPLE_ID,
+    FILE_FORM,
+    AttachmentData,
+    AttachmentItem,
+    AttachmentPage,
+    DeletedAttachment,
+    UploadData,
+)
 from app.files.service import FileService
+from app.text import CONTROL_CHARACTER
+
+MAX_CHARS = 255
+_LIST_CODES = ("invalid_search", "invalid_username", "invalid_cursor", "invalid_limit", "username_reserved")
 
 blueprint = Blueprint("files", __name__)
 file_operation = partial(operation, scope=Scope.FILE)
@@ -133,6 +149,48 @@ async def head_file() -> Response:
 )
 async def get_file() -> Response:
     return await _content(_id_in_query())
+
+
+@blueprint.get("/api/v1/files")
+@file_operation(
+    "listAttachments",
+    "List attachments",
+    description="The attachments that the key sees, the newest first: those of its user, or all if it has none.",
+    params=[
+        Param("username", "Only those that were uploaded as this user.", {"type": "string", "maxLength": MAX_CHARS}),
+        Param("search", "Only those whose name contains this.", {"type": "string", "maxLength": MAX_CHARS}),
+        Param("type", "Only those of this kind.", {"type": "string", "enum": [kind.value for kind in Kind]}),
+        CURSOR,
+        LIMIT,
+    ],
+    answers={200: Answer("One page", AttachmentPage, envelope="ApiResponseAttachments")},
+    errors={
+        400: refusal("type must be image, record, video or file", "invalid_type", *_LIST_CODES),
+        403: refusal("The API key is bound to another username", "username_not_allowed"),
+    },
+)
+async def list_attachments() -> Response:
+    args, limit = request.args, limit_in(request.args)
+    attachments = await service(FileService).list_files(
+        caller(), _filter_of(args), before=place_in(args), limit=limit + 1
+    )
+    page = attachments[:limit]
+    next_cursor = cursor_of(page[-1].created_at, page[-1].id) if len(attachments) > limit else None
+    return ok(AttachmentPage([AttachmentItem.of(each) for each in page], next_cursor))
+
+
+def _filter_of(args: Mapping[str, str]) -> AttachmentFilter:
+    """Raises BadRequest, Forbidden."""
+    username, kind = args.get("username") or None, args.get("type") or None
+    search = args.get("search", "").strip()
+    for name, text in (("username", username or ""), ("search", search)):
+        if len(text) > MAX_CHARS or CONTROL_CHARACTER.search(text):
+            raise BadRequest(f"{name} must be at most {MAX_CHARS} printable characters", code=f"invalid_{name}")
+    if username is not None:
+        caller().check_user(username)
+    if kind is not None and kind not in set(Kind):
+        raise BadRequest("type must be image, record, video or file", code="invalid_type")
+    return AttachmentFilter(username, search or None, None if kind is None else Kind(kind))
 
 
 @blueprint.get("/api/v1/files/<attachment_id>")

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 import msgspec
+from msgspec import Meta
 
 from app.edge.schemas import DateTime, example, shape_of
 from app.files.models import Attachment
@@ -43,6 +44,27 @@ class AttachmentData(UploadData, kw_only=True):
 
     sha256: Annotated[str, example("9f" * 32)]
     created_at: DateTime
+
+
+class AttachmentItem(AttachmentData, kw_only=True):
+    """An attachment in a list, with the user that it belongs to."""
+
+    username: Annotated[
+        str | None, Meta(description="The user that it was uploaded as; null for none."), example("alice")
+    ]
+
+    @classmethod
+    def of(cls, attachment: Attachment) -> Self:
+        encoding = attachment.charset or msgspec.UNSET
+        names = {"attachment_id": attachment.id, "username": attachment.owner_username, "encoding": encoding}
+        return shape_of(cls, attachment, **names)
+
+
+class AttachmentPage(msgspec.Struct):
+    """One page of attachments, the newest first."""
+
+    files: Annotated[list[AttachmentItem], Meta(description="The attachments, the newest first.")]
+    next_cursor: str | None
 
 
 class DeletedAttachment(msgspec.Struct):

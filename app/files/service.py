@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import aclosing
+from datetime import datetime
 from uuid import uuid4
 
 import structlog
 from msgspec.structs import asdict
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, literal, select, true, tuple_
 
 from app.auth.models import Principal
 from app.clock import utc_now
@@ -16,7 +17,7 @@ from app.database.tables import value_of
 from app.errors import AppError, NotFound
 from app.files.extraction.encodings import NoText, declared_encoding, find_encoding
 from app.files.intake import Digest, take_in
-from app.files.models import Attachment, AttachmentRow
+from app.files.models import Attachment, AttachmentFilter, AttachmentRow
 from app.files.names import clean_filename
 from app.files.pending import add_pending, settle
 from app.files.quota import StorageQuota, stored_bytes
@@ -99,6 +100,14 @@ class FileService:
         if attachment_id not in attachments:
             raise _not_found()
         return attachments[attachment_id]
+
+    async def list_files(
+        self, principal: Principal, chosen: AttachmentFilter, *, before: tuple[datetime, str] | None, limit: int
+    ) -> list[Attachment]:
+        """List the attachments that the principal sees, the newest first, beyond a place in the list."""
+        return await self._database.read(
+            lambda connection: list_attachments(connection, principal, chosen, before=before, limit=limit)
+        )
 
     async def find_many(self, ids: Collection[str], principal: Principal | None) -> dict[str, Attachment]:
         """The attachments among `ids`, by id, except those hidden from the principal."""
@@ -220,6 +229,27 @@ def find_attachments(
     return {row.id: value_of(Attachment, row) for row in rows}
 
 
+def list_attachments(
+    connection: Connection,
+    principal: Principal,
+    chosen: AttachmentFilter,
+    *,
+    before: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Attachment]:
+    page = select(AttachmentRow).where(_seen_by(principal))
+    if chosen.username is not None:
+        page = page.where(AttachmentRow.owner_username == chosen.username)
+    if chosen.search is not None:
+        page = page.where(AttachmentRow.filename.icontains(chosen.search, autoescape=True))
+    if chosen.kind is not None:
+        page = page.where(AttachmentRow.type == chosen.kind)
+    if before is not None:
+        page = page.where(tuple_(AttachmentRow.created_at, AttachmentRow.id) < tuple_(*map(literal, before)))
+    newest_first = page.order_by(AttachmentRow.created_at.desc(), AttachmentRow.id.desc())
+    return [value_of(Attachment, row) for row in connection.execute(newest_first.limit(limit))]
+
+
 def remove_attachment(connection: Connection, attachment_id: str, principal: Principal | None) -> Attachment | None:
     """Delete an attachment's row and return the attachment; None for one that is hidden or does not exist."""
     statement = delete(AttachmentRow).where(_among([attachment_id], principal)).returning(AttachmentRow)
@@ -229,10 +259,13 @@ def remove_attachment(connection: Connection, attachment_id: str, principal: Pri
 
 def _among(ids: Collection[str], principal: Principal | None) -> ColumnElement[bool]:
     # PostgreSQL refuses a NUL, even to compare with it; no id has one.
-    among = AttachmentRow.id.in_([id for id in ids if "\0" not in id])
+    return AttachmentRow.id.in_([id for id in ids if "\0" not in id]) & _seen_by(principal)
+
+
+def _seen_by(principal: Principal | None) -> ColumnElement[bool]:
     if principal is None or principal.username is None:
-        return among
-    return among & (AttachmentRow.owner_username == principal.username)
+        return true()
+    return AttachmentRow.owner_username == principal.username
 
 
 def _not_found() -> NotFound:

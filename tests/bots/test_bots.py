@@ -117,6 +117,7 @@ async def test_the_kinds_of_bots_are_listed_with_the_schemas_of_their_settings(i
     assert set(kinds) == {"recording", "webhook"}
     assert set(kinds["webhook"]["schema"]["properties"]) == {"url", "secret"}
     assert kinds["webhook"]["secret_fields"] == ["secret"]
+    assert kinds["webhook"]["schema"]["required"] == ["url"]  # a secret is made unless one is given
 
 
 @pytest.mark.parametrize("path", ["/test", "/pairings", "/pairings/x"])

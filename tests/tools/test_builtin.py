@@ -253,6 +253,14 @@ async def test_the_tools_are_listed(client: Client) -> None:
     assert all(tool["description"] and tool["parameters"]["type"] == "object" for tool in tools)
 
 
+async def test_the_tools_of_a_profile_are_listed(server: Server, client: Client) -> None:
+    use(server, "now", "fetch_*")
+    tools = (await client.get("/api/v1/tools", config_id="default")).json()["data"]["tools"]
+    assert [tool["name"] for tool in tools] == ["now", "fetch_page"]
+    answer = await client.get("/api/v1/tools", config_id="nobody")
+    assert (answer.status_code, answer.json()["code"]) == (400, "config_not_found")
+
+
 async def test_a_role_narrows_the_tools(server: Server, client: Client, model: ModelServer) -> None:
     use(server, "now", "fetch_page")
     role = {"name": "Clerk", "system_prompt": "Be brief.", "tools": ["now"]}

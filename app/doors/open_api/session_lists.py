@@ -1,14 +1,11 @@
 """The query of a list of sessions: what it is narrowed to, and where the next page begins."""
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-import msgspec
-
 from app.chat.fields import check_name
 from app.chat.values import Session, SessionFilter
+from app.edge import paging
 from app.edge.operation import Param
 from app.errors import BadRequest
 
@@ -32,14 +29,13 @@ def filter_of(args: Mapping[str, str], *, pinned: bool | None) -> SessionFilter:
     search, label = args.get("search", "").strip(), args.get("label", "").strip()
     check_name("search", search, MAX_SEARCH_CHARS)
     check_name("label", label, MAX_SEARCH_CHARS)
-    cursor = args.get("cursor")
     return SessionFilter(
         platform_id=args.get("platform_id"),
         search=search or None,
         label=label or None,
         pinned=pinned,
         updated_after=_moment(args.get("updated_after")),
-        before=None if not cursor else _place(cursor),
+        before=paging.place_in(args),
     )
 
 
@@ -47,18 +43,7 @@ def cursor_of(page: Sequence[Session], page_size: int) -> str | None:
     """Return the cursor of the page after this one; None when it was not full."""
     if len(page) < page_size:
         return None
-    place = [page[-1].updated_at.isoformat(), page[-1].id]
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
-
-
-def _place(cursor: str) -> tuple[datetime, str]:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        moment, session_id = msgspec.json.decode(text, type=tuple[datetime, str])
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise BadRequest("cursor must be the next_cursor of a page", code="invalid_cursor") from None
-    check_name("cursor", session_id)
-    return moment.astimezone(UTC), session_id
+    return paging.cursor_of(page[-1].updated_at, page[-1].id)
 
 
 def _moment(text: str | None) -> datetime | None:
