@@ -17,6 +17,7 @@ from app.bots.adapters.slack import slack_factory
 from app.bots.adapters.telegram import telegram_factory
 from app.bots.adapters.webhook import webhook_factory
 from app.bots.adapters.wecom import wecom_factory
+from app.bots.adapters.wecom_ai_bot import wecom_ai_bot_factory
 
 
 def platform_factories(
@@ -31,6 +32,7 @@ def platform_factories(
         mattermost_factory(network),
         dingtalk_factory(network),
         wecom_factory(network),
+        wecom_ai_bot_factory(network),
         telegram_factory(network),
         onebot_factory(network),
         discord_factory(network),

@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from app.bots import store
 from app.bots.adapters.base import Adapter, AdapterFactory, BotIdentity, Probe
-from app.bots.adapters.outcomes import DeliveryError
+from app.bots.adapters.inbound import Listener
+from app.bots.adapters.outcomes import DeliveryError, NotSent
 from app.bots.inbox.models import Connection as BotConnection
-from app.bots.inbox.models import Pairing
+from app.bots.inbox.models import ConnectionState, Pairing
 from app.bots.inbox.store import decide_pairing, find_connection, forget_bot, list_pairings
 from app.bots.models import Bot
 from app.bots.outbox.store import lift_pause
@@ -119,9 +120,16 @@ class BotService:
     async def check(self, bot_id: str) -> BotIdentity:
         """Ask the platform who the bot is. Raises NotFound, DeliveryError, BadRequest for a kind that cannot tell."""
         async with self.use(bot_id) as bot:
-            if not isinstance(bot.adapter, Probe):
+            if isinstance(bot.adapter, Probe):
+                return await bot.adapter.check()
+            if not isinstance(bot.adapter, Listener):
                 raise BadRequest("Bots of this kind cannot be tested", code="not_testable")
-            return await bot.adapter.check()
+        # What it is told comes with the connection, which a server has.
+        connection = await self.connection(bot_id)
+        if connection is None or connection.state is not ConnectionState.CONNECTED or connection.identity is None:
+            problem = None if connection is None else connection.last_error
+            raise NotSent(problem or "The bot has no connection; a server that runs makes it")
+        return BotIdentity(str(connection.identity["id"]), str(connection.identity["name"]))
 
     async def connection(self, bot_id: str) -> BotConnection | None:
         """Return how the bot's connection is; None if it never had one."""

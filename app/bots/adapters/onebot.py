@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import aiohttp
-import msgspec
 from msgspec import Meta
 
 from app.bots.adapters.base import (
@@ -25,6 +24,7 @@ from app.bots.adapters.base import (
     Receipt,
     Target,
 )
+from app.bots.adapters.calls import CallSocket, ClientSocket
 from app.bots.adapters.config import PlatformConfig, checked_secret, checked_url, invalid_config
 from app.bots.adapters.http import Network
 from app.bots.adapters.inbound import DoorRequest, DoorSocket, InboundEvent, InboundMedia, Inbox
@@ -96,11 +96,11 @@ class OneBotAdapter(ABC):
         fragment = call.fragment
         link = await self._linked()
         if fragment.action == "delete":
-            await link.call("delete_msg", {"message_id": int(fragment.platform_id or 0)})
+            await link.act("delete_msg", {"message_id": int(fragment.platform_id or 0)})
             return Receipt(fragment.platform_id)
         action, where = _destination(call.target)
         segments = await _segments(call)
-        data = await link.call(action, {**where, "message": segments})
+        data = await link.act(action, {**where, "message": segments})
         return Receipt(str(data["message_id"]) if "message_id" in data else None)
 
     async def check(self) -> BotIdentity:
@@ -110,7 +110,7 @@ class OneBotAdapter(ABC):
         url = str(media.reference.get("url", ""))
         if not url.startswith(("http://", "https://")):
             file = media.reference.get("file_id") or media.reference.get("file")
-            data = await (await self._linked()).call("get_file", {"file_id": file, "file": file})
+            data = await (await self._linked()).act("get_file", {"file_id": file, "file": file})
             if encoded := data.get("base64"):
                 yield base64.b64decode(str(encoded))
                 return
@@ -174,14 +174,14 @@ class ForwardOneBot(OneBotAdapter):
                     if error.platform_code in ("401", "403"):
                         raise _unauthorized(error.platform_code) from error
                     raise
-                self._link = _Link(_ClientSocket(socket), self._accept)
+                self._link = _Link(ClientSocket(socket), self._accept)
                 self._reader = asyncio.create_task(self._read(self._link, socket))
             return self._link
 
     @staticmethod
     async def _read(link: "_Link", socket: aiohttp.ClientWebSocketResponse) -> None:
         try:
-            await link.serve()
+            await link.serve(link.take)
         finally:
             await socket.close()
 
@@ -212,7 +212,7 @@ class ReverseOneBot(OneBotAdapter):
         try:
             async with asyncio.TaskGroup() as group:
                 naming = group.create_task(self._name(link, inbox))
-                await link.serve()
+                await link.serve(link.take)
                 naming.cancel()
         finally:
             self._links.remove(link)
@@ -228,92 +228,31 @@ class ReverseOneBot(OneBotAdapter):
         return self._links[-1]
 
 
-class _ClientSocket:
-    """A WebSocket that we opened, in the form of one that was opened to us."""
-
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
-
-    async def receive(self) -> str | bytes:
-        message = await self._socket.receive()
-        if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-            raise ConnectionError(f"the connection was closed ({self._socket.close_code})")
-        data: str | bytes = message.data
-        return data
-
-    async def send(self, text: str) -> None:
-        await self._socket.send_str(text)
-
-
-class _Link:
-    """A connection to a OneBot client: calls, whose answers are told by their `echo`, and events in between."""
+class _Link(CallSocket):
+    """A connection to a OneBot client."""
 
     def __init__(self, socket: DoorSocket, accept: Callable[[InboundEvent], Awaitable[None]]) -> None:
-        self._socket = socket
+        super().__init__(socket, PLATFORM)
         self._accept = accept
         self._numbers = itertools.count(1)
-        self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._closed = asyncio.Event()
-        self.failure: DeliveryError | None = None
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed.is_set()
-
-    async def ended(self, seconds: float) -> None:
-        """Wait until the connection has ended, for so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closed.wait()
-
-    async def call(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    async def act(self, action: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Call an action, and return its data. Raises DeliveryError."""
-        if self.is_closed:
-            raise self.failure or NotSent(f"{PLATFORM}'s connection is closed")
         echo = str(next(self._numbers))
-        answer = self._waiting[echo] = asyncio.get_running_loop().create_future()
-        text = msgspec.json.encode({"action": action, "params": params, "echo": echo}).decode()
-        try:
-            await self._socket.send(text)
-            return _data(await answer)
-        except (aiohttp.ClientError, OSError) as error:
-            raise Unknown(f"{PLATFORM} cut the connection before it answered") from error
-        finally:
-            del self._waiting[echo]
+        return _data(await self.call(echo, {"action": action, "params": params, "echo": echo}))
 
-    async def serve(self) -> None:
-        """Read answers and events until the connection ends."""
-        try:
-            while True:
-                await self._take(await self._socket.receive())
-        except (ConnectionError, aiohttp.ClientError):
-            return
-        finally:
-            self._closed.set()
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(self.failure or ConnectionError())
-
-    async def _take(self, text: str | bytes) -> None:
-        try:
-            value = msgspec.json.decode(text)
-        except (msgspec.DecodeError, RecursionError):
-            return
-        if not isinstance(value, dict):
-            return
+    async def take(self, value: dict[str, Any]) -> None:
         if "post_type" in value:
             if (event := event_of(value)) is not None:
                 await self._accept(event)
             return
         if value.get("retcode") in _UNAUTHORIZED and not value.get("echo"):  # and the connection is closed
             self.failure = _unauthorized(str(value["retcode"]))
-        answer = self._waiting.get(str(value.get("echo")))
-        if answer is not None and not answer.done():
-            answer.set_result(value)
+        self.answer(str(value.get("echo")), value)
 
 
 async def _identity(link: _Link) -> BotIdentity:
-    me = await link.call("get_login_info", {})
+    me = await link.act("get_login_info", {})
     return BotIdentity(str(me.get("user_id", "")), str(me.get("nickname", "")))
 
 

@@ -1,6 +1,5 @@
 """WeCom: messages of an application over HTTP (https://developer.work.weixin.qq.com/document)."""
 
-import hmac
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
@@ -25,7 +24,7 @@ from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundMedia
 from app.bots.adapters.outcomes import DeliveryError, NotSent, RateLimited, Refused, TargetGone, Unauthorized, Unknown
 from app.bots.adapters.planning import plan_parts
 from app.bots.adapters.tokens import AccessToken, TokenCache
-from app.bots.adapters.wecom_events import decrypt, event_of, fields_of, key_of, signature_of
+from app.bots.adapters.wecom_events import event_of, fields_of, key_of, open_envelope
 from app.bots.formatting.dialects import to_plain
 from app.bots.formatting.splitting import TextLimit, split
 from app.bots.umo import invalid_umo
@@ -145,11 +144,10 @@ class WeComAdapter:
             return DoorAnswer(400)
         if self._token is None or self._key is None:
             return DoorAnswer(401)
-        signature = signature_of(self._token, query.get("timestamp", ""), query.get("nonce", ""), encrypted)
-        if not hmac.compare_digest(query.get("msg_signature", "").encode(), signature.encode()):
-            return DoorAnswer(401)
         try:
-            message = decrypt(encrypted, self._key, str(self._credentials["corpid"]))
+            message = open_envelope(query, encrypted, self._token, self._key, str(self._credentials["corpid"]))
+            if message is None:
+                return DoorAnswer(401)
             if request.method == "GET":
                 return DoorAnswer(body=message, content_type="text/plain")
             event = event_of(fields_of(message))

@@ -1,13 +1,14 @@
 """WeCom's callbacks: how they are signed and encrypted, and what they say. Pure functions."""
 
 import hashlib
+import hmac
 import struct
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from xml.etree.ElementTree import Element, ParseError
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from defusedxml import DefusedXmlException, ElementTree
 
 from app.bots.adapters.inbound import InboundEvent, InboundMedia
@@ -25,24 +26,43 @@ def signature_of(token: str, timestamp: str, nonce: str, encrypted: str) -> str:
 
 def key_of(encoding_aes_key: str) -> bytes:
     """The key of callbacks. Raises ValueError."""
-    key = b64decode(encoding_aes_key + "=", validate=True)
+    key = b64decode(encoding_aes_key + "=" * (-len(encoding_aes_key) % 4), validate=True)
     if len(key) != BLOCK:
         raise ValueError("it must have 43 characters of Base64")
     return key
 
 
+def open_envelope(query: Mapping[str, str], encrypted: str, token: str, key: bytes, receiver: str) -> bytes | None:
+    """Check the signature of a callback, and decrypt it; None if it is signed by somebody else. Raises ValueError."""
+    signature = signature_of(token, query.get("timestamp", ""), query.get("nonce", ""), encrypted)
+    if not hmac.compare_digest(query.get("msg_signature", "").encode(), signature.encode()):
+        return None
+    return decrypt(encrypted, key, receiver)
+
+
 def decrypt(encrypted: str, key: bytes, receiver: str) -> bytes:
     """Decrypt a callback: 16 random bytes, a length, the message, its receiver. Raises ValueError."""
-    decryptor = Cipher(algorithms.AES(key), modes.CBC(key[:16])).decryptor()
-    data = decryptor.update(b64decode(encrypted, validate=True)) + decryptor.finalize()
-    pad = data[-1] if data else 0
-    if not 1 <= pad <= BLOCK or len(data) < 20 + pad:
+    decryptor = decryptor_of(key)
+    data = unpadded(decryptor.update(b64decode(encrypted, validate=True)) + decryptor.finalize())
+    if len(data) < 20:
         raise ValueError("the message cannot be read")
-    data = data[:-pad]
     (length,) = struct.unpack(">I", data[16:20])
     if data[20 + length :] != receiver.encode():
         raise ValueError("the message is for another receiver")
     return data[20 : 20 + length]
+
+
+def decryptor_of(key: bytes) -> CipherContext:
+    """The decryption of callbacks and files."""
+    return Cipher(algorithms.AES(key), modes.CBC(key[:16])).decryptor()
+
+
+def unpadded(data: bytes) -> bytes:
+    """Take off the padding, which is up to a block long. Raises ValueError."""
+    pad = data[-1] if data else 0
+    if not 1 <= pad <= BLOCK or len(data) < pad:
+        raise ValueError("the padding is wrong")
+    return data[:-pad]
 
 
 def fields_of(xml: bytes) -> dict[str, str]:

@@ -17,6 +17,8 @@ from sqlalchemy import Connection
 from app.bots.adapters.base import Adapter, AdapterFactory, Call, Receipt
 from app.bots.adapters.http import Network
 from app.bots.inbox.contexts import ReplyContexts
+from app.bots.inbox.listeners import Listeners
+from app.bots.inbox.service import InboxService
 from app.bots.outbox.policy import RetryPolicy
 from app.bots.outbox.store import count_open
 from app.bots.outbox.worker import Outbox
@@ -115,8 +117,13 @@ async def main(data_dir: Path, point: str) -> None:
     contexts = ReplyContexts(core.database, core.secrets)
     outbox = Outbox(database, bots, files, OWNER, sole_owner=True, policy=policy, contexts=contexts)
     await outbox.open()
+    inbox = InboxService(core.database, core.secrets, OWNER, lambda _chat: None)
+    listeners = Listeners(core.database, bots, inbox, OWNER, first_backoff_seconds=0.05)
+    listening = asyncio.create_task(listeners.run())
     while await core.database.read(count_open):
         await asyncio.sleep(0.02)
+    await listeners.close()
+    await listening
     await outbox.close()
     await bots.close()
     await core.database.close()

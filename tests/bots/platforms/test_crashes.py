@@ -12,6 +12,7 @@ from tests.support.platforms.qq_official import QQOfficialFake
 from tests.support.platforms.slack import SlackFake
 from tests.support.platforms.telegram import TelegramFake
 from tests.support.platforms.wecom import WeComFake
+from tests.support.platforms.wecom_ai_bot import WeComAiBotFake
 
 
 class TestTelegram(CrashSuite):
@@ -47,6 +48,10 @@ class TestDingTalk(CrashSuite):
 
 class TestWeCom(CrashSuite):
     fake_type = WeComFake
+
+
+class TestWeComAiBot(CrashSuite):
+    fake_type = WeComAiBotFake
 
 
 class TestMatrix(CrashSuite):

@@ -135,13 +135,7 @@ class WeComFake(FakePlatform):
         self, xml: str, *, token: str = CALLBACK_TOKEN, receiver: str = CORP_ID, asks: bool = False
     ) -> tuple[int, str]:
         """Make a callback, or ask whether this is the right place; its status and text."""
-        key = b64decode(AES_KEY + "=")
-        plain = os.urandom(16) + struct.pack(">I", len(xml.encode())) + xml.encode() + receiver.encode()
-        pad = 32 - len(plain) % 32
-        cipher = Cipher(algorithms.AES(key), modes.CBC(key[:16])).encryptor()
-        encrypted = b64encode(cipher.update(plain + bytes([pad]) * pad) + cipher.finalize()).decode()
-        signature = hashlib.sha1("".join(sorted([token, "17", "nonce", encrypted])).encode()).hexdigest()
-        query = {"msg_signature": signature, "timestamp": "17", "nonce": "nonce"}
+        query, encrypted = seal(xml, token, receiver)
         body = f"<xml><ToUserName>{CORP_ID}</ToUserName><Encrypt><![CDATA[{encrypted}]]></Encrypt></xml>"
         async with aiohttp.ClientSession() as client:
             if asks:
@@ -173,3 +167,18 @@ class WeComFake(FakePlatform):
 
 def answer(code: int, message: str, **fields: Any) -> web.Response:
     return web.json_response({"errcode": code, "errmsg": message, **fields})
+
+
+def seal(message: str, token: str, receiver: str) -> tuple[dict[str, str], str]:
+    """Encrypt and sign a callback: its query, and what is in its body."""
+    length = struct.pack(">I", len(message.encode()))
+    encrypted = b64encode(encrypt(os.urandom(16) + length + message.encode() + receiver.encode(), AES_KEY)).decode()
+    signature = hashlib.sha1("".join(sorted([token, "17", "nonce", encrypted])).encode()).hexdigest()
+    return {"msg_signature": signature, "timestamp": "17", "nonce": "nonce"}, encrypted
+
+
+def encrypt(plain: bytes, aes_key: str) -> bytes:
+    key = b64decode(aes_key + "=")
+    pad = 32 - len(plain) % 32
+    cipher = Cipher(algorithms.AES(key), modes.CBC(key[:16])).encryptor()
+    return cipher.update(plain + bytes([pad]) * pad) + cipher.finalize()
