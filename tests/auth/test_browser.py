@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -345,3 +346,26 @@ async def test_neither_tokens_nor_sessions_are_logged_or_stored(start_server: St
     for secret in (token, text):
         assert secret not in lines.getvalue()
         assert secret.encode() not in stored
+
+
+async def test_sign_ins_are_in_the_audit_trail(server: Server, shop: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = (await shop.get("/api/v1/me")).json()["data"]["key_id"]
+    async with page_of(server, shop) as page:
+        assert (await page.request("DELETE", SESSIONS)).status_code == 200
+    admin = Client(server, await server.new_key("admin"))
+    async with browser(server, {"key": shop.key}), Client(server, None) as stranger, admin:
+        for _ in range(3):
+            assert await refusal(await stranger.post(SESSIONS, {"token": "nothing"})) == (401, "invalid_browser_token")
+        now = time.monotonic()
+        monkeypatch.setattr("app.auth.browser.refusals.time.monotonic", lambda: now + 61)
+        assert await refusal(await stranger.post(SESSIONS, {"key": "nothing"})) == (401, "invalid_api_key")
+        audit = (await admin.get("/api/v1/audit")).json()["data"]["entries"]
+    trail = [(each["key_id"], each["action"], each["target"], each["address"]) for each in audit]
+    assert [entry for entry in trail if entry[1].startswith("browser")] == [
+        (None, "browser_session.refused", "invalid_api_key", "127.0.0.1"),
+        (None, "browser_session.refused", "invalid_browser_token", "127.0.0.1"),
+        (me, "browser_session.created", "", "127.0.0.1"),
+        (me, "browser_session.deleted", "alice", "127.0.0.1"),
+        (me, "browser_session.created", "alice", "127.0.0.1"),
+        (me, "browser_token.created", "alice", "127.0.0.1"),
+    ]

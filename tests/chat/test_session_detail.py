@@ -52,6 +52,16 @@ async def test_flags_may_say_whether_the_reply_streams(client: Client) -> None:
     assert (await client.post("/api/v1/chat", body)).json()["code"] == "invalid_request"
 
 
+async def test_run_started_comes_where_it_is_asked_for(client: Client) -> None:
+    plain, asked = await client.chat("Hi"), await client.chat("Hi", flags={"run_started": True})
+    assert types_of(asked) == ["session_id", "run_started", *types_of(plain)[1:]]
+    run_id = asked[0].data["run_id"]
+    started = {"type": "run_started", "data": {"run_id": run_id}, "run_id": run_id}
+    assert asked[1].data == {**started, "message_id": asked[0].data["message_id"]}
+    assert asked[1].id == asked[0].id
+    assert types_of(await client.replay(run_id)) == types_of(plain)
+
+
 async def test_later_spellings_do_the_same(client: Client) -> None:
     upload = await client.request("POST", "/api/v1/files", files={"file": ("a.txt", b"text")})
     attachment_id = upload.json()["data"]["attachment_id"]

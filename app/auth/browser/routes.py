@@ -21,7 +21,7 @@ from app.edge.operation import ANY_KEY, PUBLIC, Answer, Body, operation, refusal
 from app.edge.responses import ok
 from app.edge.schemas import DateTime, example, example_of
 from app.edge.services import service
-from app.errors import BadRequest, Unauthorized
+from app.errors import BadRequest, Forbidden, Unauthorized
 
 blueprint = Blueprint("browser_sessions", __name__)
 
@@ -100,7 +100,7 @@ async def create_browser_token() -> Response:
     if "username" not in body:
         raise BadRequest("Missing key: username", code="missing_key")
     new = convert(body, BrowserTokenRequest)
-    text, grant = await service(BrowserSessions).create_token(caller(), new.username, new.scopes)
+    text, grant = await service(BrowserSessions).create_token(caller(), new.username, new.scopes, request.remote_addr)
     token = BrowserToken(text, new.username.strip(), _sorted(grant.scopes), iso(grant.expires_at))
     return _uncached(ok(token, 201))
 
@@ -165,21 +165,23 @@ async def create_browser_session() -> Response:
     errors={409: refusal("The caller is a key, and no browser session", "not_a_browser_session")},
 )
 async def delete_browser_session() -> Response:
-    await service(BrowserSessions).sign_out(caller())
+    await service(BrowserSessions).sign_out(caller(), request.remote_addr)
     response = _uncached(ok(SignedOut(True)))
     clear_cookie(response)
     return response
 
 
 async def _signed_in(sign_in: BrowserSessionRequest) -> tuple[str, Principal, datetime]:
-    """Begin a session. Raises Unauthorized, late for those who guess."""
-    sessions = service(BrowserSessions)
+    """Begin a session. Raises Unauthorized, late for those who guess, Forbidden."""
+    sessions, address = service(BrowserSessions), request.remote_addr
     try:
         if sign_in.token is not None:
-            return await sessions.sign_in(sign_in.token)
-        return await sessions.sign_in_with_key(sign_in.key or "", request.remote_addr)
-    except Unauthorized:
-        await service(KeyService).guesses.slow_down(request.remote_addr)
+            return await sessions.sign_in(sign_in.token, address)
+        return await sessions.sign_in_with_key(sign_in.key or "", address)
+    except (Unauthorized, Forbidden) as error:
+        await sessions.record_refusal(error.code, address)
+        if isinstance(error, Unauthorized):
+            await service(KeyService).guesses.slow_down(address)
         raise
 
 

@@ -7,8 +7,10 @@ from typing import Final
 from msgspec import structs
 from sqlalchemy import Connection
 
+from app.auth.audit import Change, record_changes
 from app.auth.browser import store
 from app.auth.browser.models import Grant
+from app.auth.browser.refusals import RefusedSignIns
 from app.auth.checks import MAX_USERNAME_CHARS, check_text
 from app.auth.keytext import SESSION_PREFIX, TOKEN_PREFIX, is_well_formed, new_key_text
 from app.auth.models import Principal, check_not_reserved
@@ -37,12 +39,13 @@ class BrowserSessions:
         self._secrets = secrets
         self._keys = keys
         self._open_to_all = open_to_all
+        self._refused = RefusedSignIns()
         self.lifetime = lifetime
 
     async def create_token(
-        self, principal: Principal, username: str, scopes: Collection[Scope] | None
+        self, principal: Principal, username: str, scopes: Collection[Scope] | None, address: str | None
     ) -> tuple[str, Grant]:
-        """Make a token for a user, with some of the key's scopes (None: all but `admin`).
+        """Make a token for a user, with some of the key's scopes (None: all but `admin`), for a caller at an address.
 
         Raises BadRequest, Conflict, Forbidden for scopes and users that the caller lacks, and for a browser session.
         """
@@ -66,7 +69,7 @@ class BrowserSessions:
             scopes=granted,
             expires_at=self._keys.now() + TOKEN_TIME,
         )
-        return await self._add_token(grant), grant
+        return await self._add_token(grant, principal.key_id, username, address), grant
 
     async def create_operator_token(self) -> str:
         """Make a token with every right, for those who have the data folder. Raises Conflict."""
@@ -80,15 +83,21 @@ class BrowserSessions:
         grant = Grant(
             key_id=key_id, key_digest=digest, username=None, scopes=frozenset(Scope), expires_at=now + TOKEN_TIME
         )
-        return await self._add_token(grant)
+        return await self._add_token(grant, None, OPERATOR_KEY_NAME, None)
 
-    async def _add_token(self, grant: Grant) -> str:
+    async def _add_token(self, grant: Grant, maker: str | None, target: str, address: str | None) -> str:
         text = new_key_text(TOKEN_PREFIX)
         digest = self._secrets.digest(text.encode())
-        await self._database.write(lambda connection: store.add_token(connection, digest, grant))
+        change = self._change("browser_token.created", maker, target, address)
+
+        def add(connection: Connection) -> None:
+            store.add_token(connection, digest, grant)
+            record_changes(connection, [change])
+
+        await self._database.write(add)
         return text
 
-    async def sign_in(self, token: str) -> tuple[str, Principal, datetime]:
+    async def sign_in(self, token: str, address: str | None) -> tuple[str, Principal, datetime]:
         """Use a token up, and begin a session; returns its text, its principal and its end.
 
         Raises Conflict, Unauthorized.
@@ -102,7 +111,7 @@ class BrowserSessions:
             if (grant := store.take_token(connection, token_digest, now)) is None:
                 return None
             session = structs.replace(grant, expires_at=now + self.lifetime)
-            store.add_session(connection, digest, session, now)
+            self._add_session(connection, digest, session, address)
             return session
 
         session = await self._database.write(begin) if is_well_formed(token, TOKEN_PREFIX) else None
@@ -129,10 +138,16 @@ class BrowserSessions:
         )
         text = new_key_text(SESSION_PREFIX)
         digest = self._secrets.digest(text.encode())
-        await self._database.write(lambda connection: store.add_session(connection, digest, grant, now))
+        await self._database.write(lambda connection: self._add_session(connection, digest, grant, address))
         return text, await self._keys.verify(text), grant.expires_at
 
-    async def sign_out(self, principal: Principal) -> None:
+    async def record_refusal(self, reason: str, address: str | None) -> None:
+        """Write a refused sign-in down, with the code of its error; a few of each address, whoever guesses."""
+        if self._refused.is_new(address):
+            change = self._change("browser_session.refused", None, reason, address)
+            await self._database.write(lambda connection: record_changes(connection, [change]))
+
+    async def sign_out(self, principal: Principal, address: str | None) -> None:
         """End the caller's session. Raises Conflict for a caller that is none."""
         if not principal.is_browser:
             raise Conflict("The caller is a key, and no browser session", code="not_a_browser_session")
@@ -140,6 +155,10 @@ class BrowserSessions:
 
         def delete(connection: Connection) -> None:
             store.delete_session(connection, principal.session)
+            record_changes(
+                connection,
+                [self._change("browser_session.deleted", principal.key_id, principal.username or "", address)],
+            )
             count_change(connection, now)
 
         await self._database.write(delete)
@@ -149,6 +168,14 @@ class BrowserSessions:
         """Delete what has expired."""
         now = self._keys.now()
         await self._database.write(lambda connection: store.purge(connection, now))
+
+    def _add_session(self, connection: Connection, digest: bytes, grant: Grant, address: str | None) -> None:
+        store.add_session(connection, digest, grant, self._keys.now())
+        change = self._change("browser_session.created", grant.key_id, grant.username or "", address)
+        record_changes(connection, [change])
+
+    def _change(self, action: str, key_id: str | None, target: str, address: str | None) -> Change:
+        return Change(at=self._keys.now(), key_id=key_id, action=action, target=target, address=address)
 
     def _check_keys_used(self) -> None:
         if self._open_to_all:

@@ -17,7 +17,7 @@ from app.chat.runs.log import RunLog
 from app.chat.service import ChatService
 from app.chat.values import Run
 from app.doors.open_api.encoding import sse_encoder, sse_snapshot
-from app.doors.open_api.requests import SEND_CODES, parse_send
+from app.doors.open_api.requests import SEND_CODES, parse_send, wants_run_started
 from app.doors.open_api.schemas import (
     CHAT_EVENTS_EXAMPLE,
     SEND_EXAMPLES,
@@ -125,7 +125,7 @@ async def send() -> Response:
     accepted = await chat.send(principal, parse_send(body, limits), claim)
     if after and accepted.repeated:
         return stream(accepted.run, await chat.run_log(accepted.run, after), after, slot)
-    return stream(accepted.run, accepted.log, 0, slot, accepted.rates)
+    return stream(accepted.run, accepted.log, 0, slot, accepted.rates, run_started=wants_run_started(body))
 
 
 @blueprint.get("/api/v1/chat/runs/<run_id>")
@@ -240,10 +240,21 @@ async def decide_approval(run_id: str) -> Response:
 
 
 def stream(
-    run: Run, log: RunLog, after: int, slot: Slot, rates: RateState | None = None, *, first: bytes = b""
+    run: Run,
+    log: RunLog,
+    after: int,
+    slot: Slot,
+    rates: RateState | None = None,
+    *,
+    first: bytes = b"",
+    run_started: bool = False,
 ) -> Response:
     frames = log.follow(
-        "sse", sse_encoder(run), after=after, heartbeat=sse.HEARTBEAT, heartbeat_seconds=sse.HEARTBEAT_SECONDS
+        "sse, run_started" if run_started else "sse",
+        sse_encoder(run, run_started=run_started),
+        after=after,
+        heartbeat=sse.HEARTBEAT,
+        heartbeat_seconds=sse.HEARTBEAT_SECONDS,
     )
     pieces = _preceded(first, frames) if first else frames
     headers = None if rates is None else rates.headers

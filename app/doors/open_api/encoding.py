@@ -36,14 +36,14 @@ Payload = Mapping[str, Any]
 _json = msgspec.json.Encoder()
 
 
-def sse_encoder(run: Run) -> Encode:
-    """Encode events as Server-Sent Events, each with its number as the `id`."""
-    return partial(_encode_sse, run)
+def sse_encoder(run: Run, *, run_started: bool = False) -> Encode:
+    """Encode events as Server-Sent Events, each with its number as the `id`; `run_started` as wanted."""
+    return partial(_encode_sse, run, run_started)
 
 
-def websocket_encoder(run: Run) -> Encode:
+def websocket_encoder(run: Run, *, run_started: bool = False) -> Encode:
     """Encode events as lines of JSON, each with its session, its run and, to resume from, its number `seq`."""
-    return partial(_encode_lines, run)
+    return partial(_encode_lines, run, run_started)
 
 
 def sse_snapshot(run: Run, status: RunStatus, log: RunLog) -> bytes:
@@ -61,19 +61,26 @@ def sse_snapshot(run: Run, status: RunStatus, log: RunLog) -> bytes:
     return sse.numbered_frames([(log.last_number, _json.encode(payload))])
 
 
-def _encode_sse(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
-    return sse.numbered_frames([(number, _json.encode(payload)) for number, payload in _payloads(run, numbers, events)])
+def _encode_sse(run: Run, run_started: bool, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+    payloads = _payloads(run, run_started, numbers, events)
+    return sse.numbered_frames([(number, _json.encode(payload)) for number, payload in payloads])
 
 
-def _encode_lines(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
+def _encode_lines(run: Run, run_started: bool, numbers: Sequence[int], events: Sequence[Event]) -> bytes:
     source = {"session_id": run.session_id, "run_id": run.id}
-    payloads = _payloads(run, numbers, events)
+    payloads = _payloads(run, run_started, numbers, events)
     return b"".join([_json.encode({**payload, **source, "seq": number}) + b"\n" for number, payload in payloads])
 
 
-def _payloads(run: Run, numbers: Sequence[int], events: Sequence[Event]) -> list[tuple[int, Payload]]:
+def _payloads(
+    run: Run, run_started: bool, numbers: Sequence[int], events: Sequence[Event]
+) -> list[tuple[int, Payload]]:
     numbered = zip(numbers, events, strict=True)
-    return [(number, payload) for number, event in numbered if (payload := _payload(run, event)) is not None]
+    payloads = [(number, payload) for number, event in numbered if (payload := _payload(run, event)) is not None]
+    if run_started and isinstance(events[0], Started):  # the first event of a run; what is told of it has its number
+        told = {"type": "run_started", "data": {"run_id": run.id}, "run_id": run.id, "message_id": run.message_id}
+        payloads.insert(1, (numbers[0], told))
+    return payloads
 
 
 def _payload(run: Run, event: Event) -> Payload | None:

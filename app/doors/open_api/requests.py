@@ -73,6 +73,12 @@ def parse_send(body: Mapping[str, Any], limits: PartLimits) -> SendMessage:
     )
 
 
+def wants_run_started(body: Mapping[str, Any]) -> bool:
+    """Whether the event `run_started` is wanted: clients that check the types of events need not know it."""
+    flags = body.get("flags")
+    return isinstance(flags, dict) and flags.get("run_started") is True
+
+
 def parse_regenerate(body: Mapping[str, Any], username: str, session_id: str, message_id: int) -> SendMessage:
     """The request to answer a message again. Raises BadRequest."""
     streaming = body.get("enable_streaming")

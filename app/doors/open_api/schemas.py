@@ -32,7 +32,10 @@ class ChatSendRequest(msgspec.Struct):
     enable_streaming: bool | None = True
     flags: Annotated[
         dict[str, Any] | None,
-        Meta(description="`enable_streaming`, where AstrBot's later clients put it; others are passed over."),
+        Meta(
+            description="`enable_streaming`, where AstrBot's later clients put it; `run_started` true asks for the "
+            "event of that name. Others are passed over."
+        ),
     ] = None
     config_id: Annotated[str | None, Meta(description="A profile; `default` puts the session back on it.")] = None
     config_name: Annotated[str | None, Meta(description="A profile's name; read only without config_id.")] = None
@@ -304,6 +307,21 @@ CHAT_EVENT: Mapping[str, Any] = {
                 "message_id": _REPLY,
             },
             "Comes first where a run's stream is asked for with `snapshot`: the reply so far, in one piece.",
+        ),
+        _event(
+            "run_started",
+            {
+                "data": {
+                    "title": "RunStarted",
+                    "type": "object",
+                    "description": "The run.",
+                    "required": ["run_id"],
+                    "properties": {"run_id": _RUN},
+                },
+                "run_id": _RUN,
+                "message_id": _REPLY,
+            },
+            "Comes behind `session_id` where `flags` asks for it with `run_started`; it has the same id.",
         ),
         _event("user_message_saved", {"data": _SAVED}, "The user's message is stored."),
         _event(

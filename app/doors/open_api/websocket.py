@@ -16,7 +16,7 @@ from app.auth.service import KeyService
 from app.chat.parts import PartLimits
 from app.chat.service import Accepted, ChatService
 from app.doors.open_api.encoding import websocket_encoder
-from app.doors.open_api.requests import parse_send
+from app.doors.open_api.requests import parse_send, wants_run_started
 from app.doors.open_api.websocket_errors import word_of
 from app.edge.bodies import BodyLimit, convert, parse_beside
 from app.edge.operation import operation
@@ -154,7 +154,8 @@ async def _answer(frame: str | bytes, streams: set[asyncio.Task[None]], sending:
         accepted, after = await _resume(principal, convert(body, ResumeFrame))
     else:
         accepted = await _send(principal, body)
-    stream = asyncio.create_task(_relay(accepted, after, sending, slot, principal))
+    relay = _relay(accepted, after, sending, slot, principal, run_started=wants_run_started(body))
+    stream = asyncio.create_task(relay)
     streams.add(stream)
     stream.add_done_callback(streams.discard)
 
@@ -171,8 +172,11 @@ async def _resume(principal: Principal, frame: ResumeFrame) -> tuple[Accepted, i
     return Accepted(run, await chat.run_log(run, frame.after)), frame.after
 
 
-async def _relay(accepted: Accepted, after: int, sending: asyncio.Lock, slot: Slot, principal: Principal) -> None:
-    pieces = accepted.log.follow("ws", websocket_encoder(accepted.run), after=after)
+async def _relay(
+    accepted: Accepted, after: int, sending: asyncio.Lock, slot: Slot, principal: Principal, *, run_started: bool
+) -> None:
+    kind = "ws, run_started" if run_started else "ws"
+    pieces = accepted.log.follow(kind, websocket_encoder(accepted.run, run_started=run_started), after=after)
     async with aclosing(guarded_stream(pieces, service(KeyService), principal, slot)) as stream:
         async for piece in stream:
             async with sending:

@@ -299,3 +299,10 @@ async def test_a_socket_without_frames_and_replies_is_closed(
             while not socket.ws.closed:
                 await socket.ws.receive()
         assert socket.ws.close_code == 1001
+
+
+async def test_run_started_comes_where_it_is_asked_for(socket: Socket) -> None:
+    await socket.send(username="alice", message="Hi", flags={"run_started": True})
+    first, second, *_ = await socket.until_end()
+    assert (first["type"], second["type"]) == ("session_id", "run_started")
+    assert (second["run_id"], second["seq"]) == (first["run_id"], first["seq"])
