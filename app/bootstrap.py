@@ -173,6 +173,7 @@ def create_app(settings: Settings | None = None) -> Quart:
         SessionService(core.database, profiles, idempotency),
         bots.service,
         bots.outbox,
+        bots.callbacks,
         bots.messages,
         bots.inbox,
         bots.processor,

@@ -11,6 +11,7 @@ from app.auth.browser.service import BrowserSessions
 from app.bots.adapters.http import Network
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
+from app.bots.callbacks import Callbacks
 from app.bots.inbox.contexts import ReplyContexts
 from app.bots.inbox.listeners import Listeners
 from app.bots.inbox.processor import Processor
@@ -373,6 +374,7 @@ class Bots:
 
     service: BotService
     outbox: Outbox
+    callbacks: Callbacks
     messages: MessageService
     inbox: InboxService
     processor: Processor
@@ -387,12 +389,12 @@ class Bots:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for work in (self.outbox.run, self.processor.run, self.listeners.run):
+            for work in (self.outbox.run, self.callbacks.run, self.processor.run, self.listeners.run):
                 group.create_task(work())
 
     async def close(self) -> None:
         """Take nothing more in, and end what goes on."""
-        for each in (self.listeners, self.processor, self.replies, self.outbox, self.service):
+        for each in (self.listeners, self.processor, self.replies, self.outbox, self.callbacks, self.service):
             await each.close()
 
 
@@ -414,6 +416,12 @@ def open_bots(
     )
     sole_owner = core.is_embedded
     contexts = ReplyContexts(core.database, core.secrets)
+    callbacks = Callbacks(
+        core.database,
+        core.secrets,
+        network,
+        count=lambda outcome: metrics.im_callbacks.labels(outcome).inc(),
+    )
     outbox = Outbox(
         core.database,
         service,
@@ -422,6 +430,7 @@ def open_bots(
         sole_owner=sole_owner,
         contexts=contexts,
         count=lambda kind, outcome: metrics.im_tries.labels(kind, outcome).inc(),
+        on_end=callbacks.wake,
     )
     metrics.im_open_deliveries.set_function(lambda: outbox.open_deliveries)
     messages = MessageService(core.database, service, outbox, files, idempotency)
@@ -440,4 +449,4 @@ def open_bots(
     inbox = InboxService(core.database, core.secrets, owner, processor.wake)
     listeners = Listeners(core.database, service, inbox, owner)
     service.on_change(listeners.wake)
-    return Bots(service, outbox, messages, inbox, processor, listeners, replies)
+    return Bots(service, outbox, callbacks, messages, inbox, processor, listeners, replies)

@@ -3,11 +3,13 @@
 import re
 from functools import partial
 
+from msgspec import UNSET
 from quart import Blueprint, Response, request
 
 from app.auth.guards import caller
 from app.auth.scopes import Scope
-from app.bots.message_schemas import DeliveryItem, DeliveryPage, FragmentItem, SendMessageRequest, SentMessage
+from app.bots.callbacks import Callbacks
+from app.bots.message_schemas import DeliveryItem, DeliveryPage, SendMessageRequest, SentMessage, item_of
 from app.bots.outbox.models import Delivery, DeliveryState
 from app.bots.schemas import BotList
 from app.bots.sending import MessageService, error_of
@@ -17,7 +19,7 @@ from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.edge.bodies import json_object
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, empty, operation, refusal
 from app.edge.responses import ok
-from app.edge.schemas import example_of, shape_of
+from app.edge.schemas import example_of
 from app.edge.services import service
 from app.errors import BadRequest
 from app.idempotency import claim_of
@@ -32,7 +34,8 @@ _SENDING = partial(
     description="Hands a message to the bot of the umo's platform, and answers when the platform has taken it. "
     '`webchat` adds a bot message to that chat session, which is created if need be. With `"delivery":"queue"` the '
     "answer comes at once, and the message is sent later. A repeat with the same `Idempotency-Key` goes on with the "
-    "same delivery. The `data` of 502 and 504 has `delivery_id` and `state`.",
+    "same delivery. The `data` of 502 and 504 has `delivery_id` and `state`. The URL `callback` is told of the "
+    "delivery's end: `data` is what `GET /api/v1/im/deliveries/{delivery_id}` answers.",
     params=[IDEMPOTENCY_KEY],
     body=Body(
         SendMessageRequest,
@@ -45,7 +48,7 @@ _SENDING = partial(
                     {"type": "image", "attachment_id": "9a2f8c72-e7af-4c0e-b352-111111111111"},
                 ],
             },
-            "queued": {"umo": _UMO, "message": "ping", "delivery": "queue"},
+            "queued": {"umo": _UMO, "message": "ping", "delivery": "queue", "callback": "https://example.com/ended"},
         },
     ),
     answers={
@@ -58,6 +61,7 @@ _SENDING = partial(
             "missing_key",
             "invalid_umo",
             "invalid_delivery",
+            "invalid_callback",
             "username_reserved",
             "empty_message",
             *PART_CODES,
@@ -98,17 +102,22 @@ async def _send() -> Response:
     if body.get("delivery", "wait") not in ("wait", "queue"):
         raise BadRequest("delivery must be wait or queue", code="invalid_delivery")
     waits = body.get("delivery", "wait") == "wait"
+    callback = service(Callbacks).seal(body.get("callback"), body.get("callback_secret"))
     claim = claim_of(caller().key_id, "im", request.headers.get("Idempotency-Key"), body)
     parts = parse_parts(body["message"], service(PartLimits))
-    delivery = await service(MessageService).send(umo, parts, caller(), claim, waits=waits)
+    delivery = await service(MessageService).send(umo, parts, caller(), claim, waits=waits, callback=callback)
+    secret = service(Callbacks).secret_of(delivery) if body.get("callback_secret") is None else None
     if delivery.state is not DeliveryState.SENT and waits:
-        raise error_of(delivery)
-    return ok(_sent(delivery), 200 if delivery.state is DeliveryState.SENT else 202)
+        error = error_of(delivery)
+        error.data = {**(error.data or {}), **({} if secret is None else {"callback_secret": secret})}
+        raise error
+    return ok(_sent(delivery, secret), 200 if delivery.state is DeliveryState.SENT else 202)
 
 
-def _sent(delivery: Delivery) -> SentMessage:
+def _sent(delivery: Delivery, secret: str | None) -> SentMessage:
     ids = delivery.message_ids
-    return SentMessage(ids[0] if ids else None, ids, delivery.id, delivery.state, delivery.umo)
+    callback_secret = UNSET if secret is None else secret
+    return SentMessage(ids[0] if ids else None, ids, delivery.id, delivery.state, delivery.umo, callback_secret)
 
 
 @blueprint.get("/api/v1/im/bots")
@@ -169,7 +178,7 @@ async def list_deliveries() -> Response:
     )
     page = deliveries[: int(limit)]
     next_cursor = str(page[-1].seq) if len(deliveries) > len(page) else None
-    return ok(DeliveryPage([_item(delivery) for delivery in page], next_cursor))
+    return ok(DeliveryPage([item_of(delivery) for delivery in page], next_cursor))
 
 
 def _without_nul(text: str | None) -> str | None:
@@ -188,7 +197,7 @@ def _without_nul(text: str | None) -> str | None:
 )
 async def get_delivery(delivery_id: str) -> Response:
     caller().check_unbound()
-    return ok(_item(await service(MessageService).get(delivery_id)))
+    return ok(item_of(await service(MessageService).get(delivery_id)))
 
 
 @blueprint.post("/api/v1/im/deliveries/<delivery_id>/retry")
@@ -204,7 +213,7 @@ async def get_delivery(delivery_id: str) -> Response:
 )
 async def retry_delivery(delivery_id: str) -> Response:
     caller().check_unbound()
-    return ok(_item(await service(MessageService).retry(delivery_id)), 202)
+    return ok(item_of(await service(MessageService).retry(delivery_id)), 202)
 
 
 @blueprint.post("/api/v1/im/deliveries/<delivery_id>/cancel")
@@ -219,9 +228,4 @@ async def retry_delivery(delivery_id: str) -> Response:
 )
 async def cancel_delivery(delivery_id: str) -> Response:
     caller().check_unbound()
-    return ok(_item(await service(MessageService).cancel(delivery_id)))
-
-
-def _item(delivery: Delivery) -> DeliveryItem:
-    fragments = [shape_of(FragmentItem, fragment) for fragment in delivery.fragments]
-    return shape_of(DeliveryItem, delivery, delivery_id=delivery.id, fragments=fragments)
+    return ok(item_of(await service(MessageService).cancel(delivery_id)))

@@ -3,12 +3,13 @@
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from app.bots.outbox.models import DeliveryState, FragmentState
+from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
 from app.bots.umo import MAX_UMO_CHARS, UMO_PATTERN
 from app.chat.schemas import MessageContent
-from app.edge.schemas import DateTime, example
+from app.edge.schemas import DateTime, example, shape_of
+from app.egress import MAX_URL_CHARS
 
 DELIVERY_ID = "5f3c8e0a-4a52-4c39-9a0c-0d5d6f0f5a11"
 _UMO = "telegram1:FriendMessage:42"
@@ -38,6 +39,14 @@ class SendMessageRequest(msgspec.Struct):
         Literal["wait", "queue"],
         Meta(description="`wait` answers when the platform has taken the message, `queue` at once."),
     ] = "wait"
+    callback: Annotated[
+        Annotated[str, Meta(max_length=MAX_URL_CHARS)] | None,
+        Meta(description="A URL to tell of the delivery's end, with a signed `POST`."),
+    ] = None
+    callback_secret: Annotated[
+        str | None,
+        Meta(description="`whsec_` and base64 of 24 to 64 bytes, to sign with. One is made and answered if left out."),
+    ] = None
 
 
 class SentMessage(msgspec.Struct):
@@ -52,6 +61,9 @@ class SentMessage(msgspec.Struct):
     delivery_id: Annotated[str, Meta(description="The delivery's id."), example(DELIVERY_ID)]
     state: _State
     umo: Annotated[str, Meta(description="Where it was sent to."), example(_UMO)]
+    callback_secret: Annotated[
+        str | UnsetType, Meta(description="What signs the callback, if the request had no secret of its own.")
+    ] = UNSET
 
 
 class FragmentItem(msgspec.Struct):
@@ -85,3 +97,8 @@ class DeliveryPage(msgspec.Struct):
 
     deliveries: list[DeliveryItem]
     next_cursor: str | None
+
+
+def item_of(delivery: Delivery) -> DeliveryItem:
+    fragments = [shape_of(FragmentItem, fragment) for fragment in delivery.fragments]
+    return shape_of(DeliveryItem, delivery, delivery_id=delivery.id, fragments=fragments)

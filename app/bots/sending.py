@@ -177,6 +177,7 @@ class MessageService:
             return _get(connection, delivery_id)
 
         delivery = await self._database.write(cancel)
+        self._outbox.announce(delivery)
         self._outbox.wake((delivery.bot_id, delivery.target))
         return delivery
 
@@ -274,6 +275,7 @@ class MessageService:
                 if not current.is_open:
                     return await self._judged(current)
         current = await self._database.write(lambda connection: _give_up(connection, delivery.id, utc_now()))
+        self._outbox.announce(current)
         return await self._judged(current)
 
     async def _judged(self, delivery: Delivery) -> Delivery:
@@ -327,6 +329,8 @@ def _reopen(connection: Connection, delivery: Delivery, deadline: datetime, *, w
         error_status=None,
         error=None,
         finished_at=None,
+        callback_at=None,
+        callback_tries=0,
     )
 
 

@@ -69,6 +69,12 @@ class Metrics:
         self.im_open_deliveries = Gauge(
             "palaver_im_open_deliveries", "Deliveries of all servers that are not over.", registry=registry
         )
+        self.im_callbacks = Counter(
+            "palaver_im_callbacks",
+            "Tries to tell a sender of a delivery's end, by how they ended.",
+            ("outcome",),
+            registry=registry,
+        )
         self.im_events = Counter(
             "palaver_im_events", "Events of platforms, by what became of them.", ("outcome",), registry=registry
         )

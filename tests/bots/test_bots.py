@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.bots.adapters.webhook import new_secret
+from app.bots.adapters.signing import new_secret
 from tests.bots.conftest import Im
 from tests.support.webhook_receiver import WebhookReceiver
 

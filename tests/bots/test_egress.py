@@ -5,7 +5,8 @@ import pytest
 from app.bots.adapters.base import Call, Fragment, Target
 from app.bots.adapters.http import Network
 from app.bots.adapters.outcomes import DeliveryError, Refused
-from app.bots.adapters.webhook import WebhookConfig, new_secret, webhook_factory
+from app.bots.adapters.signing import new_secret
+from app.bots.adapters.webhook import WebhookConfig, webhook_factory
 from app.egress import is_public
 from app.errors import BadRequest
 from tests.bots.conftest import Im

@@ -14,7 +14,8 @@ from standardwebhooks.webhooks import Webhook
 from app.bots.adapters.base import Adapter, Call, Fragment, Receipt, Target
 from app.bots.adapters.http import Network
 from app.bots.adapters.outcomes import DeliveryError
-from app.bots.adapters.webhook import WebhookConfig, new_secret, webhook_factory
+from app.bots.adapters.signing import new_secret
+from app.bots.adapters.webhook import WebhookConfig, webhook_factory
 from tests.bots.conftest import PNG, Im
 from tests.support.webhook_receiver import (
     WebhookReceiver,

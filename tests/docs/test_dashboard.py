@@ -36,6 +36,7 @@ async def used(server: Server, client: Client) -> Client:
     metrics.tool_calls.labels("now", "completed").inc()
     metrics.deliveries.labels("delivered").inc()
     metrics.im_tries.labels("telegram", "sent").inc()
+    metrics.im_callbacks.labels("sent").inc()
     metrics.im_events.labels("taken").inc()
     metrics.documents.labels("ready").inc()
     metrics.passages.inc()

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.bots.adapters.base import AdapterFactory
+from app.bots.adapters.http import Network
 from app.bots.adapters.webchat import WebchatAdapter
+from app.bots.callbacks import Callbacks
 from app.bots.inbox.contexts import ReplyContexts
 from app.bots.inbox.listeners import Listeners
 from app.bots.inbox.processor import Processor
@@ -50,7 +52,10 @@ async def quick_bots(
     database, secrets = server.core.database, server.core.secrets
     bots = BotService(database, secrets, factories=factories, builtin={"webchat": WebchatAdapter(chat)})
     contexts = ReplyContexts(database, secrets)
-    outbox = Outbox(database, bots, files, OWNER, sole_owner=True, policy=policy, contexts=contexts)
+    callbacks = Callbacks(database, secrets, Network(allow_private=True), policy=policy)
+    outbox = Outbox(
+        database, bots, files, OWNER, sole_owner=True, policy=policy, contexts=contexts, on_end=callbacks.wake
+    )
     messages = MessageService(database, bots, outbox, files, Idempotency(database), wait_seconds=wait_seconds)
     replies = Replies(database, bots, outbox, contexts, first_seconds=0.1)
     turns = TurnMaker(database, files)
@@ -58,14 +63,15 @@ async def quick_bots(
     inbox = InboxService(database, secrets, OWNER, processor.wake)
     listeners = Listeners(database, bots, inbox, OWNER, first_backoff_seconds=0.05)
     bots.on_change(listeners.wake)
-    for made in (bots, outbox, messages, inbox):
+    for made in (bots, outbox, callbacks, messages, inbox):
         provide(server.app, made)
     await outbox.open()
-    listening = asyncio.create_task(listeners.run())
+    working = [asyncio.create_task(listeners.run()), asyncio.create_task(callbacks.run())]
     try:
         yield QuickBots(bots, outbox, messages, files)
     finally:
-        await listeners.close()
-        await listening
-        for closing in (processor, replies, outbox, bots):
+        for closing in (listeners, processor, replies, outbox, callbacks, bots):
             await closing.close()
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)

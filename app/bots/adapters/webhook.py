@@ -1,8 +1,5 @@
 """Messages to an address of the operator's, signed by the Standard Webhooks scheme."""
 
-import base64
-import binascii
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -24,19 +21,16 @@ from app.bots.adapters.base import (
 from app.bots.adapters.config import checked_url, invalid_config
 from app.bots.adapters.http import Network, PlatformAnswer
 from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundEvent, Quoted
-from app.bots.adapters.outcomes import DeliveryError, NotSent, RateLimited, Refused
+from app.bots.adapters.outcomes import DeliveryError
+from app.bots.adapters.signing import CALL_SECONDS, new_secret, parse_secret, post_signed
 from app.bots.umo import MessageType, Umo, parse_umo
 from app.chat.parts import Reply, Text
 from app.clock import iso, utc_now
 from app.errors import BadRequest
 
 ADAPTER = "webhook"
-SECRET_PREFIX = "whsec_"  # noqa: S105
-MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64  # what the scheme allows
-MAX_ANSWER_BYTES = 64 * 1024
 MAX_MESSAGE_ID_CHARS = 255
 PLATFORM = "The webhook receiver"
-CALL_SECONDS = 5.0
 
 
 class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,10 +58,6 @@ def webhook_factory(
         secret_fields=frozenset({"secret"}),
         generate=lambda: {"secret": new_secret()},
     )
-
-
-def new_secret() -> str:
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 class IncomingSender(msgspec.Struct):
@@ -104,7 +94,7 @@ class WebhookAdapter:
     ) -> None:
         self._platform_id = platform_id
         self._url = checked_url(config.url, "url", allow_private=network.allow_private)
-        self._webhook = Webhook(_secret_bytes(config.secret))
+        self._webhook = _signer(config.secret)
         self._client = network.client(PLATFORM)
         self._count = count
 
@@ -117,13 +107,14 @@ class WebhookAdapter:
         return [Fragment(_payload(self._platform_id, target, parts))]
 
     async def deliver(self, call: Call) -> Receipt:
+        body = msgspec.json.encode(call.fragment.payload)
         try:
-            receipt = await self._post(call)
+            answer = await post_signed(self._client, self._url, self._webhook, f"msg_{call.wire_key}", body, PLATFORM)
         except DeliveryError:
             self._count("failed")
             raise
         self._count("delivered")
-        return receipt
+        return Receipt(_message_id(answer))
 
     async def close(self) -> None:
         await self._client.close()
@@ -153,30 +144,6 @@ class WebhookAdapter:
             platform_id=message.message_id,
         )
         return DoorAnswer(202, b'{"status":"accepted"}', events=[event])
-
-    async def _post(self, call: Call) -> Receipt:
-        webhook_id = f"msg_{call.wire_key}"
-        body = msgspec.json.encode(call.fragment.payload)
-        answer = await self._client.request(
-            "POST",
-            self._url,
-            data=body,
-            headers=self._headers(webhook_id, body),
-            seconds=CALL_SECONDS,
-            max_bytes=MAX_ANSWER_BYTES,
-            status_suffices=True,
-        )
-        _check_status(answer)
-        return Receipt(_message_id(answer))
-
-    def _headers(self, webhook_id: str, body: bytes) -> dict[str, str]:
-        now = utc_now()
-        return {
-            "Content-Type": "application/json",
-            "webhook-id": webhook_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._webhook.sign(webhook_id, now, body.decode()),
-        }
 
 
 def _payload(platform_id: str, target: Target, parts: Sequence[OutgoingPart]) -> dict[str, Any]:
@@ -212,33 +179,12 @@ def _media(part: Attached) -> dict[str, Any]:
     }
 
 
-def _secret_bytes(secret: str) -> bytes:
-    """Decode the signing key of a `whsec_` secret. Raises BadRequest, without the secret in it."""
-    problem = f"secret must be {SECRET_PREFIX} and base64 of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes"
-    if not secret.startswith(SECRET_PREFIX):
-        raise invalid_config(problem)
+def _signer(secret: str) -> Webhook:
+    """Make the signer of a bot's secret. Raises BadRequest, without the secret in it."""
     try:
-        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid_config(problem) from None
-    if not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
-        raise invalid_config(problem)
-    return key
-
-
-def _check_status(answer: PlatformAnswer) -> None:
-    """Raises DeliveryError unless the status is 2xx."""
-    status = answer.status
-    message, code = f"{PLATFORM} answered {status}", str(status)
-    if 200 <= status < 300:
-        return
-    if 300 <= status < 400:
-        raise Refused(f"{message}, and redirects are not followed", platform_code=code)
-    if status != 429 and status < 500:
-        raise Refused(message, platform_code=code)
-    if answer.retry_after is not None:
-        raise RateLimited(message, after=answer.retry_after, platform_code=code)
-    raise NotSent(message, platform_code=code)
+        return parse_secret(secret)
+    except ValueError as error:
+        raise invalid_config(f"secret {error}") from None
 
 
 def _message_id(answer: PlatformAnswer) -> str | None:

@@ -25,6 +25,8 @@ from app.database.tables import Base, BigId, UtcDateTime
 
 LEASE = timedelta(seconds=30)
 """A server that does not renew it for so long has lost the deliveries under way."""
+CALLBACK_LEASE = timedelta(seconds=60)
+"""A callback that its server has not dealt with by then is another's."""
 
 
 class DeliveryState(StrEnum):
@@ -59,7 +61,8 @@ class DeliveryRow(Base):
     A reply has no fragments before its turn comes. `live_ids` are the messages in which people saw it being made.
 
     `waits` says that a request waits for the end. `callback` is an address to tell of it, and its secret, encrypted;
-    `callback_at` when to try it next.
+    `callback_at` is when to try it next, and while a server does, when another one may; None when there is nothing to
+    do.
     """
 
     __tablename__ = "im_messages"
@@ -178,6 +181,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None
     error_status: int | None
     error: str | None
+    callback: bytes | None
+    callback_at: datetime | None
+    callback_tries: int
     created_at: datetime
     finished_at: datetime | None
     fragments: Sequence[StoredFragment] = ()

@@ -1,13 +1,14 @@
 """Deliveries in the database: functions of a connection."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
 
 from app.bots.outbox.models import (
+    CALLBACK_LEASE,
     LEASE,
     OPEN_STATES,
     Delivery,
@@ -26,6 +27,7 @@ Lane = tuple[str, str]
 """A bot, and a target: what is sent there is sent in order."""
 
 _OPEN = DeliveryRow.state.in_([state.value for state in OPEN_STATES])
+_CALLBACK_IS_DUE = DeliveryRow.callback_at <= moment_in()
 
 
 def add_delivery(connection: Connection, values: Mapping[str, Any], fragments: Sequence[Mapping[str, Any]]) -> int:
@@ -259,6 +261,30 @@ def is_held(connection: Connection, seq: int, owner: str) -> bool:
     return connection.execute(query.with_for_update()).first() is not None
 
 
-def now_if_callback(now: datetime) -> ColumnElement[datetime | None]:
+def now_if_callback() -> ColumnElement[datetime | None]:
     """The value of `callback_at` for a delivery that ends: now, if it has a callback."""
-    return case((DeliveryRow.callback.is_not(None), now), else_=None)
+    return case((DeliveryRow.callback.is_not(None), moment_in()), else_=None)
+
+
+def has_due_callbacks(connection: Connection) -> bool:
+    return connection.execute(select(DeliveryRow.seq).where(_CALLBACK_IS_DUE).limit(1)).first() is not None
+
+
+def take_callbacks(connection: Connection, limit: int) -> list[Delivery]:
+    """Take deliveries whose callback is due, until their lease is over; those that were tried least come first."""
+    query = select(DeliveryRow.seq).where(_CALLBACK_IS_DUE)
+    query = query.order_by(DeliveryRow.callback_tries, DeliveryRow.callback_at).limit(limit)
+    seqs = list(connection.scalars(query.with_for_update(skip_locked=True)))
+    values = {"callback_at": moment_in(CALLBACK_LEASE), "callback_tries": DeliveryRow.callback_tries + 1}
+    connection.execute(update(DeliveryRow).where(DeliveryRow.seq.in_(seqs)).values(**values))
+    taken = select(DeliveryRow).where(DeliveryRow.seq.in_(seqs))
+    return _with_fragments(connection, [value_of(Delivery, row) for row in connection.execute(taken)])
+
+
+def end_callback(connection: Connection, delivery: Delivery, wait: timedelta | None) -> None:
+    """Try a callback again after a while, or never; nothing if the delivery has been queued again or lost meanwhile."""
+    connection.execute(
+        update(DeliveryRow)
+        .where(DeliveryRow.seq == delivery.seq, DeliveryRow.callback_at == delivery.callback_at)
+        .values(callback_at=None if wait is None else moment_in(wait))
+    )

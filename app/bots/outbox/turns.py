@@ -20,7 +20,7 @@ class Turn:
 
     delivery: Delivery | None = None
     at: datetime | None = None
-    ended: tuple[str, ...] = ()
+    ended: tuple[Delivery, ...] = ()
 
 
 def next_fragment(delivery: Delivery) -> StoredFragment | None:
@@ -30,13 +30,13 @@ def next_fragment(delivery: Delivery) -> StoredFragment | None:
 
 def take(connection: Connection, lane: Lane, owner: str, now: datetime) -> Turn:
     """Lease the delivery at the head of a lane, and mark its first unsent fragment as being sent."""
-    ended: list[str] = []
+    ended: list[Delivery] = []
     while (head := store.find_head(connection, lane)) is not None:
         if store.is_leased(connection, head, owner):
             return Turn(at=now + BUSY_ELSEWHERE, ended=tuple(ended))
         if head.state is DeliveryState.QUEUED:
             if (at := _waits_until(connection, head, lane, now)) is None:  # it is over
-                ended.append(head.id)
+                ended.append(head)
                 continue
             if at > now:
                 return Turn(at=min(at, head.deadline), ended=tuple(ended))
@@ -143,5 +143,5 @@ def finish(
         error=error,
         error_status=error_status,
         finished_at=now,
-        callback_at=store.now_if_callback(now),
+        callback_at=store.now_if_callback(),
     )

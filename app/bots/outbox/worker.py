@@ -81,7 +81,11 @@ class Contexts(Protocol):
 
 
 class Outbox:
-    """Sends what is stored; `owner` names this server, and `sole_owner` says that there is no other on the database."""
+    """Sends what is stored; `owner` names this server, and `sole_owner` says that there is no other on the database.
+
+    `count` is told the kind of the bot and the outcome of each try; `on_end` is called when a delivery with a callback
+    may be over.
+    """
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Outbox:
         policy: RetryPolicy | None = None,
         contexts: Contexts | None = None,
         count: Callable[[str, str], None] = lambda _kind, _outcome: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._bots = bots
@@ -103,6 +108,7 @@ class Outbox:
         self._policy = policy or RetryPolicy()
         self._contexts = contexts
         self._count = count
+        self._on_end = on_end
         self._lanes: dict[Lane, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[int] = set()
@@ -162,6 +168,13 @@ class Outbox:
         finally:
             self._watched.pop(delivery_id, None)
 
+    def announce(self, delivery: Delivery) -> None:
+        """Tell those who wait for a delivery that it has been dealt with, and may be over."""
+        if (event := self._watched.get(delivery.id)) is not None:
+            event.set()
+        if delivery.callback is not None:
+            self._on_end()
+
     async def _serve(self, lane: Lane, event: asyncio.Event) -> None:
         """Send what the lane holds, until nothing is left or its head has to wait for long."""
         try:
@@ -190,8 +203,8 @@ class Outbox:
         calls_of_bot = self._calls_of_bot.setdefault(lane[0], asyncio.Semaphore(MAX_CALLS_PER_BOT))
         async with calls_of_bot, self._calls:
             turn = await self._database.write(lambda connection: take(connection, lane, self._owner, utc_now()))
-            for delivery_id in turn.ended:
-                self._announce(delivery_id)
+            for delivery in turn.ended:
+                self.announce(delivery)
             if turn.delivery is None:
                 return turn.at
             self._sending.add(turn.delivery.seq)
@@ -199,7 +212,7 @@ class Outbox:
                 await self._send(turn.delivery)
             finally:
                 self._sending.discard(turn.delivery.seq)
-        self._announce(turn.delivery.id)
+        self.announce(turn.delivery)
         return utc_now()
 
     async def _send(self, delivery: Delivery) -> None:
@@ -326,10 +339,6 @@ class Outbox:
         except Unknown as error:
             raise NotSent(error.message, platform_code=error.platform_code) from error
         return Call(call.target, call.fragment, call.wire_key, call.file, handle, call.context, call.tries)
-
-    def _announce(self, delivery_id: str) -> None:
-        if (event := self._watched.get(delivery_id)) is not None:
-            event.set()
 
     async def _poll(self) -> None:
         lanes, self.open_deliveries = await self._database.read(
