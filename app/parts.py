@@ -6,8 +6,11 @@ from datetime import timedelta
 from importlib.util import find_spec
 from socket import gethostname
 
+from sqlalchemy import Connection
+
 from app import __version__
 from app.auth.browser.service import BrowserSessions
+from app.auth.store import rename_config as rename_config_of_keys
 from app.bots.adapters.http import Network
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
@@ -22,6 +25,7 @@ from app.bots.platforms import platform_factories
 from app.bots.replies import Replies, store_reply
 from app.bots.sending import MessageService
 from app.bots.service import BotService
+from app.bots.store import rename_config as rename_config_of_bots
 from app.chat.accept import Planner
 from app.chat.approvals import Approvals
 from app.chat.media import MediaLoader
@@ -40,7 +44,7 @@ from app.chat.runs.titles import TitleMaker
 from app.chat.runs.upkeep import RunUpkeep
 from app.chat.runs.watching import Watched
 from app.chat.service import ChatService
-from app.chat.sessions import rename_config
+from app.chat.sessions import rename_config as rename_config_of_sessions
 from app.cluster.bus import Bus, NoBus
 from app.cluster.configs import ConfigWatch, Digests
 from app.cluster.live_bus import LiveBus
@@ -142,7 +146,15 @@ def open_profile_editor(
     settings: Settings, core: Core, profiles: ProfileService, providers: ProviderRegistry
 ) -> ProfileEditor:
     async def follow(id: str, new_id: str) -> None:
-        await core.database.write(lambda connection: rename_config(connection, id, new_id))
+        now = core.keys.now()
+
+        def rename(connection: Connection) -> None:
+            rename_config_of_sessions(connection, id, new_id)
+            rename_config_of_keys(connection, id, new_id, now)
+            rename_config_of_bots(connection, id, new_id)
+
+        await core.database.write(rename)
+        core.keys.drop_caches()
 
     return ProfileEditor(settings.data_dir / "configs", profiles, lambda: providers.ids, follow)
 

@@ -43,9 +43,8 @@ class AuditPage(msgspec.Struct):
     "List changes",
     scope=Scope.ADMIN,
     tag="Management",
-    description="Who changed what with admin rights, the newest first: keys, bots, MCP servers, profiles, providers; and "
-    "who signed in. "
-    "For a key that is not bound to a username.",
+    description="Who changed what with admin rights, the newest first: keys, bots, MCP servers, profiles, "
+    "providers; and who signed in. For a key that is not bound to a username.",
     params=[
         Param("cursor", "The `next_cursor` of the page before.", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
         Param("limit", "Held to 1..100.", {"type": "integer", "default": 50}),

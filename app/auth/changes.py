@@ -98,6 +98,7 @@ def change(
     check_may_grant(actor.principal, changed.scopes - key.scopes, key.username)
     store.save_key(connection, changed)
     actor.record(connection, now, "changed", [key.id])
+    store.count_change(connection, now)
     return changed
 
 

@@ -80,6 +80,18 @@ def has_keys(connection: Connection) -> bool:
     return connection.execute(_ANY).first() is not None
 
 
+def rename_config(connection: Connection, config_id: str, new_id: str, now: datetime) -> None:
+    """Have the keys that are limited to a profile follow it to its new id."""
+    limited = _LIST.where(ApiKeyRow.limits.is_not(None)).with_for_update()
+    for row in connection.execute(limited).all():
+        key = value_of(ApiKey, row)
+        if key.limits is None or config_id not in (key.limits.configs or ()):
+            continue
+        configs = dict.fromkeys(new_id if each == config_id else each for each in key.limits.configs or ())
+        save_key(connection, structs.replace(key, limits=structs.replace(key.limits, configs=tuple(configs))))
+    count_change(connection, now)
+
+
 def list_keys(connection: Connection, username: str | None) -> list[ApiKey]:
     """List all keys, or those bound to a user, the newest first."""
     query = _LIST if username is None else _LIST.where(ApiKeyRow.username == username)

@@ -48,6 +48,14 @@ def save_bot(connection: Connection, bot: Bot, secrets: bytes) -> None:
     connection.execute(_UPDATE, {"bot_id": bot.id, **structs.asdict(bot), "secrets": secrets})
 
 
+def rename_config(connection: Connection, config_id: str, new_id: str) -> None:
+    """Have the bots of a profile follow it to its new id."""
+    for row in connection.execute(_LIST.with_for_update()).all():
+        if row.config.get("config_id") == config_id:
+            config = {**row.config, "config_id": new_id}
+            connection.execute(_UPDATE.values(config=config), {"bot_id": row.id})
+
+
 def delete_bot(connection: Connection, bot_id: str) -> None:
     """Raises NotFound."""
     bot, _ = get_bot(connection, bot_id, for_update=True)

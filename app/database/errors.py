@@ -40,11 +40,15 @@ _FAULT_CLASSES = (
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database did not take the request: disk full, locked by another process, gone."""
+    """The database did not take the request: disk full, locked by another process, gone.
+
+    `is_certain` says that nothing was changed.
+    """
 
     code = "database_unavailable"
 
     def __init__(self, *, is_certain: bool = True) -> None:
+        self.is_certain = is_certain
         outcome = "nothing was changed" if is_certain else "whether the change was stored is not known"
         super().__init__(f"The database is not available at the moment; {outcome}")
 

@@ -243,7 +243,8 @@ async def delete_profile(config_id: str) -> Response:
 @_write_operation(
     "renameConfigProfile",
     "Rename a profile",
-    description="Gives a profile another id; sessions and roles that chose it keep it.",
+    description="Gives a profile another id; what names it follows in one transaction: sessions, roles, "
+    "bots, and keys that are limited to it.",
     params=[_CONFIG_ID, _IF_MATCH],
     body=Body(RenameConfigProfile, {"to bard": {"id": "bard"}}),
     answers={200: _PROFILE},
@@ -251,6 +252,7 @@ async def delete_profile(config_id: str) -> Response:
         400: _INVALID,
         **_VERSION_ERRORS,
         409: refusal("There is a profile with this id: bard", "config_exists", "config_is_default"),
+        503: refusal("The profiles cannot be written at the moment", "storage_unavailable", "database_unavailable"),
         **_BODY_ERRORS,
     },
 )

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from filelock import FileLock
 
+from app.database.errors import DatabaseUnavailable
 from app.errors import BadRequest, Conflict, NotFound, PreconditionFailed, Unavailable
 from app.profiles.documents import edited, patched, values_of
 from app.profiles.models import Profile, ProfileFile
@@ -44,7 +45,7 @@ class Version:
 class ProfileEditor:
     """Creates, changes, renames and deletes the files in `folder`; `provider_ids` are those that a profile may name.
 
-    `follow` is called with the old id and the new one of a profile that was renamed.
+    `follow` is called with the old id and the new one of a profile that is being renamed.
     """
 
     def __init__(
@@ -111,22 +112,34 @@ class ProfileEditor:
         return await self._edit(change)
 
     async def rename(self, id: str, new_id: str, etag: str) -> Version:
-        """Raises NotFound, BadRequest, Conflict for the default profile and an id that there is, PreconditionFailed."""
+        """Raises NotFound, BadRequest, Conflict for the default profile and an id that there is, PreconditionFailed,
+        Unavailable.
+        """
         if not is_id(new_id) or new_id == RESERVED_ID:
             raise BadRequest("id must be 1 to 100 letters, digits, -, _ or .", code="invalid_profile")
         _check_not_default(id)
 
-        def rename() -> Version:
+        def copy() -> tuple[Version, str]:
             text = self._text(id, etag)
             if self._path(new_id).exists():
                 raise Conflict(f"There is a profile with this id: {new_id}", code="config_exists")
             # Without a name of its own it is called by its id, which must not change what it is called.
             self._write(new_id, text if "name" in _loads(text) else edited(text, {"name": id, **_loads(text)}))
-            self._path(id).unlink()
-            return self._version(new_id)
+            return self._version(new_id), _etag(self._read(id))
 
-        version = await self._edit(rename)
-        await self._follow(id, new_id)
+        def take_away(id: str, etag: str) -> None:
+            self._text(id, etag)
+            self._path(id).unlink()
+
+        version, copied = await self._edit(copy)
+        # There are both files until what names the profile has followed, and for good where that is not known.
+        try:
+            await self._follow(id, new_id)
+        except DatabaseUnavailable as error:
+            if error.is_certain:
+                await self._edit(lambda: take_away(new_id, version.etag))
+            raise
+        await self._edit(lambda: take_away(id, copied))
         return version
 
     async def delete(self, id: str, etag: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.database.errors import DatabaseUnavailable
 from app.profiles.models import ProfileFile
 from app.profiles.schemas import ProfileFields
 from tests.conftest import StartServer
@@ -29,6 +30,14 @@ temperature = 1.2
 [history]  # all of it
 max_messages = 20
 """
+
+
+MATTERMOST = {"mattermost_url": "https://chat.example.com", "mattermost_bot_token": "secret"}
+SEND = {"username": "alice", "message": "Hi"}
+
+
+def unavailable(*_: object) -> None:
+    raise DatabaseUnavailable
 
 
 @pytest.fixture
@@ -83,6 +92,35 @@ async def test_a_profile_is_created_used_changed_renamed_and_deleted(
         ("profile.changed", "poet"),
         ("profile.created", "poet"),
     ]
+
+
+async def test_what_names_a_profile_follows_its_new_id(server: Server, admin: Client, model: ModelServer) -> None:
+    await admin.post(PATH, POET)
+    await admin.post(PATH, {"id": "other"})
+    made = (
+        await admin.post("/api/v1/api-keys", {"name": "k", "scopes": ["chat"], "configs": ["other", "poet"]})
+    ).json()
+    bot = {"id": "b1", "adapter": "mattermost", "enabled": False, "config": {**MATTERMOST, "config_id": "poet"}}
+    assert (await admin.post("/api/v1/bots", bot)).status_code == 201
+    async with Client(server, made["data"]["key"]) as limited:
+        assert (await limited.post("/api/v1/chat", {**SEND, "config_id": "poet"})).status_code == 200
+        assert (await edit(admin, "POST", "poet/rename", {"id": "bard"})).status_code == 200
+        answer = await limited.post("/api/v1/chat", {**SEND, "config_id": "bard"})
+        assert answer.status_code == 200, answer.text
+        assert (await limited.get("/api/v1/me")).json()["data"]["configs"] == ["other", "bard"]
+    assert (await admin.get("/api/v1/bots/b1")).json()["data"]["config"]["config_id"] == "bard"
+
+
+async def test_a_profile_keeps_its_id_when_nothing_can_follow(
+    server: Server, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await admin.post(PATH, POET)
+    with monkeypatch.context() as patch:
+        patch.setattr("app.parts.rename_config_of_bots", unavailable)
+        assert refusal(await edit(admin, "POST", "poet/rename", {"id": "bard"})) == (503, "database_unavailable")
+    assert file_of(server, "poet").exists()
+    assert not file_of(server, "bard").exists()
+    assert (await edit(admin, "POST", "poet/rename", {"id": "bard"})).status_code == 200
 
 
 async def test_comments_and_the_order_of_a_file_stay(server: Server, admin: Client) -> None:
