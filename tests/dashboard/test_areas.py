@@ -1,16 +1,21 @@
 """The areas for content and management, each driven once through."""
 
-import json
+import io
+import re
+from collections.abc import AsyncIterator
 
 import pytest
+from PIL import Image
 from playwright.async_api import FilePayload, Locator, Page, expect
 
 from tests.conftest import StartServer
-from tests.dashboard.conftest import OpenPage
-from tests.support.client import Client
+from tests.dashboard.conftest import OpenPage, check_accessible
+from tests.support.answers import reply, tool_calls
+from tests.support.client import Client, SseEvent, text_of
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 from tests.support.webhook_receiver import webhook_receiver
+from tests.tools.test_steps import use
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -142,8 +147,9 @@ async def test_bots_and_their_deliveries(start_server: StartServer, open_page: O
         await go(page, "bots")
         await page.get_by_role("button", name="Add bot").first.click()
         dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Kind").select_option("webhook")
         await dialog.get_by_label("Id", exact=True).fill("hook")
-        await dialog.get_by_label("Settings").fill(json.dumps({"url": receiver.url}))
+        await dialog.get_by_label("URL").fill(receiver.url)
         await dialog.get_by_role("button", name="Add").click()
         await expect(dialog.get_by_role("region", name="secret")).to_contain_text("whsec_")
         await confirm(page, "I have stored it")
@@ -155,6 +161,80 @@ async def test_bots_and_their_deliveries(start_server: StartServer, open_page: O
         await row(page, "webhook").get_by_role("button", name="Delete: hook").click()
         await confirm(page)
         await expect(page.get_by_text("No bots yet")).to_be_visible()
+
+
+async def test_a_bot_is_made_and_changed_by_the_form_of_its_kind(page: Page, client: Client) -> None:
+    await go(page, "bots")
+    await page.get_by_role("button", name="Add bot").first.click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Kind").select_option("line")
+    await dialog.get_by_label("Id", exact=True).fill("webchat")
+    await dialog.get_by_role("button", name="Add").click()
+    assert await dialog.get_by_label("Channel secret").evaluate("field => field.validity.valueMissing")
+    for name in ("Channel access token", "Channel secret"):
+        await expect(dialog.get_by_label(name)).to_have_attribute("type", "password")
+        await dialog.get_by_label(name).fill("very-secret")
+    await check_accessible(page)
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(dialog.get_by_label("Id", exact=True)).to_be_focused()
+    await expect(dialog.get_by_label("Id", exact=True)).to_have_accessible_description(re.compile("reserved: webchat"))
+    await dialog.get_by_label("Id", exact=True).fill("line1")
+    await dialog.get_by_text("Who may write, and how").click()
+    await dialog.get_by_label("Address of the platform's API").fill("nonsense")
+    await dialog.get_by_label("Who may write", exact=True).fill("u1\nu2")
+    await dialog.get_by_label("In groups, answer").select_option("all")
+    await dialog.get_by_label("Let others ask").uncheck()
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(dialog.get_by_label("Address of the platform's API")).to_have_attribute("aria-invalid", "true")
+    await expect(dialog.get_by_label("Address of the platform's API")).to_be_focused()
+    await dialog.get_by_label("Address of the platform's API").fill("")
+    await dialog.get_by_text("Advanced").click()
+    await dialog.get_by_label("Further settings").fill("{")
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(dialog.get_by_label("Further settings")).to_have_attribute("aria-invalid", "true")
+    await dialog.get_by_label("Further settings").fill('{"per_user_sessions": true}')
+    await dialog.get_by_role("button", name="Add").click()
+    await row(page, "line1").get_by_role("button", name="Edit: line1").click()
+    config = (await client.get("/api/v1/bots/line1")).json()["data"]["config"]
+    chosen = {name: config[name] for name in ("allow", "groups", "pairing", "per_user_sessions", "live_replies")}
+    assert chosen == {
+        **{"allow": ["u1", "u2"], "groups": "all", "pairing": False, "per_user_sessions": True, "live_replies": True}
+    }
+    await expect(dialog.get_by_label("Channel secret")).to_have_value("")
+    await dialog.get_by_text("Who may write, and how").click()
+    await expect(dialog.get_by_label("Who may write", exact=True)).to_have_value("u1\nu2")
+    await dialog.get_by_label("Who may write", exact=True).fill("")
+    await dialog.get_by_label("Name").fill("Flowers")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(row(page, "Flowers")).to_be_visible()
+    changed = (await client.get("/api/v1/bots/line1")).json()["data"]
+    assert (changed["name"], changed["config"]) == ("Flowers", {**config, "allow": []})
+
+
+async def test_what_waits_for_a_decision_is_listed_and_decided(
+    page: Page, model: ModelServer, server: Server, client: Client
+) -> None:
+    use(server, "now", more='ask = ["now"]\n')
+    await go(page, "tools")
+    await expect(page.get_by_text("Nothing waits for a decision")).to_be_visible()
+    model.script(tool_calls(("c1", "now", '{"timezone": "UTC"}')), reply(["It is late."]))
+    async with client.chatting("What time is it?", username="bob") as events:
+        seen = [event async for event in approving(page, events)]
+    assert text_of(seen) == "It is late."
+
+
+async def approving(page: Page, events: AsyncIterator[SseEvent]) -> AsyncIterator[SseEvent]:
+    """The events; a call that waits is allowed on the page."""
+    async for event in events:
+        yield event
+        if event.type == "approval_required":
+            await page.reload()
+            waiting = page.get_by_role("region", name="Waits for your decision: now")
+            await expect(waiting).to_contain_text("for bob")
+            await expect(waiting).to_contain_text('"timezone": "UTC"')
+            await check_accessible(page)
+            await waiting.get_by_role("button", name="Allow").click()
+            await expect(page.get_by_text("Nothing waits for a decision")).to_be_visible()
 
 
 async def test_tools_and_mcp_servers(page: Page) -> None:
@@ -175,7 +255,7 @@ async def test_tools_and_mcp_servers(page: Page) -> None:
     await expect(page.get_by_text("No MCP servers yet")).to_be_visible()
 
 
-async def test_files(page: Page) -> None:
+async def test_files(page: Page, client: Client) -> None:
     await go(page, "files")
     await page.get_by_label("Upload files").set_input_files(
         FilePayload(name="日記.txt", mimeType="text/plain", buffer=b"Dear diary")
@@ -183,15 +263,36 @@ async def test_files(page: Page) -> None:
     link = row(page, "日記.txt").get_by_role("link")
     answer = await page.request.get(str(await link.get_attribute("href")))
     assert await answer.body() == b"Dear diary"
-    file_id = await row(page, "日記.txt").locator("code").inner_text()
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), "green").save(picture, "PNG")
+    upload = {"file": ("green.png", picture.getvalue(), "image/png")}
+    file_id = (await client.request("POST", "/api/v1/file", files=upload)).json()["data"]["attachment_id"]
+    for number in range(50):
+        await client.request("POST", "/api/v1/file", files={"file": (f"{number}.log", b"x")})
     await page.reload()
-    await page.get_by_role("textbox", name="File id").fill(file_id)
-    await page.get_by_role("button", name="Find").click()
-    await row(page, "日記.txt").get_by_role("button", name="Delete: 日記.txt").click()
+    await expect(page.get_by_role("row")).to_have_count(51)
+    await page.get_by_role("button", name="Show more").click()
+    await expect(page.get_by_role("row")).to_have_count(53)
+    search = page.get_by_role("searchbox", name="Name or id")
+    await search.fill("green")
+    await expect(page.get_by_role("row")).to_have_count(2)
+    thumbnail = row(page, "green.png").locator("img")
+    assert await thumbnail.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8
+    await search.fill(file_id)
+    await expect(page.get_by_role("row")).to_have_count(2)
+    await search.fill("")
+    await page.get_by_role("combobox", name="Type").select_option("image")
+    await expect(page.get_by_role("row")).to_have_count(2)
+    await row(page, "green.png").get_by_role("button", name="Delete: green.png").click()
     await confirm(page)
-    await page.get_by_role("textbox", name="File id").fill(file_id)
-    await page.get_by_role("button", name="Find").click()
-    await expect(page.get_by_role("status").filter(has_text="not_found, request")).to_be_visible()
+    await expect(page.get_by_text("No file was found")).to_be_visible()
+    assert (await client.get(f"/api/v1/files/{file_id}")).status_code == 404
+    await page.get_by_role("combobox", name="Type").select_option("")
+    await page.route("**/api/v1/file", lambda route: route.abort())
+    await page.get_by_label("Upload files").set_input_files(
+        FilePayload(name="cut.txt", mimeType="text/plain", buffer=b"x")
+    )
+    await expect(page.get_by_role("listitem").filter(has_text="cut.txt").get_by_role("alert")).to_be_visible()
 
 
 async def test_overview(page: Page, client: Client, model: ModelServer) -> None:

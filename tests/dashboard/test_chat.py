@@ -6,11 +6,12 @@ import re
 import pytest
 from playwright.async_api import FilePayload, Locator, Page, expect
 
-from tests.dashboard.conftest import ALL_SCOPES, OpenPage
+from tests.dashboard.conftest import ALL_SCOPES, OpenPage, check_accessible
 from tests.support.answers import numbered, reply, status, tool_calls
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
+from tests.tools.test_steps import use
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -220,6 +221,25 @@ async def test_a_call_waits_for_a_yes(page: Page, model: ModelServer, server: Se
     await approval.get_by_role("button", name="Allow").click()
     await expect(reply_of(page).get_by_text("It is late.")).to_be_visible()
     await until_over(page)
+
+
+async def test_tools_are_chosen_among_those_of_the_profile(page: Page, model: ModelServer, server: Server) -> None:
+    use(server, "now", "fetch_page")
+    await page.get_by_role("button", name="Options of the reply").click()
+    await page.get_by_label("Tools").select_option("some")
+    names = page.get_by_role("group", name="Tools").get_by_role("checkbox")
+    await expect(names).to_have_count(2)
+    await page.get_by_role("group", name="Tools").get_by_label("now").check()
+    await check_accessible(page)
+    await send(page, "Hello")
+    await until_over(page)
+    await expect(reply_of(page)).to_be_visible()
+    assert [tool["function"]["name"] for tool in model.requests[-1].body["tools"]] == ["now"]
+    await page.get_by_role("group", name="Tools").get_by_label("now").uncheck()
+    await send(page, "Again")
+    await expect(page.get_by_role("article")).to_have_count(4)
+    await until_over(page)
+    assert "tools" not in model.requests[-1].body
 
 
 async def test_scopes_decide_what_is_shown(server: Server, open_page: OpenPage) -> None:

@@ -1,5 +1,6 @@
 """Editing, answering again, alternatives, forks and deletions in the dashboard."""
 
+import asyncio
 import re
 
 import pytest
@@ -33,6 +34,26 @@ async def test_a_reply_is_made_again_and_the_old_one_chosen_back(
     await expect(reply_of(page).get_by_text("1 / 2")).to_be_visible()
     session_id = await shown_session(page)
     assert await shown_texts(page) == await stored_texts(client, session_id) == ["Choose", "first"]
+
+
+async def test_an_answer_that_is_made_again_goes_on_after_a_reload(
+    page: Page, model: ModelServer, client: Client
+) -> None:
+    gate = asyncio.Event()
+    model.script(reply(["first"]), reply(["second ", "half"], gate=gate, hold_after=1))
+    await send(page, "Choose")
+    await until_over(page)
+    await press(reply_of(page), "Answer again")
+    await expect(reply_of(page).get_by_text("second")).to_be_visible()
+    await page.reload()
+    await expect(reply_of(page).get_by_text("second")).to_be_visible()
+    await expect(page.get_by_role("article")).to_have_count(2)
+    await expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    gate.set()
+    await expect(reply_of(page).get_by_text("second half")).to_be_visible()
+    await until_over(page)
+    await expect(reply_of(page).get_by_text("2 / 2")).to_be_visible()
+    assert await shown_texts(page) == await stored_texts(client, await shown_session(page)) == ["Choose", "second half"]
 
 
 async def test_a_message_is_edited_and_answered(page: Page, model: ModelServer, client: Client) -> None:

@@ -130,6 +130,22 @@ export function decideApproval(runId, approvalId, approve) {
   return request("POST", `api/v1/chat/runs/${runId}/approvals`, { body: { approval_id: approvalId, approve } });
 }
 
+/** @typedef {import("./types.js").Schemas["ApprovalItem"]} ApprovalItem */
+
+/** What waits for a yes or no: in the user's runs, or without a user in everyone's.
+ * @param {string | undefined} username @param {AbortSignal} signal
+ * @returns {Promise<{ approvals: ApprovalItem[], next_cursor: string | null }>} */
+export function listWaitingApprovals(username, signal) {
+  return request("GET", "api/v1/approvals", { query: { username, state: "waiting" }, signal });
+}
+
+/** The runs of a session that wait or go on.
+ * @param {string} username @param {string} sessionId @param {AbortSignal} signal @returns {Promise<string[]>} */
+export async function listActiveRuns(username, sessionId, signal) {
+  const { active_runs } = await request("GET", sessionPath(sessionId), { query: { username, history: false }, signal });
+  return active_runs.map((/** @type {any} */ run) => run.run_id);
+}
+
 /** @returns {Promise<{ id: string, owned_by: string }[]>} */
 export async function listModels() {
   return request("GET", "v1/models");

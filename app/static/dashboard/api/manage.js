@@ -1,4 +1,4 @@
-/** Keys, profiles, bots, tools, roles, files and the log of changes. */
+/** Keys, profiles, bots, tools, roles and the log of changes. */
 
 import { request, respond } from "./http.js";
 
@@ -81,9 +81,10 @@ export function validateProfile(id, settings) {
   return request("POST", path("config-profiles", id, "validate"), { body: settings });
 }
 
-/** @returns {Promise<{ name: string, description: string, server: string | null, parameters: object }[]>} */
-export async function listTools() {
-  return (await request("GET", path("tools"))).tools;
+/** The tools there are, or those that a profile admits.
+ * @param {string} [configId] @returns {Promise<{ name: string, description: string, server: string | null, parameters: object }[]>} */
+export async function listTools(configId) {
+  return (await request("GET", path("tools"), { query: { config_id: configId } })).tools;
 }
 
 /** @returns {Promise<import("./types.js").McpServer[]>} */
@@ -111,12 +112,21 @@ export async function listBots() {
   return (await request("GET", path("bots"))).bots;
 }
 
+/** A kind of bots, and the JSON Schema of its settings.
+ * @typedef {{ name: string, schema: import("../lib/settings_schema.js").Schema, secret_fields: string[] }} BotKind */
+
+/** @returns {Promise<BotKind[]>} */
+export async function listBotKinds() {
+  return (await request("GET", path("im", "adapters"))).adapters;
+}
+
 /** @param {Record<string, unknown>} body @returns {Promise<import("./types.js").Bot & { generated_secrets: Record<string, string> }>} */
 export function createBot(body) {
   return request("POST", path("bots"), { body });
 }
 
-/** @param {string} botId @param {Record<string, unknown>} changes */
+/** @param {string} botId @param {Record<string, unknown>} changes
+ * @returns {Promise<import("./types.js").Bot & { generated_secrets: Record<string, string> }>} */
 export function changeBot(botId, changes) {
   return request("PATCH", path("bots", botId), { body: changes });
 }
@@ -200,14 +210,4 @@ export function saveRole(uuid, body) {
 /** @param {string} uuid */
 export function deleteRole(uuid) {
   return request("DELETE", `${ROLES}/${uuid}`);
-}
-
-/** @param {string} attachmentId @returns {Promise<import("./types.js").FileItem>} */
-export function getFile(attachmentId) {
-  return request("GET", path("files", attachmentId));
-}
-
-/** @param {string} attachmentId */
-export function deleteFile(attachmentId) {
-  return request("DELETE", path("files", attachmentId));
 }

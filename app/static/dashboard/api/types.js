@@ -16,6 +16,5 @@
 /** @typedef {Schemas["ChatConfigFile"]} Config */
 /** @typedef {Schemas["RoleItem"]} Role */
 /** @typedef {Schemas["FoundPassage"]} Passage */
-/** @typedef {{ attachment_id: string, filename: string, type: string, content_type?: string, size: number, sha256: string, created_at: string }} FileItem */
 
 export {};

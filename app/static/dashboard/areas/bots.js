@@ -18,7 +18,7 @@ import { Deliveries } from "./deliveries.js";
 import { PairingsDialog } from "./pairings.js";
 
 /** @typedef {import("../api/types.js").Bot & { connection?: { state: string, last_error?: string | null } | null }} Bot */
-/** @typedef {{ kind: "add" } | { kind: "pairings" | "delete", bot: Bot } | { kind: "secrets", secrets: Record<string, string> }} Open */
+/** @typedef {{ kind: "add" } | { kind: "edit" | "pairings" | "delete", bot: Bot } | { kind: "secrets", secrets: Record<string, string> }} Open */
 
 export default function Bots() {
   const [open, setOpen] = useState(/** @type {Open | null} */ (null));
@@ -39,8 +39,8 @@ function BotSection({ open, setOpen, add }) {
           ? html`<${Empty} icon="bot" title=${t("bot.none")} action=${add}>${t("bot.noneText")}<//>`
           : html`<${BotTable} bots=${list} onOpen=${setOpen} onChanged=${bots.reload} />`}
     <//>
-    ${open?.kind === "add" &&
-    html`<${BotDialog} onClose=${close}
+    ${(open?.kind === "add" || open?.kind === "edit") &&
+    html`<${BotDialog} bot=${open.kind === "edit" ? open.bot : null} onClose=${close}
       onSaved=${async (/** @type {Record<string, string>} */ secrets) => {
         setOpen(Object.keys(secrets).length ? { kind: "secrets", secrets } : null);
         await bots.reload();
@@ -86,6 +86,7 @@ function BotTable({ bots, onOpen, onChanged }) {
       cell: (bot) => html`<${Button} small onClick=${() => test(bot)}>${t("action.test")}<//>
         <${Button} small onClick=${() => onOpen({ kind: "pairings", bot })}>${t("bot.pairings")}<//>
         <${Button} small onClick=${() => toggle(bot)}>${t(bot.enabled ? "bot.disable" : "bot.enable")}<//>
+        <${Button} kind="quiet" small icon="edit" label=${`${t("action.edit")}: ${bot.name}`} onClick=${() => onOpen({ kind: "edit", bot })} />
         <${Button} kind="quiet" small icon="trash" label=${`${t("action.delete")}: ${bot.name}`} onClick=${() => onOpen({ kind: "delete", bot })} />`,
     },
   ];

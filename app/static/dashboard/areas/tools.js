@@ -12,6 +12,7 @@ import { showNote } from "../components/toasts.js";
 import { t } from "../lib/i18n.js";
 import { useRefreshing, useResource } from "../lib/resource.js";
 import { html, useState } from "../lib/view.js";
+import { WaitingApprovals } from "./approvals.js";
 
 /** @typedef {import("../api/types.js").McpServer} Server */
 
@@ -24,7 +25,7 @@ const TONES = /** @type {Record<string, "good" | "bad" | "wait" | "plain">} */ (
 
 export default function Tools() {
   return html`<${Page} title=${t("area.tools")} intro=${t("tool.intro")}>
-    ${may("admin") && html`<${Servers} />`}<${ToolList} />
+    <${WaitingApprovals} />${may("admin") && html`<${Servers} />`}<${ToolList} />
   <//>`;
 }
 
@@ -102,7 +103,7 @@ function ServerDialog({ onClose, onSaved }) {
 }
 
 function ToolList() {
-  const tools = useResource(listTools, []);
+  const tools = useResource(() => listTools(), []);
   return html`<section class="section">
     <h2>${t("tool.all")}</h2>
     <${Loaded} resource=${tools}>

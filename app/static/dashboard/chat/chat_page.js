@@ -38,7 +38,7 @@ export default function ChatPage({ rest }) {
         <${Button} kind="quiet" icon="log" label=${t("chat.sessions")} expanded=${isListed} onClick=${() => setListed(!isListed)} />
         <h1 dir="auto">${title}</h1>
       </header>
-      <${ConversationView} key=${conversation.sessionId} conversation=${conversation} onSent=${sent} />
+      <${ConversationView} key=${conversation.sessionId} conversation=${conversation} sessionConfig=${session?.config_id ?? null} onSent=${sent} />
     </div>
   </div>`;
 }

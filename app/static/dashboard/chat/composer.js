@@ -14,9 +14,9 @@ const drafts = new Map();
 /**
  * @param {{ attachments: ReturnType<typeof import("./attachments.js").useAttachments>, isBusy: boolean,
  *   onSend: (parts: import("./reply.js").Part[], options: Record<string, unknown>) => Promise<void>, onStop: () => Promise<void>,
- *   draftKey?: string }} props
+ *   sessionConfig: string | null, draftKey?: string }} props
  */
-export function Composer({ attachments, isBusy, onSend, onStop, draftKey = "" }) {
+export function Composer({ attachments, isBusy, onSend, onStop, sessionConfig, draftKey = "" }) {
   const input = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
   const files = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [text, setText] = useState(drafts.get(draftKey) ?? "");
@@ -66,7 +66,7 @@ export function Composer({ attachments, isBusy, onSend, onStop, draftKey = "" })
       send();
     }}
   >
-    ${hasOptions && html`<${OptionsView} />`}
+    ${hasOptions && html`<${OptionsView} sessionConfig=${sessionConfig} />`}
     ${attachments.value.attachments.length > 0 && html`<${AttachmentList} attachments=${attachments} />`}
     <div class="line">
       ${may("file") &&

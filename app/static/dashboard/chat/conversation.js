@@ -1,10 +1,10 @@
 /** One session: its messages, and what is on its way. */
 
-import { getRun, listMessages, listRatings, sendMessage, stopSession } from "../api/chat.js";
+import { getRun, listActiveRuns, listMessages, listRatings, sendMessage, stopSession } from "../api/chat.js";
 import { ApiError, eventsOf } from "../api/http.js";
 import { newId } from "../lib/ids.js";
 import { Store } from "../lib/store.js";
-import { entryOf, merged, replyEntry, sentEntry, unansweredRuns } from "./entries.js";
+import { entryOf, merged, replyEntry, sentEntry } from "./entries.js";
 import { follow, isPassing, pause } from "./follow.js";
 import { Reply } from "./reply.js";
 import { announce, hearChanges } from "./signals.js";
@@ -49,11 +49,13 @@ export class Conversation extends Store {
     const { signal } = this.control;
     if (!this.isStored) return;
     try {
+      // The runs first: one that ends in between has its reply among the messages.
+      const runIds = await listActiveRuns(this.username, this.sessionId, signal);
       const { messages, has_more } = await listMessages(this.username, this.sessionId, { signal });
       const entries = merged(this.value.entries, messages, has_more);
       const hasOlder = entries[0]?.id !== messages.at(-1)?.id;
       this.set({ entries, hasMore: hasOlder ? this.value.hasMore : has_more, isLoading: false, error: null });
-      await Promise.all(unansweredRuns(entries).map((runId) => this.resume(/** @type {string} */ (runId))));
+      await Promise.all(runIds.map((runId) => this.resume(runId)));
     } catch (error) {
       if (!signal.aborted) this.set({ isLoading: false, error: this.value.entries.length ? null : error });
     }
@@ -141,6 +143,12 @@ export class Conversation extends Store {
     const run = await getRun(runId).catch(() => null);
     if (!run || !["queued", "running", "requires_action"].includes(run.status)) return;
     const reply = new Reply(runId);
+    const question = this.value.entries.find((entry) => entry.role === "user" && entry.id === run.user_message_id);
+    if (question && question.runId !== runId) {
+      // It is answered once more: what followed it is an alternative now.
+      this.endWith(question.key);
+      this.tag(question.key, { runId });
+    }
     this.set({ activeRuns: this.value.activeRuns + 1 });
     this.show(reply, follow(reply, this.control.signal))
       .catch(() => {})

@@ -12,8 +12,8 @@ import { textOf } from "./reply.js";
 import { useStickyEnd } from "./scrolling.js";
 import { Turns } from "./turns.js";
 
-/** @param {{ conversation: import("./conversation.js").Conversation, onSent: () => void }} props */
-export function ConversationView({ conversation, onSent }) {
+/** @param {{ conversation: import("./conversation.js").Conversation, sessionConfig: string | null, onSent: () => void }} props */
+export function ConversationView({ conversation, sessionConfig, onSent }) {
   const { entries, hasMore, isLoading, error, activeRuns } = useStore(conversation);
   const { scroller, content, isAtEnd, toEnd } = useStickyEnd([conversation]);
   const attachments = useAttachments(conversation);
@@ -62,7 +62,7 @@ export function ConversationView({ conversation, onSent }) {
     </div>
     ${!isAtEnd && html`<div class="to-end"><${Button} icon="arrowDown" label=${t("chat.toEnd")} onClick=${toEnd} /></div>`}
     <${Announcements} entries=${entries} isBusy=${activeRuns > 0} />
-    <${Composer} key=${conversation.sessionId} attachments=${attachments} isBusy=${activeRuns > 0} onSend=${send} onStop=${() => conversation.stop()} />
+    <${Composer} key=${conversation.sessionId} attachments=${attachments} sessionConfig=${sessionConfig} isBusy=${activeRuns > 0} onSend=${send} onStop=${() => conversation.stop()} />
   </section>`;
 }
 

@@ -93,11 +93,3 @@ function placed(stored, waiting) {
   }
   return entries;
 }
-
-/** The runs of the newest questions that have no reply yet.
- * @param {Entry[]} entries */
-export function unansweredRuns(entries) {
-  const answered = new Set(entries.filter((entry) => entry.role === "assistant").map((entry) => entry.runId));
-  const questions = entries.filter((entry) => entry.role === "user" && entry.id !== null).slice(-5);
-  return questions.map((entry) => entry.runId).filter((runId) => runId !== null && !answered.has(runId));
-}
