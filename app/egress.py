@@ -4,6 +4,7 @@ The check stands where the socket is made, after every look-up, so that neither 
 changes its answer between check and use, nor several addresses behind one name can go round it.
 """
 
+import asyncio
 import ipaddress
 import socket
 from typing import Any
@@ -94,3 +95,28 @@ def public_socket(address_info: tuple[Any, ...]) -> socket.socket:
     if family not in (socket.AF_INET, socket.AF_INET6) or not is_public(address[0]):
         raise AddressRefusedError
     return socket.socket(family=family, type=kind, proto=protocol)
+
+
+async def open_socket(host: str, port: int, *, allow_private: bool) -> socket.socket:
+    """Connect to a host by one of its addresses, public ones only unless `allow_private`. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    failure: OSError = OSError("the name has no address")
+    for address_info in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        family, kind, protocol, _, address = address_info
+        try:
+            made = socket.socket(family, kind, protocol) if allow_private else public_socket(address_info)
+            made.setblocking(False)
+        except OSError as error:
+            failure = error
+            continue
+        try:
+            await loop.sock_connect(made, address)
+        except OSError as error:
+            made.close()
+            failure = error
+        except BaseException:
+            made.close()
+            raise
+        else:
+            return made
+    raise failure

@@ -14,6 +14,7 @@ from app.bots.adapters.mattermost import mattermost_factory
 from app.bots.adapters.onebot import onebot_factory
 from app.bots.adapters.qq_official import qq_official_factory, qq_official_webhook_factory
 from app.bots.adapters.slack import slack_factory
+from app.bots.adapters.smtp import email_factory
 from app.bots.adapters.telegram import telegram_factory
 from app.bots.adapters.webhook import webhook_factory
 from app.bots.adapters.wecom import wecom_factory
@@ -39,4 +40,5 @@ def platform_factories(
         slack_factory(network),
         qq_official_factory(network),
         qq_official_webhook_factory(network),
+        email_factory(network),
     ]

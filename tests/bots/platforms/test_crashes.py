@@ -10,6 +10,7 @@ from tests.support.platforms.mattermost import MattermostFake
 from tests.support.platforms.onebot import OneBotFake
 from tests.support.platforms.qq_official import QQOfficialFake
 from tests.support.platforms.slack import SlackFake
+from tests.support.platforms.smtp import SmtpFake
 from tests.support.platforms.telegram import TelegramFake
 from tests.support.platforms.wecom import WeComFake
 from tests.support.platforms.wecom_ai_bot import WeComAiBotFake
@@ -67,3 +68,7 @@ class TestLine(CrashSuite):
 class TestMattermost(CrashSuite):
     fake_type = MattermostFake
     is_keyed = True
+
+
+class TestEmail(CrashSuite):
+    fake_type = SmtpFake

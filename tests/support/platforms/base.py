@@ -78,8 +78,23 @@ class FakePlatform(ABC):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @abstractmethod
-    def routes(self) -> list[web.RouteDef]: ...
+    def routes(self) -> list[web.RouteDef]:
+        return []
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[None]:
+        """Serve the routes until the block ends."""
+        app = web.Application(client_max_size=64 * 1024**2)
+        app.add_routes(self.routes())
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        try:
+            yield
+        finally:
+            await runner.cleanup()
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -163,14 +178,5 @@ class FakePlatform(ABC):
 @asynccontextmanager
 async def serving(fake: FakePlatform) -> AsyncIterator[FakePlatform]:
     """Serve a stand-in on a free port until the block ends."""
-    app = web.Application(client_max_size=64 * 1024**2)
-    app.add_routes(fake.routes())
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", fake.port)
-    await site.start()
-    fake.port = runner.addresses[0][1]
-    try:
+    async with fake.serve():
         yield fake
-    finally:
-        await runner.cleanup()
