@@ -20,7 +20,8 @@ import psutil
 from chaos.abuse_attacks import ATTACKS
 from chaos.clients import LOST
 from chaos.storm import Say
-from tests.support.processes import API_KEY, ROOT, ServerProcess, provider_toml
+from tests.support.processes import API_KEY, ServerProcess, provider_toml
+from tests.support.programs import ROOT
 
 MAX_FIRST_TOKEN_SECONDS = 0.25
 MAX_MEMORY_BYTES = 600 * 1024**2

@@ -21,7 +21,8 @@ import psutil
 from aiohttp import AddrInfoType
 
 from tests.support.model_server import ModelServer
-from tests.support.processes import API_KEY, ROOT, ServerProcess, provider_toml
+from tests.support.processes import API_KEY, ServerProcess, provider_toml
+from tests.support.programs import ROOT
 
 TOKENS = 5000
 MAX_GROWTH_BYTES = 2 * 1024**2

@@ -15,7 +15,8 @@ from chaos.audit import Finding, audit
 from chaos.clients import Client, Tally
 from chaos.fleet import Fleet, fleet_of
 from chaos.plan import Plan, sessions_of
-from tests.support.processes import API_KEY, ROOT, ServerProcess, provider_toml
+from tests.support.processes import API_KEY, ServerProcess, provider_toml
+from tests.support.programs import ROOT
 
 OUTAGE_CHANCE = 0.4
 """The chance of a disturbance of the database before each kill."""

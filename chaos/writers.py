@@ -14,7 +14,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.support.processes import API_KEY, ROOT, ServerProcess, palaver
+from tests.support.processes import API_KEY, ServerProcess, palaver
+from tests.support.programs import ROOT
 
 KEYS_AT_ONCE = 20
 

@@ -31,6 +31,11 @@ Read at import: the tests themselves run without such variables.
 """
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `--numprocesses=auto` means: half as many again as cores, as tests wait for a third."""
+    return (os.cpu_count() or 1) * 3 // 2
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what runs the same whatever DATABASE is: tests that have no database, or are for PostgreSQL alone."""
     if DATABASE == "sqlite":

@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
 import sqlite3
 import stat
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,7 +15,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-PALAVER = [sys.executable, "-c", "from app.cli import main; main()"]
+from tests.support.programs import Program, plain_environment, start_palaver
+
 KEY = re.compile(r"\bplv_[0-9A-Za-z]{38}\b")
 SECONDS = 30
 
@@ -42,14 +41,9 @@ class Outcome:
         assert message in line
 
 
-async def start(*arguments: object, **environment: str) -> asyncio.subprocess.Process:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PALAVER_", "OPENAI_"))}
-    return await asyncio.create_subprocess_exec(
-        *PALAVER,
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**inherited, **environment},
+async def start(*arguments: object, **environment: str) -> Program:
+    return await start_palaver(
+        *map(str, arguments), environment={**plain_environment(), **environment}, stderr=asyncio.subprocess.PIPE
     )
 
 
@@ -64,7 +58,7 @@ async def palaver(*arguments: object, **environment: str) -> Outcome:
 class Serving:
     """A `palaver serve` that says that it listens; `greeting` are its first lines."""
 
-    process: asyncio.subprocess.Process
+    process: Program
     data_dir: Path
     greeting: list[str] = field(default_factory=list)
 

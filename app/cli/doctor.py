@@ -18,6 +18,7 @@ from app.cli.folder import data_dir_option, prepare, upgrade
 from app.settings import Settings, load_settings
 
 SECONDS: Final = 30.0
+WEBSOCKET_SECONDS: Final = 5.0
 MAX_CLOCK_SECONDS: Final = 2.0
 BUFFERED_SHARE: Final = 0.5
 """Of the time over which a stream's events were sent: if they arrive within less, something has collected them."""
@@ -149,11 +150,16 @@ async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any
 
 async def _check_websocket(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> Line:
     try:
-        async with session.ws_connect(f"{url}/api/v1/chat/ws", headers=headers) as socket:
+        async with (
+            asyncio.timeout(WEBSOCKET_SECONDS),
+            session.ws_connect(f"{url}/api/v1/chat/ws", headers=headers) as socket,
+        ):
             started = time.monotonic()
             await socket.send_json({"t": "ping"})
-            answer = await socket.receive_json(timeout=5)
-    except (aiohttp.ClientError, TimeoutError, TypeError, ValueError) as error:
+            answer = await socket.receive_json()
+    except TimeoutError:
+        return Line("failed", "websockets", f"No answer within {WEBSOCKET_SECONDS:.0f} s")
+    except (aiohttp.ClientError, TypeError, ValueError) as error:
         return Line("failed", "websockets", f"They do not pass: {error}")
     if answer.get("type") != "pong":
         return Line("failed", "websockets", f"Unexpected answer: {answer.get('data')}")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from bench.cluster import Bounds, Figures, Load, simulate
-from tests.support.processes import ROOT
+from tests.support.programs import ROOT
 
 
 def outcome(streams: int, servers: int, *, busy: float = 0.1, elsewhere: float = 0.1) -> dict[str, float]:

@@ -1,16 +1,13 @@
 """`palaver bots`: the bots of an AstrBot, and asking platforms who bots are."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 from tests.support.platforms.base import serving
 from tests.support.platforms.telegram import TOKEN, TelegramFake
+from tests.support.programs import plain_environment, start_palaver
 
-PALAVER = [sys.executable, "-c", "from app.cli import main; main()"]
 ASTRBOT: dict[str, list[dict[str, object]]] = {
     "platform": [
         {
@@ -29,14 +26,11 @@ ASTRBOT: dict[str, list[dict[str, object]]] = {
 
 
 async def palaver(data_dir: Path, *arguments: str) -> tuple[int, str, str]:
-    def run() -> tuple[int, str, str]:
-        environment = {**os.environ, "PALAVER_DATA_DIR": str(data_dir), "PALAVER_WEBHOOK_ALLOW_PRIVATE": "true"}
-        process = subprocess.run(
-            [*PALAVER, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        return process.returncode, process.stdout, process.stderr
-
-    return await asyncio.to_thread(run)
+    environment = {"PALAVER_DATA_DIR": str(data_dir), "PALAVER_WEBHOOK_ALLOW_PRIVATE": "true"}
+    process = await start_palaver(*arguments, environment={**plain_environment(), **environment}, stderr=PIPE)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_bots_of_an_astrbot_are_taken_over_and_can_be_checked(tmp_path: Path) -> None:

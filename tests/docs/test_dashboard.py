@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.edge.services import service
 from app.telemetry.metrics import Metrics
 from tests.support.client import Client
-from tests.support.processes import ROOT, free_port
+from tests.support.processes import free_port
+from tests.support.programs import ROOT
 from tests.support.server import Server
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "palaver.json").read_text())

@@ -14,7 +14,8 @@ import yaml  # type: ignore[import-untyped, unused-ignore]
 from app.settings import Settings
 from tests.conftest import StartServer
 from tests.support.client import Client, text_of, types_of
-from tests.support.processes import ROOT, free_port
+from tests.support.processes import free_port
+from tests.support.programs import ROOT
 from tests.support.server import Server
 
 DEPLOY = ROOT / "deploy"

@@ -16,7 +16,8 @@ from app.database.engine import Database, open_database
 from tests.conftest import StartServer
 from tests.files.conftest import FileClient
 from tests.support.database import count_rows, execute
-from tests.support.processes import API_KEY, ROOT, ServerProcess
+from tests.support.processes import API_KEY, ServerProcess
+from tests.support.programs import ROOT
 from tests.support.s3 import BUCKET, S3, s3_server
 
 pytest.importorskip("moto", reason="moto, the S3 server of the tests, is not installed")

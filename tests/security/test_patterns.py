@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import app
-from tests.support.processes import ROOT
+from tests.support.programs import ROOT
 
 CHARS = 20_000
 """A quadratic pattern needs a second for so many, a linear one a few milliseconds."""

@@ -15,7 +15,8 @@ from tests.conftest import StartServer
 from tests.support.answers import numbered, reply
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
-from tests.support.processes import API_KEY, ServerProcess, plain_environment
+from tests.support.processes import API_KEY, ServerProcess
+from tests.support.programs import plain_environment
 from tests.support.server import Server
 
 SERVERS = ("hypercorn", "uvicorn")

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from tests.support.processes import ROOT, free_port
+from tests.support.processes import free_port
+from tests.support.programs import ROOT
 
 PACKAGE = "@modelcontextprotocol/server-everything"
 FOLDER = ROOT / "tests" / ".node" / "everything"

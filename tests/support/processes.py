@@ -2,18 +2,16 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import re
 import signal
 import socket
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import STDOUT
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PALAVER = (sys.executable, "-c", "from app.cli import main; main()")
+from tests.support.programs import Program, plain_environment, start_palaver
+
 API_KEY = "operator-key-of-the-tests"
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -26,13 +24,14 @@ def free_port() -> int:
     """
     while True:
         port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        if _is_free(port):
             return port
 
 
-def plain_environment() -> dict[str, str]:
-    """This process' environment without what configures Palaver."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PALAVER_", "OPENAI_"))}
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 class ServerProcess:
@@ -53,31 +52,25 @@ class ServerProcess:
             **(environment or {}),
         }
         self._max_descriptors = max_descriptors
-        self._process: Process | None = None
+        self._process: Program | None = None
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def process(self) -> Process:
+    def process(self) -> Program:
         assert self._process is not None
         return self._process
 
     async def spawn(self) -> None:
         """Start the process, and do not wait for it."""
-        with self.log_file.open("ab") as log:
-            limit = () if self._max_descriptors is None else ("prlimit", f"--nofile={self._max_descriptors}")
-            self._process = await asyncio.create_subprocess_exec(
-                *limit,
-                *PALAVER,
-                *("serve", "--data-dir", str(self.data_dir), "--port", str(self.port)),
-                cwd=ROOT,
-                stdin=DEVNULL,
-                stdout=PIPE,
-                stderr=log,
-                env={**plain_environment(), **self._environment},
-            )
+        self._process = await start_palaver(
+            *("serve", "--data-dir", str(self.data_dir), "--port", str(self.port)),
+            environment={**plain_environment(), **self._environment},
+            stderr=self.log_file,
+            max_descriptors=self._max_descriptors,
+        )
 
     async def until_ready(self) -> None:
         """Wait until the server answers. Raises AssertionError when it ended instead."""
@@ -97,7 +90,11 @@ class ServerProcess:
         if self.process.returncode is None:
             self.process.send_signal(signal_number)
         async with asyncio.timeout(STOP_SECONDS):
-            return await self.process.wait()
+            code = await self.process.wait()
+            # A worker that it was just starting has its listener still, until that is a program of its own.
+            while not _is_free(self.port):
+                await asyncio.sleep(0.01)
+        return code
 
     async def kill(self) -> None:
         await self.end(signal.SIGKILL)
@@ -110,14 +107,11 @@ class ServerProcess:
 
 async def palaver(*arguments: str, data_dir: Path, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Run a command of the command line: its exit code and all it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *PALAVER,
+    process = await start_palaver(
         *arguments,
         *("--data-dir", str(data_dir)),
-        cwd=ROOT,
-        stdout=PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**plain_environment(), **(environment or {})},
+        environment={**plain_environment(), **(environment or {})},
+        stderr=STDOUT,
     )
     out, _ = await process.communicate()
     assert process.returncode is not None

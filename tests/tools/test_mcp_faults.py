@@ -25,7 +25,7 @@ from tests.support.mcp_servers import (
     until,
 )
 from tests.support.model_server import ModelServer
-from tests.support.processes import ROOT
+from tests.support.programs import ROOT
 from tests.tools.mcp_steps import call, palaver_with, report, status_of, until_state
 from tests.tools.test_steps import calls_in, tool_names
 

@@ -12,7 +12,8 @@ import pytest
 
 from app.settings import WrongSettings, load_settings
 from tests.support.mcp_servers import answering, scripted, tool
-from tests.support.processes import ROOT, palaver
+from tests.support.processes import palaver
+from tests.support.programs import ROOT
 
 FILES: dict[str, Any] = {
     "Claude Desktop": {"mcpServers": {"my files": {"command": "npx", "args": ["-y", "x"], "env": {"A": 'b"\\ü'}}}},

@@ -7,7 +7,6 @@ A platform's test module derives a class from `SendingSuite` and names its stand
 """
 
 import asyncio
-import multiprocessing
 import os
 import shutil
 from datetime import timedelta
@@ -37,10 +36,8 @@ from tests.bots.platforms.conftest import BOT, PNG, Stage
 from tests.support.answers import reply, status
 from tests.support.model_server import ModelServer
 from tests.support.platforms.base import FakePlatform, Fault, serving
+from tests.support.programs import FORK
 from tests.support.server import make_settings
-
-_FORK = multiprocessing.get_context("forkserver")
-_FORK.set_forkserver_preload(["tests.bots.platforms.crash_child"])
 
 MARKDOWN = (
     "# Title\n\nSome **bold** and *italic* text, `code`, a [link](https://example.com/a?b=1&c=2).\n\n- one\n- two"
@@ -478,7 +475,7 @@ async def _states(data_dir: Path) -> list[str]:
 
 def _child(data_dir: Path, point: str) -> ForkServerProcess:
     """A process that sends what is queued; it is forked from one that has imported all it needs."""
-    process = _FORK.Process(target=crash_child.run, args=(data_dir, point))
+    process = FORK.Process(target=crash_child.run, args=(data_dir, point))
     process.start()
     return process
 
