@@ -52,7 +52,8 @@ from app.database.prepared import Prepared
 from app.database.tables import ENGINE_OPTIONS, MAX_INTEGER, value_of
 from app.errors import BadRequest, Forbidden, NotFound
 from app.text import CONTROL_CHARACTER
-from app.usage.reservations import reservation_of, settle
+from app.usage.counters import Charge
+from app.usage.reservations import correct, reservation_of, settle
 
 EVENTS_KEPT = timedelta(hours=24)
 TITLE_CHARS = 60
@@ -493,19 +494,22 @@ def replace_end(connection: Connection, run: Run, result: RunResult, events: Eve
     False when that is not what has ended the run.
     """
     is_lost = (RunRow.id == run.id) & (RunRow.owner == run.owner) & (RunRow.status == RunStatus.INTERRUPTED.value)
-    values = _values_of_end(run, result)
-    if (
-        connection.execute(
-            update(RunRow).where(is_lost).values({name: values[f"new_{name}"] for name in _ENDS})
-        ).rowcount
-        == 0
-    ):
+    columns = (RunRow.input_tokens, RunRow.output_tokens, RunRow.cost)
+    stored = connection.execute(select(*columns).where(is_lost).with_for_update()).first()
+    if stored is None:
         return False
+    values = _values_of_end(run, result)
+    connection.execute(update(RunRow).where(is_lost).values({name: values[f"new_{name}"] for name in _ENDS}))
     last = events.first + len(events.events) - 1
     connection.execute(delete(RunEventsRow).where(RunEventsRow.run_id == run.id, RunEventsRow.first > last))
     _add_events(connection, run.id, events, result.ended_at)
     if run.session_id is not None:
         _store_reply(connection, run, result)
+    if run.reservation is not None:
+        input_tokens, output_tokens, cost = (number or 0 for number in stored)
+        charge = result.charge
+        more = Charge(charge.tokens - input_tokens - output_tokens, charge.cost - cost)
+        correct(connection, reservation_of(run.reservation), more, result.ended_at)
     return True
 
 

@@ -138,6 +138,18 @@ def settle(
     return structs.replace(counters, seconds=recent, open=remaining, spent=spent)
 
 
+def correct(counters: Counters, more: Charge, now: datetime, period: str) -> Counters:
+    """Count what a settled reply has used beyond what it was settled for; that may be less than nothing."""
+    second = int(now.timestamp())
+    recent = _recent(counters, second)
+    if recent and more.tokens > 0:
+        recent = _add(recent, second, 0, more.tokens)
+    spent = counters.spent
+    if period and counters.period == period:
+        spent = Charge(max(0, spent.tokens + more.tokens), max(0, spent.cost + more.cost))
+    return structs.replace(counters, seconds=recent, spent=spent)
+
+
 def state_of(counters: Counters, rates: Rates, now: datetime) -> RateState:
     second = int(now.timestamp())
     recent = _recent(counters, second)

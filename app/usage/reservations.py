@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, literal, select, update
 from sqlalchemy.dialects import postgresql
 
 from app.auth.limits import KeyLimits, Rates
+from app.database.clock import moment_in
+from app.database.tables import UtcDateTime
 from app.usage import counters as algorithm
 from app.usage.counters import Charge, Counters, LimitReached, RateState, period_name, period_of, state_of
 from app.usage.models import LimitCountersRow, UsageRow
@@ -49,7 +51,8 @@ def reserve(
 ) -> tuple[Reservation, RateState] | None:
     """Count a reply that begins, for its key and its user; None where nothing is to be counted.
 
-    `open_among` finds those of some runs that go on. Raises LimitReached.
+    `open_among` finds those of some runs that go on. `now` is this server's time: where several share the database, its
+    own time counts. Raises LimitReached.
     """
     subjects: list[tuple[str, Rates]] = []
     if limits.is_bounded:
@@ -58,7 +61,8 @@ def reserve(
         subjects.append((user_subject(key_id, username), limits.per_user))
     states: list[RateState] = []
     for subject, rates in subjects:  # in one order, so that two requests do not wait for each other
-        counters = _in_period(connection, _locked(connection, subject, now), rates, key_id, subject, now)
+        counters, now = _locked(connection, subject, now)
+        counters = _in_period(connection, counters, rates, key_id, subject, now)
         try:
             counters = algorithm.admit(counters, rates, run_id, charge, now)
         except LimitReached as error:
@@ -81,12 +85,16 @@ def reserve(
 def settle(connection: Connection, reservation: Reservation, run_id: str, actual: Charge, now: datetime) -> None:
     """Replace a reply's reservation by what it has used."""
     for subject, per in zip(reservation.subjects, reservation.periods, strict=True):
-        period = f"{per} {period_of(per, now)[0]:%Y-%m-%d}" if per else ""  # type: ignore[arg-type]
-        counters = _locked(connection, subject, now)
-        if counters.period != period and counters.period.startswith(f"{per} ") and not subject.startswith("key:"):
-            counters = structs.replace(counters, period=period, spent=Charge())
+        counters, now, period = _settling(connection, subject, per, now)
         counters = algorithm.settle(counters, run_id, reservation.charge, actual, reservation.began, now, period)
         _store(connection, subject, counters, now)
+
+
+def correct(connection: Connection, reservation: Reservation, more: Charge, now: datetime) -> None:
+    """Add what a reply that is settled has used beyond that, or take away what it has not."""
+    for subject, per in zip(reservation.subjects, reservation.periods, strict=True):
+        counters, now, period = _settling(connection, subject, per, now)
+        _store(connection, subject, algorithm.correct(counters, more, now, period), now)
 
 
 def reservation_of(value: Mapping[str, Any]) -> Reservation:
@@ -103,14 +111,28 @@ def user_subject(key_id: str, username: str) -> str:
     return f"user:{key_id}:{sha256(username.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
-def _locked(connection: Connection, subject: str, now: datetime) -> Counters:
-    """Read counters, and lock them where the database has more than one writer."""
-    query = select(LimitCountersRow.counters).where(LimitCountersRow.subject == subject).with_for_update()
-    data = connection.scalar(query)
-    if data is None:
+def _settling(connection: Connection, subject: str, per: str, now: datetime) -> tuple[Counters, datetime, str]:
+    """Read and lock counters in order to settle; with the time, and the name of the budget's present period."""
+    counters, now = _locked(connection, subject, now)
+    period = f"{per} {period_of(per, now)[0]:%Y-%m-%d}" if per else ""  # type: ignore[arg-type]
+    if counters.period != period and counters.period.startswith(f"{per} ") and not subject.startswith("key:"):
+        counters = structs.replace(counters, period=period, spent=Charge())
+    return counters, now, period
+
+
+def _locked(connection: Connection, subject: str, now: datetime) -> tuple[Counters, datetime]:
+    """Read counters, and lock them where the database has more than one writer; with the time by which they count.
+
+    That is the database's where several servers may share it, whose clocks differ.
+    """
+    is_shared = connection.dialect.name == "postgresql"
+    query = select(LimitCountersRow.counters, moment_in() if is_shared else literal(now, UtcDateTime()))
+    query = query.where(LimitCountersRow.subject == subject).with_for_update()
+    row = connection.execute(query).first()
+    if row is None:
         connection.execute(_BEGIN, {"subject": subject, "counters": _encode(Counters()), "updated_at": now})
-        data = connection.scalar(query)
-    return Counters() if data is None else _decode(data)
+        row = connection.execute(query).one()
+    return _decode(row[0]), row[1]
 
 
 def _store(connection: Connection, subject: str, counters: Counters, now: datetime) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.auth.limits import Budget
 from app.chat import store
 from app.chat.runs.events import EventBatch, Failed
 from app.chat.runs.recovery import CRASH_GAP
@@ -70,3 +71,22 @@ async def test_a_reply_whose_session_was_deleted_is_not_brought_back(
     assert [event.type for event in seen[-2:]] == ["error", "end"]
     assert seen[-2].data["code"] == "session_deleted"
     assert (await client.get("/api/v1/chat/sessions/s1", username="alice")).status_code == 404
+
+
+async def test_what_the_whole_reply_used_counts_once_in_the_budget(server: Server, model: ModelServer) -> None:
+    limits = {"budget": Budget(per="day", tokens=100)}
+    _, text = await server.core.keys.create(name="limited", scopes=["chat"], limits=limits)
+    gate = asyncio.Event()
+    whole = reply(numbered(8), gate=gate, hold_after=3, usage=(50, 0, 10))
+    model.script(whole, reply(["fine"], usage=(50, 0, 10)), reply(["too much"]))
+    async with Client(server, text) as client:
+        async with client.chatting("Hi", session_id="s1") as events:
+            run_id = (await anext(events)).data["run_id"]
+            await model.wait_for_requests(1)
+            await take_for_lost(server.core.database, run_id)
+            gate.set()
+            assert [event async for event in events][-1].type == "end"
+        assert await client.run_status(run_id) == "completed"
+        assert text_of(await client.chat("Again")) == "fine"  # 40 tokens were left
+        refused = await client.post("/api/v1/chat", {"username": "alice", "message": "Hi"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "budget_exceeded")

@@ -3,11 +3,13 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from app.auth.limits import Budget
+from app.clock import utc_now
 from tests.conftest import StartServer
 from tests.support.answers import reply
 from tests.support.client import Client
@@ -78,3 +80,20 @@ async def test_a_budget_is_overshot_by_no_reply_that_had_not_begun(
                     break
         assert passed * used >= 10_000  # all of it can be used
         assert (passed - 1) * used < 10_000  # and the last one began while something was left
+
+
+async def test_limits_go_by_the_clock_of_the_database(
+    start_server: StartServer, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start_server(data_dir=tmp_path, database_url=database_url, secret_key=SECRET) as server:
+        for seconds in (-70, 70):
+            _, text = await server.core.keys.create(name="limited", scopes=["chat"], limits={"rpm_limit": 1})
+            async with Client(server, text) as client:
+                with monkeypatch.context() as patch:
+                    # As at a server whose clock is wrong.
+                    shifted = utc_now() + timedelta(seconds=seconds)
+                    patch.setattr("app.chat.accept.utc_now", lambda moment=shifted: moment)
+                    assert await statuses([client], 1) == {200: 1}
+                refused = await client.post("/api/v1/chat", {**CHAT, "username": "alice"})
+                assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+                assert int(refused.headers["retry-after"]) <= 60
