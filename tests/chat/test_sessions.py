@@ -183,3 +183,11 @@ async def test_a_session_of_100000_messages_is_never_loaded_whole_defect_27(
     assert text_of(await client.chat("last", session_id="s1")) == "You said: last"
     assert time.perf_counter() - began < 5
     assert len(model.requests[0].body["messages"]) == 52  # the system prompt, 50 of history, the new one
+
+
+async def test_the_paths_below_a_session_take_their_own_methods_only(server: Server, client: Client) -> None:
+    for path in ("messages/7", "stop", "fork", "messages/7/select"):
+        answer = await client.http.get(f"/api/v1/chat/sessions/garden/{path}?username=alice")
+        assert (path, answer.status_code) == (path, 405)
+    # Ids may hold slashes, and what only begins like a longer path is one.
+    assert (await client.http.get("/api/v1/chat/sessions/garden/messages/7th?username=alice")).status_code == 404

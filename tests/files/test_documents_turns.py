@@ -101,11 +101,11 @@ async def test_users_of_one_key_take_turns_in_chats(start_server: StartServer) -
             body = {"username": username, "message": [part], "enable_streaming": False}
             return (await client.request("POST", "/api/v1/chat", json=body, timeout=120)).status_code
 
-        slow = [await upload("slow.xlsx", SLOW) for _ in range(10)]
+        slow = [await upload("slow.xlsx", SLOW) for _ in range(6)]
         short = await upload("short.txt", b"sixteen letters.")
         flood = [asyncio.create_task(chat("mallory", attachment_id)) for attachment_id in slow]
-        await flood[0]
+        await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
         assert await chat("alice", short) == 200
         # Others than the one that was being read had their answers on the way.
-        assert sum(task.done() for task in flood) < len(flood) / 2
+        assert sum(task.done() for task in flood) <= len(flood) / 2
         assert set(await asyncio.gather(*flood)) == {200}

@@ -52,7 +52,11 @@ class SessionIdConverter(BaseConverter):
     """`<session:name>`: an id of the client's choice, slashes included, unless it ends like a longer route."""
 
     part_isolating = False
-    regex = r".+?(?<!/messages)(?<!/stop)(?<!/regenerate)(?<!/select)(?<!/fork)(?<!/feedback)(?<!/export)"
+    regex = r".+?(?<!/messages)(?<!/stop)(?<!/regenerate)(?<!/select)(?<!/fork)(?<!/feedback)(?<!/export)" + "".join(
+        # What a look-behind looks for has one length.
+        rf"(?<!/messages/[0-9]{{{digits}}})"
+        for digits in range(1, 20)
+    )
     weight = 200
 
 
