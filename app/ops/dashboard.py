@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,7 +23,8 @@ POLICY: Final = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE: Final = "index.html"
-ENTRY: Final = "main.js"
+ENTRIES: Final = ("main.js", "chat/chat_page.js")
+"""What runs first, and the area that is open at first: what they need is fetched at once, not import by import."""
 _IMPORT: Final = re.compile(r"""(?:^|;)(?:import|export)\b[^;'"()]*["'](\./|\.\./)([^'"]+)["']""", re.MULTILINE)
 
 blueprint = Blueprint("dashboard", __name__)
@@ -99,15 +100,15 @@ def _read_files() -> Files:
     version = digest.hexdigest()[:16]
     preloads = "".join(
         f'    <link rel="modulepreload" href="dashboard/assets/{version}/{name}">\n'
-        for name in imports(contents, ENTRY)
+        for name in imports(contents, ENTRIES)
     )
     page = page.replace("    <!-- modules -->\n", preloads).replace("@VERSION@", version)
     return Files(File.of(page.encode()), version, {name: File.of(content) for name, content in contents.items()})
 
 
-def imports(contents: Mapping[str, bytes], entry: str) -> list[str]:
-    """The modules that `entry` needs before it runs, itself first: browsers fetch them all at once."""
-    names = [entry]
+def imports(contents: Mapping[str, bytes], entries: Sequence[str]) -> list[str]:
+    """The modules that the entries need before they run, themselves first."""
+    names = [*entries]
     for name in names:
         for dots, path in _IMPORT.findall(contents[name].decode()):
             target = normpath(join(dirname(name), dots + path))

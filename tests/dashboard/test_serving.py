@@ -56,6 +56,8 @@ async def test_first_load_is_small(server: Server) -> None:
             names.add(name)
             for target in re.findall(r'from"?\s*"(\.[^"]+)"', (STATIC / name).read_text()):
                 path = str((STATIC / name).parent.joinpath(target).resolve().relative_to(STATIC))
+                # Nothing waits for an import of an import.
+                assert f'rel="modulepreload" href="{base}{path}"' in page
                 if path not in names:
                     queue.append(path)
         total = len(gzip.compress(page.encode()))

@@ -56,11 +56,14 @@ export function deleteSession(username, sessionId) {
   return request("DELETE", sessionPath(sessionId), { query: { username } });
 }
 
+/** Messages before the newest page are drawn while the reader scrolls: so many that a frame has room for them. */
+const [PAGE, OLDER_PAGE] = [50, 24];
+
 /** The newest messages, or those before one; the newest first.
  * @param {string} username @param {string} sessionId @param {{ before?: number, signal?: AbortSignal }} [options]
  * @returns {Promise<{ messages: import("./types.js").StoredMessage[], has_more: boolean }>} */
 export function listMessages(username, sessionId, { before, signal } = {}) {
-  return request("GET", `${sessionPath(sessionId)}/messages`, { query: { username, before, limit: 50 }, signal });
+  return request("GET", `${sessionPath(sessionId)}/messages`, { query: { username, before, limit: before ? OLDER_PAGE : PAGE }, signal });
 }
 
 /** Send a message. A repeat with the same `key` sends nothing again, and goes on with the same reply.

@@ -24,6 +24,8 @@ export class Conversation extends Store {
     /** The runs that are followed, and those that are known to be over. @type {Set<string>} */
     this.known = new Set();
     this.isStored = !isNew;
+    /** @type {Promise<void> | null} */
+    this.loading = null;
   }
 
   /** Load the newest messages, and follow what happens; returns what ends it. */
@@ -66,10 +68,19 @@ export class Conversation extends Store {
     this.opinions.set({ ratings });
   }
 
-  async loadOlder() {
+  /** Load the messages before the oldest one, once for all who ask meanwhile.
+   * @param {() => void} beforeChange what is called before they are put in */
+  loadOlder(beforeChange) {
+    this.loading ??= this.addOlder(beforeChange).finally(() => (this.loading = null));
+    return this.loading;
+  }
+
+  /** @param {() => void} beforeChange */
+  async addOlder(beforeChange) {
     const oldest = this.value.entries.find((entry) => entry.id !== null);
     if (!oldest || !this.value.hasMore) return;
     const page = await listMessages(this.username, this.sessionId, { before: Number(oldest.id) });
+    beforeChange();
     const older = page.messages.toReversed().map((message) => entryOf(message, `message:${message.id}`));
     this.set({ entries: [...older, ...this.value.entries], hasMore: page.has_more });
   }

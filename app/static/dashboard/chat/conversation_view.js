@@ -4,18 +4,19 @@ import { Button } from "../components/button.js";
 import { Empty, ErrorNotice, Loading } from "../components/notice.js";
 import { language, t } from "../lib/i18n.js";
 import { useStore } from "../lib/store.js";
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib/view.js";
+import { html, useEffect, useMemo, useRef, useState } from "../lib/view.js";
 import { useAttachments } from "./attachments.js";
 import { Composer } from "./composer.js";
 import { MessageView } from "./message_view.js";
 import { textOf } from "./reply.js";
-import { useStickyEnd } from "./scrolling.js";
+import { useKeptPlace, useStickyEnd } from "./scrolling.js";
 import { Turns } from "./turns.js";
 
 /** @param {{ conversation: import("./conversation.js").Conversation, sessionConfig: string | null, onSent: () => void }} props */
 export function ConversationView({ conversation, sessionConfig, onSent }) {
   const { entries, hasMore, isLoading, error, activeRuns } = useStore(conversation);
   const { scroller, content, isAtEnd, toEnd } = useStickyEnd([conversation]);
+  const keepPlace = useKeptPlace(scroller, entries[0]?.key);
   const attachments = useAttachments(conversation);
   const turns = useMemo(() => new Turns(conversation), [conversation]);
   const [isDropping, setDropping] = useState(false);
@@ -54,7 +55,7 @@ export function ConversationView({ conversation, sessionConfig, onSent }) {
   return html`<section class=${`conversation ${isDropping ? "dropping" : ""}`} aria-label=${t("chat.conversation")} onDragOver=${drag} onDragLeave=${drag} onDrop=${drop}>
     <div class="messages" ref=${scroller} tabindex="0" role="log" aria-live="off" aria-label=${t("chat.messages")}>
       <div class="column" ref=${content}>
-        ${hasMore && html`<${Older} conversation=${conversation} scroller=${scroller} />`} ${isLoading && html`<${Loading} />`}
+        ${hasMore && html`<${Older} first=${entries[0]?.key} scroller=${scroller} onLoad=${() => conversation.loadOlder(keepPlace)} />`} ${isLoading && html`<${Loading} />`}
         ${error && html`<${ErrorNotice} error=${error} onRetry=${() => conversation.sync()} />`}
         ${!isLoading && !error && entries.length === 0 && html`<${Empty} icon="chat" title=${t("chat.emptyTitle")}>${t("chat.emptyText")}<//>`}
         ${entries.map(draw)}
@@ -66,33 +67,19 @@ export function ConversationView({ conversation, sessionConfig, onSent }) {
   </section>`;
 }
 
-/** Loads older messages when it comes near, and keeps in place what is read.
- * @param {{ conversation: import("./conversation.js").Conversation, scroller: { current: HTMLElement | null } }} props */
-function Older({ conversation, scroller }) {
+/** How far above what is seen older messages are loaded, so that a reader who scrolls on seldom waits. */
+const MARGIN = "2400px 0px 0px 0px";
+
+/** Loads older messages when it comes near.
+ * @param {{ first: string, scroller: { current: HTMLElement | null }, onLoad: () => Promise<void> }} props */
+function Older({ first, scroller, onLoad }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
-  const first = conversation.value.entries[0]?.key;
-  const before = useRef(/** @type {number | null} */ (null));
-  useLayoutEffect(() => {
-    if (before.current !== null && scroller.current) {
-      scroller.current.scrollTop = scroller.current.scrollHeight - before.current;
-      before.current = null;
-    }
-  }, [first]);
-  const load = async () => {
-    const view = scroller.current;
-    const { entries } = conversation.value;
-    await conversation.loadOlder();
-    if (view && conversation.value.entries.length > entries.length) before.current = view.scrollHeight - view.scrollTop;
-  };
   useEffect(() => {
-    const watcher = new IntersectionObserver(([seen]) => seen.isIntersecting && load(), {
-      root: scroller.current,
-      rootMargin: "600px 0px 0px 0px",
-    });
+    const watcher = new IntersectionObserver(([seen]) => seen.isIntersecting && onLoad().catch(() => {}), { root: scroller.current, rootMargin: MARGIN });
     watcher.observe(/** @type {HTMLElement} */ (element.current));
     return () => watcher.disconnect();
   }, [first]);
-  return html`<div class="older" ref=${element}><${Button} small onClick=${load}>${t("chat.older")}<//></div>`;
+  return html`<div class="older" ref=${element}><${Button} small onClick=${onLoad}>${t("chat.older")}<//></div>`;
 }
 
 /** What a screen reader hears: that a reply is being written, then the reply.

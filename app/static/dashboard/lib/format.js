@@ -2,10 +2,21 @@
 
 import { language, t } from "./i18n.js";
 
+/** To make a format costs more than to use it. @type {Map<string, Intl.DateTimeFormat>} */
+const formats = new Map();
+
+/** @param {Date} date @param {Intl.DateTimeFormatOptions} options */
+function formatted(date, options) {
+  const key = language.value.language + JSON.stringify(options);
+  const format = formats.get(key) ?? new Intl.DateTimeFormat(language.value.language, options);
+  formats.set(key, format);
+  return format.format(date);
+}
+
 /** @param {string | null | undefined} time ISO 8601 */
 export function dateTime(time) {
   if (!time) return "–";
-  return new Date(time).toLocaleString(language.value.language, { dateStyle: "medium", timeStyle: "short" });
+  return formatted(new Date(time), { dateStyle: "medium", timeStyle: "short" });
 }
 
 /** Today's times as times, others as dates.
@@ -13,9 +24,7 @@ export function dateTime(time) {
 export function shortTime(time) {
   const date = new Date(time);
   const isToday = date.toDateString() === new Date().toDateString();
-  return isToday
-    ? date.toLocaleTimeString(language.value.language, { timeStyle: "short" })
-    : date.toLocaleDateString(language.value.language, { month: "short", day: "numeric" });
+  return formatted(date, isToday ? { timeStyle: "short" } : { month: "short", day: "numeric" });
 }
 
 /** @param {number} value @param {Intl.NumberFormatOptions} [options] */
