@@ -24,6 +24,7 @@ from app.chat.service import ChatService
 from app.edge.services import provide, service
 from app.files.service import FileService
 from app.idempotency import Idempotency
+from tests.support.client import Client
 from tests.support.server import Server
 
 OWNER = "the-tests"
@@ -44,6 +45,8 @@ async def quick_bots(
     server: Server, factories: Sequence[AdapterFactory[Any]], policy: RetryPolicy, wait_seconds: float = 10.0
 ) -> AsyncIterator[QuickBots]:
     """Serve bots of these kinds on a running server, and retry quickly, until the block ends."""
+    async with Client(server, None) as client:
+        await client.get("/health")  # its own parts have gone on with what they found, and take nothing of the tests'
     async with server.app.app_context():
         files, chat = service(FileService), service(ChatService)
         patient_ones = (service(Listeners), service(Processor), service(Outbox))
