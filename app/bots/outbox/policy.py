@@ -129,7 +129,8 @@ def after_error(
     pause_of_target = None
     if isinstance(error, TargetGone):
         pause_of_target = Pause(False, now + SUSPENSION, PauseReason.TARGET_GONE)
-    return _end({"state": FragmentState.REFUSED.value, "error": error.message}, error, pause_of_target)
+    state = FragmentState.UNKNOWN if was_unknown else FragmentState.REFUSED
+    return _end({"state": state.value, "error": error.message}, error, pause_of_target, was_unknown=was_unknown)
 
 
 def after_doubt(

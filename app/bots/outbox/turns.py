@@ -55,11 +55,8 @@ def take(connection: Connection, lane: Lane, owner: str, now: datetime) -> Turn:
 def _waits_until(connection: Connection, head: Delivery, lane: Lane, now: datetime) -> datetime | None:
     """Return the moment at which the head's turn comes; None when it never does, and the delivery has been ended."""
     if now >= head.deadline:
-        is_unknown = any(each.state is FragmentState.UNKNOWN for each in head.fragments)
-        is_tried = head.error is not None
-        state = DeliveryState.UNKNOWN if is_unknown else DeliveryState.DEAD if is_tried else DeliveryState.EXPIRED
-        if state is DeliveryState.EXPIRED and head.waits:
-            state = DeliveryState.CANCELLED
+        in_vain = DeliveryState.CANCELLED if head.waits else DeliveryState.EXPIRED
+        state = _end_of(head, DeliveryState.DEAD if head.error is not None else in_vain)
         code = head.error_code or "delivery_timeout"
         finish(connection, head, state, now, code=code, error=head.error or GIVEN_UP)
         return None
@@ -72,9 +69,18 @@ def _waits_until(connection: Connection, head: Delivery, lane: Lane, now: dateti
         head.waits and (pause.reason == PauseReason.UNAUTHORIZED or pause.until > head.deadline)
     )
     if is_hopeless:
-        finish(connection, head, DeliveryState.DEAD, now, code="delivery_failed", error=pause.error)
+        state = _end_of(head, DeliveryState.DEAD)
+        finish(connection, head, state, now, code="delivery_failed", error=pause.error)
         return None
     return pause.until
+
+
+def _end_of(delivery: Delivery, state: DeliveryState) -> DeliveryState:
+    """Return the state in which a delivery ends that was to end in `state`, as something of it may have arrived."""
+    fragments = {each.state for each in delivery.fragments}
+    if FragmentState.UNKNOWN in fragments:
+        return DeliveryState.UNKNOWN
+    return DeliveryState.PARTIAL if FragmentState.SENT in fragments else state
 
 
 def record(
@@ -107,9 +113,7 @@ def record(
     if step.kind == "end":
         assert step.error is not None
         assert step.state is not None
-        state = step.state
-        if state is DeliveryState.DEAD and any(each.state is FragmentState.SENT for each in current.fragments):
-            state = DeliveryState.PARTIAL
+        state = _end_of(current, step.state)
         status = step.error.status if step.error.status < 500 else None
         finish(connection, current, state, now, code=code_of(step.error), error=step.error.message, error_status=status)
         return None

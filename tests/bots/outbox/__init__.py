@@ -1,0 +1,1 @@
+"""Tests of the outbox, against platforms that do what a script says."""
