@@ -7,10 +7,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from app.auth.models import Principal
-from app.chat import store, tree_store
+from app.chat import message_store, run_store, session_store, tree_store
 from app.chat.commands import SendMessage
 from app.chat.limits import check_allowed, reserve
-from app.chat.parts import Reply, plain_text
+from app.chat.parts import plain_text
 from app.chat.passages import question_of
 from app.chat.plan import ReplyPlan, Target
 from app.chat.runs.events import Event, Started, UserMessageSaved
@@ -128,7 +128,7 @@ def accept(
     if limits is not None:
         run, rates = reserve(connection, principal, limits, command, profile, run, planner.prices)
     opening = opening_events(run)
-    store.add_run(connection, run, opening)
+    run_store.add_run(connection, run, opening)
     profile = _applied(profile, command, role, requested)
     searches = profile.knowledge.search if command.knowledge is None else command.knowledge.enabled
     return ReplyPlan(
@@ -158,35 +158,37 @@ def opening_events(run: Run) -> list[Event]:
 
 def _open_session(
     connection: Connection, session_id: str, command: SendMessage, requested: Profile | None, now: datetime
-) -> store.ContinuedSession | None:
+) -> session_store.ContinuedSession | None:
     """Continue the user's session; None when the message begins it. Raises Forbidden, BadRequest."""
     username, parts = command.username, command.parts
     # A request of a door where each names its model says nothing of the session's next one.
     lasting = requested if command.turn is None else None
     config_id = None if lasting is None or lasting.id == DEFAULT_ID else lasting.id
-    session = None if command.session_id is None else store.continue_session(connection, session_id, username, now)
-    if session is None and not store.add_session(
+    session = (
+        None if command.session_id is None else session_store.continue_session(connection, session_id, username, now)
+    )
+    if session is None and not session_store.add_session(
         connection, session_id, username, parts, config_id, now, command.platform_id
     ):
         # It is someone else's, or another request has added it meanwhile.
-        store.find_session(connection, session_id, username)
-        session = store.continue_session(connection, session_id, username, now)
+        session_store.find_session(connection, session_id, username)
+        session = session_store.continue_session(connection, session_id, username, now)
     if session is not None and lasting is not None:
-        store.change_session(connection, session_id, {"config_id": config_id})
+        session_store.change_session(connection, session_id, {"config_id": config_id})
     if command.answers is None:
-        store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
+        message_store.check_quotes(connection, session_id, parts)
     return session
 
 
 def _first_title(
-    connection: Connection, session_id: str, session: store.ContinuedSession | None, command: SendMessage
+    connection: Connection, session_id: str, session: session_store.ContinuedSession | None, command: SendMessage
 ) -> str | None:
     """Return the title that a session has of its first message; one that was made empty gets it now."""
     if session is not None and (session.title is not None or command.answers is not None):
         return None
-    title = store.title_of(command.parts)
+    title = session_store.title_of(command.parts)
     if session is not None and title is not None:
-        store.change_session(connection, session_id, {"display_name": title})
+        session_store.change_session(connection, session_id, {"display_name": title})
     return title
 
 
@@ -228,10 +230,10 @@ def _add_turn(connection: Connection, run: Run, session_id: str, command: SendMe
     complete, pending = MessageStatus.COMPLETE, MessageStatus.PENDING
     user_message_id = command.answers
     if user_message_id is None:
-        user_message_id = store.add_message(
+        user_message_id = message_store.add_message(
             connection, session_id, run.id, MessageRole.USER, complete, command.parts, run.created_at
         )
-    reply_message_id = store.add_message(
+    reply_message_id = message_store.add_message(
         connection, session_id, run.id, MessageRole.ASSISTANT, pending, (), run.created_at, parent_id=user_message_id
     )
     return msgspec.structs.replace(run, user_message_id=user_message_id, reply_message_id=reply_message_id)

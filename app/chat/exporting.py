@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from app.auth.models import Principal
-from app.chat import store
+from app.chat import session_store
 from app.chat.models import MessageRow
 from app.chat.ownership import check_session
 from app.chat.parts import Media, Part, Reply, Text, ToolCallPart, ToolResult, ToolStep, from_stored
@@ -41,7 +41,7 @@ class SessionExporter:
 
     async def _session(self, principal: Principal, username: str, session_id: str) -> Session:
         check_session(principal, username, session_id)
-        return await self._database.read(lambda connection: store.get_session(connection, session_id, username))
+        return await self._database.read(lambda connection: session_store.get_session(connection, session_id, username))
 
     async def _encoded(
         self,

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.auth.models import Principal, is_reserved
 from app.auth.scopes import Scope
-from app.chat import store, tree_store
+from app.chat import session_store, tree_store
 from app.chat.models import RunRow
 from app.chat.ownership import check_session
 from app.chat.values import Message
@@ -108,7 +108,7 @@ class FeedbackService:
         check_session(principal, username, session_id)
 
         def give(connection: Connection) -> Feedback | None:
-            store.get_session(connection, session_id, username)
+            session_store.get_session(connection, session_id, username)
             message = tree_store.get_message(connection, session_id, message_id)
             of_user = and_(FeedbackRow.message_id == message_id, FeedbackRow.username == username)
             if rating is None and not content:

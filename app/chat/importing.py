@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, update
 
 from app.auth.models import Principal, check_not_reserved
-from app.chat import store, tree_store
+from app.chat import session_store, tree_store
 from app.chat.imported_parts import MAX_PARTS, ImportedPart, parts_of
 from app.chat.models import MessageRow, SessionRow
 from app.chat.parts import attachment_ids, to_stored
@@ -206,7 +206,7 @@ class _Reading:
             tuple(line.labels),
             line.pinned,
         )
-        await self._database.write(lambda connection: store.store_session(connection, session))
+        await self._database.write(lambda connection: session_store.store_session(connection, session))
         self._session_id, self._ids, self._leaf = session.id, {}, None
 
     def _check(self, line: MessageLine, number: int) -> None:

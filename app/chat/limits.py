@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from app.auth.limits import KeyLimits
 from app.auth.models import Principal
-from app.chat import store
+from app.chat import run_store
 from app.chat.commands import SendMessage
 from app.chat.parts import plain_text
 from app.chat.plan import Target
@@ -51,7 +51,7 @@ def reserve(
     )
 
     def open_among(ids: Collection[str]) -> Collection[str]:
-        return store.open_among(connection, ids)
+        return run_store.open_among(connection, ids)
 
     username = end_user_of(command)
     result = reservations.reserve(

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from app.chat import store
+from app.chat import message_store
 from app.chat.media import MediaLoader, Message, ShownImages, Turn, text_part
 from app.chat.parts import (
     Media,
@@ -103,7 +103,7 @@ class PromptBuilder:
         if plan.first_parts is not None:
             return [(MessageRole.USER.value, plan.first_parts)], tokens
         limit = plan.profile.history.max_messages + 1
-        newest = await self._database.read(lambda connection: store.conversation(connection, plan.run, limit))
+        newest = await self._database.read(lambda connection: message_store.conversation(connection, plan.run, limit))
         turns: list[Turn] = []
         for role, all_parts in newest:
             parts, size = all_parts, approximate_tokens(all_parts)
@@ -138,7 +138,9 @@ class PromptBuilder:
         return _transcript(turns, quotes, media.parts, followed_by), ShownImages(own_images, media.images)
 
     async def _quotes(self, run: Run, message_ids: Collection[int]) -> Mapping[int, str]:
-        return await self._database.read(lambda connection: store.quoted_texts(connection, run.session_id, message_ids))
+        return await self._database.read(
+            lambda connection: message_store.quoted_texts(connection, run.session_id, message_ids)
+        )
 
 
 def with_defaults(params: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

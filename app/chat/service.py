@@ -12,13 +12,13 @@ from sqlalchemy import Connection
 
 from app.auth.models import Principal, check_not_reserved, is_reserved
 from app.auth.scopes import Scope
-from app.chat import store
+from app.chat import message_store, run_store, session_store
 from app.chat.accept import Planner, accept, opening_events
 from app.chat.commands import OnBusy, SendMessage
 from app.chat.fields import check_name
 from app.chat.media import SHOWN_BY_NAME
 from app.chat.ownership import check_session
-from app.chat.parts import Part, Reply, Text, attachment_ids, check_attachments, from_stored
+from app.chat.parts import Part, Text, attachment_ids, check_attachments, from_stored
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Completed, Ended, Event, Failed, MessageSaved, Ref, Refs
 from app.chat.runs.log import RunLog
@@ -210,7 +210,7 @@ class ChatService:
 
     async def get_run(self, principal: Principal, run_id: str) -> Run:
         """Raises NotFound `Run not found`, also for a run of a user the key is not bound to."""
-        run = await self._database.read(lambda connection: store.find_run(connection, run_id))
+        run = await self._database.read(lambda connection: run_store.find_run(connection, run_id))
         if run is None or (principal.username is not None and principal.username != run.username):
             raise NotFound("Run not found", code="run_not_found")
         return run
@@ -237,13 +237,13 @@ class ChatService:
             return log
         return RunLog.of(
             await self._database.read(
-                lambda connection: _rebuilt(connection, store.find_run(connection, run.id) or run, after)
+                lambda connection: _rebuilt(connection, run_store.find_run(connection, run.id) or run, after)
             )
         )
 
     async def _read_log(self, run: Run) -> RunLog | None:
         """Read the log of a run that is over; None if it has been dropped."""
-        events = await self._database.read(lambda connection: store.run_events(connection, run.id))
+        events = await self._database.read(lambda connection: run_store.run_events(connection, run.id))
         if not events:
             return None
         log = RunLog.of(events)
@@ -252,13 +252,13 @@ class ChatService:
 
     async def active_runs(self, session_id: str) -> list[ActiveRun]:
         """Return the runs of a session that wait or go on, on whichever server, with what they have said so far."""
-        runs = await self._database.read(lambda connection: store.open_runs(connection, session_id))
+        runs = await self._database.read(lambda connection: run_store.open_runs(connection, session_id))
         active = []
         for run in runs:
             if (log := self._engine.log_of(run.id)) is not None:
                 events = list(enumerate(log.events, 1))
             else:
-                events = await self._database.read(partial(store.run_events, run_id=run.id))
+                events = await self._database.read(partial(run_store.run_events, run_id=run.id))
             content = content_of([event for _, event in events])
             active.append(ActiveRun(run, self.progress_of(run)[0], events[-1][0] if events else 0, content))
         return active
@@ -266,7 +266,7 @@ class ChatService:
     async def stop_session(self, principal: Principal, username: str, session_id: str) -> list[str]:
         """End all runs of a session, waiting ones included; their ids. Raises NotFound, Forbidden."""
         check_session(principal, username, session_id)
-        await self._database.read(lambda connection: store.get_session(connection, session_id, username))
+        await self._database.read(lambda connection: session_store.get_session(connection, session_id, username))
         return await self._stopper.stop_session(session_id)
 
     async def stop_run(self, principal: Principal, run_id: str) -> bool:
@@ -295,16 +295,19 @@ class ChatService:
 
         def add(connection: Connection) -> SavedMessage:
             if username is not None:
-                store.find_session(connection, session_id, username)
-            if dedupe_key is not None and (first := store.find_deduped_message(connection, dedupe_key)) is not None:
+                session_store.find_session(connection, session_id, username)
+            if (
+                dedupe_key is not None
+                and (first := message_store.find_deduped_message(connection, dedupe_key)) is not None
+            ):
                 return SavedMessage(first.id, first.session_id, first.created_at)
-            store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
-            if not store.touch_session(connection, session_id, now):
+            message_store.check_quotes(connection, session_id, parts)
+            if not session_store.touch_session(connection, session_id, now):
                 check_not_reserved(creator_if_new)
-                added = store.add_session(connection, session_id, creator_if_new, parts, None, now)
+                added = session_store.add_session(connection, session_id, creator_if_new, parts, None, now)
                 if not added and username is not None:  # another request has added it meanwhile
-                    store.find_session(connection, session_id, username)
-            message_id = store.add_message(
+                    session_store.find_session(connection, session_id, username)
+            message_id = message_store.add_message(
                 connection, session_id, None, MessageRole.ASSISTANT, MessageStatus.COMPLETE, parts, now, dedupe_key
             )
             return SavedMessage(message_id, session_id, now)
@@ -313,12 +316,12 @@ class ChatService:
 
     async def creator_of(self, session_id: str) -> str | None:
         """Return the session's creator; None when there is no such session."""
-        return await self._database.read(lambda connection: store.find_creator(connection, session_id))
+        return await self._database.read(lambda connection: session_store.find_creator(connection, session_id))
 
 
 def _rebuilt(connection: Connection, run: Run, after: int) -> list[tuple[int, Event]]:
     """Make a log for a run whose own was dropped: its reply, whole, numbered on from where the reader is."""
-    reply = store.find_reply(connection, run)
+    reply = message_store.find_reply(connection, run)
     parts = () if reply is None else from_stored(reply.parts)
     text = "".join(part.text for part in parts if isinstance(part, Text))
     events: list[Event] = []

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, update
 
 from app.auth.models import Principal, check_not_reserved, is_reserved
-from app.chat import store, tree_store
+from app.chat import message_store, session_store, tree_store
 from app.chat.models import SessionRow
 from app.chat.ownership import check_session, session_prefix_of
 from app.chat.values import WEBCHAT, Message, Session, SessionFilter
@@ -37,7 +37,9 @@ class SessionService:
         if is_reserved(username):  # several keys may have one name
             chosen = msgspec.structs.replace(chosen, id_prefix=session_prefix_of(principal.key_id))
         offset = (page - 1) * page_size
-        list_page = partial(store.list_sessions, creator=username, chosen=chosen, offset=offset, limit=page_size)
+        list_page = partial(
+            session_store.list_sessions, creator=username, chosen=chosen, offset=offset, limit=page_size
+        )
         return await self._database.read(list_page)
 
     async def create(
@@ -70,7 +72,7 @@ class SessionService:
         )
 
         def create(connection: Connection) -> dict[str, str]:
-            if not store.store_session(connection, session):
+            if not session_store.store_session(connection, session):
                 raise Conflict("There is a session of that id", code="session_exists")
             result = {"session_id": session.id}
             record(connection, claim, result)
@@ -82,7 +84,7 @@ class SessionService:
     async def get(self, principal: Principal, username: str, session_id: str) -> Session:
         """Raises NotFound `Session not found`, Forbidden."""
         check_session(principal, username, session_id)
-        return await self._database.read(lambda connection: store.get_session(connection, session_id, username))
+        return await self._database.read(lambda connection: session_store.get_session(connection, session_id, username))
 
     async def change(self, principal: Principal, username: str, session_id: str, *, changes: dict[str, Any]) -> Session:
         """Set `display_name`, `config_id` (None or `default`: the default profile), `labels` or `pinned`.
@@ -96,13 +98,13 @@ class SessionService:
             changes["config_id"] = None if config_id == DEFAULT_ID else config_id
 
         def change(connection: Connection) -> Session:
-            session = store.get_session(connection, session_id, username)
+            session = session_store.get_session(connection, session_id, username)
             if not changes:
                 return session
             # A pin or a label says nothing of when the conversation went on.
             is_moved = not changes.keys() <= {"labels", "pinned"}
             values = {**changes, **({"updated_at": utc_now()} if is_moved else {})}
-            store.change_session(connection, session_id, values)
+            session_store.change_session(connection, session_id, values)
             return msgspec.structs.replace(session, **values)
 
         return await self._database.write(change)
@@ -112,8 +114,8 @@ class SessionService:
         check_session(principal, username, session_id)
 
         def delete(connection: Connection) -> None:
-            store.get_session(connection, session_id, username)
-            store.delete_session(connection, session_id)
+            session_store.get_session(connection, session_id, username)
+            session_store.delete_session(connection, session_id)
 
         await self._database.write(delete)
 
@@ -134,8 +136,8 @@ class SessionService:
         check_session(principal, username, session_id)
 
         def read(connection: Connection) -> tuple[list[Message], bool]:
-            store.get_session(connection, session_id, username)
-            messages = store.list_messages(
+            session_store.get_session(connection, session_id, username)
+            messages = message_store.list_messages(
                 connection, session_id, before=before, limit=limit + 1, everything=everything
             )
             page = tree_store.with_alternatives(connection, session_id, messages[:limit], everything=everything)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from app.chat import store
+from app.chat import session_store
 from app.chat.commands import SendMessage
 from app.chat.models import IS_OPEN, MessageRow, RunRow
 from app.chat.parts import Part, Reply, from_stored, to_stored
@@ -39,7 +39,7 @@ _BATCH = 500
 
 def lock_idle(connection: Connection, session_id: str, username: str) -> None:
     """Lock the user's session, in which no reply is being made. Raises NotFound, Forbidden, Conflict."""
-    store.get_session(connection, session_id, username, lock=True)
+    session_store.get_session(connection, session_id, username, lock=True)
     open_run = exists().where(RunRow.session_id == session_id, IS_OPEN)
     if connection.execute(select(open_run)).scalar_one():
         raise Conflict("The session is answering another message", code="session_busy")

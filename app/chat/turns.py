@@ -9,10 +9,10 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from app.auth.models import Principal, is_reserved
-from app.chat import store, tree_store
+from app.chat import message_store, session_store, tree_store
 from app.chat.commands import OnBusy, SendMessage
 from app.chat.ownership import check_key, check_session, session_prefix_of
-from app.chat.parts import ClientPart, Reply
+from app.chat.parts import ClientPart
 from app.chat.service import Accepted, ChatService
 from app.chat.values import KEYS_PREFIX, Message, MessageRole, Session
 from app.clock import utc_now
@@ -58,8 +58,8 @@ class TurnService:
             message = tree_store.get_message(connection, session_id, message_id)
             if message.role is not MessageRole.USER:
                 raise Conflict("Only messages of the user can be edited", code="not_the_users")
-            store.check_quotes(connection, session_id, [part.message_id for part in parts if isinstance(part, Reply)])
-            store.touch_session(connection, session_id, now)
+            message_store.check_quotes(connection, session_id, parts)
+            session_store.touch_session(connection, session_id, now)
             return {"message_id": tree_store.add_beside(connection, message, parts, now).id}
 
         result = await self._once(principal, username, session_id, claim, edit, on_busy)
@@ -129,17 +129,19 @@ class TurnService:
             check_key(principal.key_id, new_id)
 
         def copy(connection: Connection) -> dict[str, Any]:
-            session = store.get_session(connection, session_id, username, lock=True)
+            session = session_store.get_session(connection, session_id, username, lock=True)
             message = tree_store.get_message(connection, session_id, message_id)
             now = utc_now()
             fork = structs.replace(session, id=new_id, created_at=now, updated_at=now)
-            if not store.store_session(connection, fork):
+            if not session_store.store_session(connection, fork):
                 raise Conflict("There is a session of that id", code="session_exists")
             tree_store.copy_path(connection, message, new_id)
             return {"session_id": new_id}
 
         result = await self._once(principal, username, session_id, claim, copy, OnBusy.REJECT)
-        return await self._database.read(partial(store.get_session, session_id=result["session_id"], username=username))
+        return await self._database.read(
+            partial(session_store.get_session, session_id=result["session_id"], username=username)
+        )
 
     async def _message(self, session_id: str, message_id: int) -> Message:
         def read(connection: Connection) -> Message:

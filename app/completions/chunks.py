@@ -7,17 +7,7 @@ from typing import Any
 import msgspec
 
 from app.chat.parts import decoded_arguments, to_stored
-from app.chat.runs.events import (
-    Chunk,
-    Completed,
-    Event,
-    Failed,
-    Ref,
-    Refs,
-    TextDelta,
-    ToolCall,
-    ToolCallResult,
-)
+from app.chat.runs.events import Chunk, Completed, Event, Failed, Ref, Refs, TextDelta, ToolCall, ToolCallResult
 from app.chat.runs.log import RunLog
 from app.chat.runs.reply import content_of, refs_in
 from app.chat.values import Run

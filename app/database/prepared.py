@@ -9,7 +9,7 @@ from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Select, Update
+from sqlalchemy import BindParameter, Connection, Insert, Select, Update, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -81,3 +81,8 @@ class Prepared:
 
 def _dialect_type(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     return kind.dialect_impl(_DIALECT)
+
+
+def new_values(*columns: str) -> dict[str, BindParameter[Any]]:
+    """Return parameters for an update: `new_status` for the column `status`, and so on."""
+    return {column: bindparam(f"new_{column}") for column in columns}

@@ -17,14 +17,7 @@ from app.bots.adapters.outcomes import DeliveryError
 from app.bots.adapters.signing import new_secret
 from app.bots.adapters.webhook import WebhookConfig, webhook_factory
 from tests.bots.conftest import PNG, Im
-from tests.support.webhook_receiver import (
-    WebhookReceiver,
-    hangs_up,
-    says,
-    sends,
-    starts_and_hangs_up,
-    waits_for,
-)
+from tests.support.webhook_receiver import WebhookReceiver, hangs_up, says, sends, starts_and_hangs_up, waits_for
 
 WHERE = "support-hook:GroupMessage:room:7"
 CALL = Call(Target("FriendMessage", "1"), Fragment({"type": "message.send"}), "m1")

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.runs.events import EventBatch, TextDelta
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
@@ -119,7 +119,7 @@ async def test_a_run_whose_session_is_gone_ends_and_keeps_no_other_from_being_st
             events = [event async for event in gone]
             assert [event.type for event in events[-2:]] == ["error", "end"]
             assert events[-2].data["code"] == "session_deleted"
-            while not _text(await database.read(partial(store.run_events, run_id=run_id))):
+            while not _text(await database.read(partial(run_store.run_events, run_id=run_id))):
                 await asyncio.sleep(0.05)
 
 
@@ -143,12 +143,12 @@ async def test_events_whose_storing_was_not_confirmed_are_stored_once(database: 
         created_at=now,
     )
     events = [TextDelta(f"t{number} ") for number in range(5)]
-    await database.write(lambda connection: store.add_run(connection, run, events[:1]))
+    await database.write(lambda connection: run_store.add_run(connection, run, events[:1]))
     for count in (2, 2, 4):
-        progress = [store.Progress("r1", now, EventBatch(2, events[1 : 1 + count]))]
-        checkpoint = partial(store.checkpoint_runs, progress=progress, now=now)
+        progress = [run_store.Progress("r1", now, EventBatch(2, events[1 : 1 + count]))]
+        checkpoint = partial(run_store.checkpoint_runs, progress=progress, now=now)
         assert await database.write(checkpoint) == []
-    stored = await database.read(lambda connection: store.run_events(connection, "r1"))
+    stored = await database.read(lambda connection: run_store.run_events(connection, "r1"))
     assert stored == list(enumerate(events, 1))
-    unknown = store.Progress("r2", now, EventBatch(1, events))
-    assert await database.write(lambda connection: store.checkpoint_runs(connection, [unknown], now)) == ["r2"]
+    unknown = run_store.Progress("r2", now, EventBatch(1, events))
+    assert await database.write(lambda connection: run_store.checkpoint_runs(connection, [unknown], now)) == ["r2"]

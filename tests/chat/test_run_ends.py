@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.runs.reply import RunResult
 from tests.conftest import StartServer
 from tests.support import answers
@@ -62,7 +62,7 @@ async def test_no_text_keeps_a_run_from_its_end(client: Client, model: ModelServ
 async def test_an_end_that_crashes_is_an_end(
     client: Client, model: ModelServer, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    end_run = store.end_run
+    end_run = run_store.end_run
     results: list[RunResult] = []
 
     def crash(connection: Connection, run: Any, result: RunResult, events: Any, on_end: Any) -> bool:
@@ -71,7 +71,7 @@ async def test_an_end_that_crashes_is_an_end(
             raise OverflowError("secret")
         return end_run(connection, run, result, events, on_end)
 
-    monkeypatch.setattr(store, "end_run", crash)
+    monkeypatch.setattr(run_store, "end_run", crash)
     model.script(reply(["Hello"]), reply(["fine"]))
     events = await client.chat("Hi", session_id="s1")
     assert types_of(events)[-2:] == ["error", "end"]
@@ -80,7 +80,7 @@ async def test_an_end_that_crashes_is_an_end(
     assert await active_runs(client) == 0
     status = await client.run_status(events[0].data["run_id"])
     assert status == ("failed" if times < 3 else "queued")
-    monkeypatch.setattr(store, "end_run", end_run)
+    monkeypatch.setattr(run_store, "end_run", end_run)
     assert text_of(await client.chat("Again", session_id="s1")) == "fine"
     history = await client.history("s1")
     assert [message["status"] for message in history if message["parts"] == [{"type": "plain", "text": "Hello"}]] == (

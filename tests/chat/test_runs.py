@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, delete, update
 
 from app.chat.models import MessageRow, RunEventsRow, RunRow
-from app.chat.store import EVENTS_KEPT, purge_events
+from app.chat.run_store import EVENTS_KEPT, purge_events
 from app.clock import utc_now
 from tests.conftest import StartServer
 from tests.support import answers

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.auth.limits import Budget
-from app.chat import store
+from app.chat import run_store
 from app.chat.runs.events import EventBatch, Failed
 from app.chat.runs.recovery import CRASH_GAP
 from app.chat.runs.reply import cut_short
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.databases("postgresql")
 
 async def take_for_lost(database: Database, run_id: str) -> None:
     """End a run as another server does that takes its server for dead."""
-    run = await database.read(lambda connection: store.find_run(connection, run_id))
-    events = await database.read(lambda connection: store.run_events(connection, run_id))
+    run = await database.read(lambda connection: run_store.find_run(connection, run_id))
+    events = await database.read(lambda connection: run_store.run_events(connection, run_id))
     assert run is not None
     result = cut_short(run, [event for _, event in events], RunStatus.INTERRUPTED, Failed("interrupted", "It stopped"))
     batch = EventBatch(events[-1][0] + CRASH_GAP + 1, result.events)
-    assert await database.write(lambda connection: store.end_run(connection, run, result, batch))
+    assert await database.write(lambda connection: run_store.end_run(connection, run, result, batch))
 
 
 async def test_the_whole_reply_replaces_the_part_that_another_server_stored(

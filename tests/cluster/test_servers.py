@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.runs import shared
 from app.chat.values import Run, RunStatus
 from app.clock import utc_now
@@ -109,7 +109,7 @@ async def test_only_the_runs_of_the_dead_are_lost_however_wrong_a_clock_is(datab
             created_at=wrong,
             owner=owner,
         )
-        await database.write(lambda connection, run=run: store.add_run(connection, run, []))  # type: ignore[misc]
+        await database.write(lambda connection, run=run: run_store.add_run(connection, run, []))  # type: ignore[misc]
     assert {run.id for run in await database.read(shared.list_lost_runs)} == {"dead", "gone"}
     left = await database.read(lambda connection: shared.list_left_runs(connection, "living"))
     assert {run.id for run in left} == {"living", "gone"}

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import Connection
 
-from app.chat import store
+from app.chat import message_store, run_store, session_store
 from app.chat.commands import OnBusy
 from app.chat.parts import Text
 from app.chat.runs import shared
@@ -50,9 +50,9 @@ class Line:
     def _accept(self, connection: Connection, ticket: Ticket, turns: Turns, on_busy: OnBusy, server: int) -> Run:
         now, of_session = utc_now(), ticket.key != ticket.run_id
         parts = [Text("Hi")]
-        if of_session and store.continue_session(connection, ticket.key, "alice", now) is None:
-            store.add_session(connection, ticket.key, "alice", parts, None, now)
-            store.continue_session(connection, ticket.key, "alice", now)
+        if of_session and session_store.continue_session(connection, ticket.key, "alice", now) is None:
+            session_store.add_session(connection, ticket.key, "alice", parts, None, now)
+            session_store.continue_session(connection, ticket.key, "alice", now)
         place = turns.enter(connection, ticket, on_busy)
         run = Run(
             id=ticket.run_id,
@@ -71,12 +71,12 @@ class Line:
         )
         if of_session:
             args = (connection, ticket.key, run.id, MessageRole.USER, MessageStatus.COMPLETE, parts, now)
-            number = store.add_message(*args)
-            reply = store.add_message(
+            number = message_store.add_message(*args)
+            reply = message_store.add_message(
                 connection, ticket.key, run.id, MessageRole.ASSISTANT, MessageStatus.PENDING, (), now
             )
             run = msgspec.structs.replace(run, user_message_id=number, reply_message_id=reply)
-        store.add_run(connection, run, [])
+        run_store.add_run(connection, run, [])
         return run
 
     async def end(self, ticket: Ticket) -> None:

@@ -8,7 +8,7 @@ from app.auth.service import CACHE_SECONDS
 from app.bots.outbox.policy import RetryPolicy
 from app.bots.sending import WAIT_SECONDS
 from app.chat.fields import MAX_NAME_CHARS
-from app.chat.store import EVENTS_KEPT
+from app.chat.run_store import EVENTS_KEPT
 from app.cluster.store import LEASE
 from app.completions.content import MAX_IMAGES
 from app.completions.service import MAX_CALL_ID_CHARS

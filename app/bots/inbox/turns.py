@@ -16,9 +16,10 @@ from app.bots.outbox.planning import RUN_KEY
 from app.bots.outbox.store import Lane, find_message_key
 from app.chat.commands import SendMessage
 from app.chat.fields import MAX_NAME_CHARS
+from app.chat.message_store import is_message_of
 from app.chat.parts import Media, Part, Reply, Text
+from app.chat.run_store import find_run
 from app.chat.service import ChatService
-from app.chat.store import find_run, is_message_of
 from app.chat.values import BOT_KEYS_PREFIX, IM_PREFIX
 from app.database.engine import Database
 from app.errors import AppError

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.runs.events import Ended, Event, Failed
 from app.chat.runs.log import RunLog
 from app.chat.values import OPEN_STATUSES, Run
@@ -101,8 +101,8 @@ class Mirrors:
         position = len(made.events)
 
         def read(connection: Connection) -> tuple[Run | None, Numbered]:
-            events = store.run_events(connection, mirror.run.id, after=position)
-            return store.find_run(connection, mirror.run.id), events
+            events = run_store.run_events(connection, mirror.run.id, after=position)
+            return run_store.find_run(connection, mirror.run.id), events
 
         try:
             run, events = await self._database.read(read)

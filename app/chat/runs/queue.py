@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.commands import OnBusy
 from app.chat.runs.events import EventBatch
 from app.chat.runs.reply import RunResult
@@ -59,7 +59,7 @@ class Turns(Protocol):
         """Give the place up, whether its turn had come or not. A ticket that is in no queue is no error."""
 
     def end_run(self, connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
-        """Store the end of a run, as `store.end_run` does, and whose turn comes by it."""
+        """Store the end of a run, as `run_store.end_run` does, and whose turn comes by it."""
 
     def ended(self, run_id: str) -> None:
         """Tell others about the end of a run that has no ticket here, once it is committed."""
@@ -72,7 +72,10 @@ class SessionQueue:
     """The queues of all sessions of this process."""
 
     def __init__(
-        self, session_limit: int = SESSION_LIMIT, total_limit: int = TOTAL_LIMIT, on_end: store.EndHook | None = None
+        self,
+        session_limit: int = SESSION_LIMIT,
+        total_limit: int = TOTAL_LIMIT,
+        on_end: run_store.EndHook | None = None,
     ) -> None:
         self._on_end = on_end
         self._session_limit = session_limit
@@ -91,8 +94,8 @@ class SessionQueue:
         return len(self._queues)
 
     def end_run(self, connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
-        """Store the end of a run, as `store.end_run` does."""
-        return store.end_run(connection, run, result, events, self._on_end)
+        """Store the end of a run, as `run_store.end_run` does."""
+        return run_store.end_run(connection, run, result, events, self._on_end)
 
     def enter(self, connection: Connection | None, ticket: Ticket, on_busy: OnBusy) -> int | None:
         """Queue the ticket as the last, or right behind the first if it interrupts that."""

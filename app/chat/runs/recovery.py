@@ -6,7 +6,7 @@ from datetime import timedelta
 import structlog
 
 from app.background import Pulse
-from app.chat import store
+from app.chat import run_store
 from app.chat.runs import shared
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import EventBatch, Failed
@@ -85,7 +85,7 @@ class Recovery:
                 await self._end_lost(run)
 
     async def _end_lost(self, run: Run) -> None:
-        events = await self._database.read(lambda connection: store.run_events(connection, run.id))
+        events = await self._database.read(lambda connection: run_store.run_events(connection, run.id))
         cause = Failed("interrupted", "The server stopped while the reply was being made")
         result = cut_short(run, [event for _, event in events], RunStatus.INTERRUPTED, cause)
         result = result.priced(self._prices, run)

@@ -4,7 +4,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.approvals import find_paused_plan
 from app.chat.runs import shared
 from app.chat.runs.engine import RunEngine
@@ -44,7 +44,7 @@ class PausedRuns:
             plan = find_paused_plan(connection, run.id)
             if plan is None or not shared.take_run(connection, run, self._owner):
                 return None
-            return plan, store.run_events(connection, run.id)
+            return plan, run_store.run_events(connection, run.id)
 
         if (row := await self._database.write(take)) is None:
             return False

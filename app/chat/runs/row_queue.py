@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, text, update
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.commands import OnBusy
 from app.chat.models import IS_OPEN, RunRow
 from app.chat.runs.events import EventBatch
@@ -57,7 +57,7 @@ class RowQueue:
         server_id: str,
         session_limit: int = SESSION_LIMIT,
         total_limit: int = TOTAL_LIMIT,
-        on_end: store.EndHook | None = None,
+        on_end: run_store.EndHook | None = None,
     ) -> None:
         self._on_end = on_end
         self._bus = bus
@@ -117,9 +117,9 @@ class RowQueue:
         self.ended(ticket.run_id)
 
     def end_run(self, connection: Connection, run: Run, result: RunResult, events: EventBatch) -> bool:
-        """Store a run's end as `store.end_run` does, and give the next run of its session its turn."""
+        """Store a run's end as `run_store.end_run` does, and give the next run of its session its turn."""
         self._next.pop(run.id, None)
-        if not store.end_run(connection, run, result, events, self._on_end):
+        if not run_store.end_run(connection, run, result, events, self._on_end):
             return False
         if run.session_id is not None:
             row = connection.execute(_PASS_ON, {"session_id": run.session_id}).first()

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
-from app.chat import store
+from app.chat import run_store
 from app.chat.approvals import Approvals, add_approvals, new_approval
 from app.chat.media import ShownImages
 from app.chat.passages import refs_event
@@ -238,7 +238,7 @@ class RunTask:
         approvals = await self._tools.approvals.decided(self.run.id)
         self._start += time.monotonic() - paused_at  # a person's time does not count
         self.run = msgspec.structs.replace(self.run, status=RunStatus.RUNNING)
-        await self._store_progress(also=partial(store.leave_pause, run_id=self.run.id))
+        await self._store_progress(also=partial(run_store.leave_pause, run_id=self.run.id))
         return {each.call_id: each.refusal for each in approvals if each.decision != "approved"}
 
     async def _pause(self, plan: ReplyPlan, calls: Sequence[ToolCall], clients: Sequence[ToolCall]) -> None:
@@ -247,7 +247,7 @@ class RunTask:
         packed = pack(plan, Resumed(self._reply.usage, clients, self._first_token or 0.0))
 
         def pause(connection: Connection) -> None:
-            store.enter_pause(connection, self.run)
+            run_store.enter_pause(connection, self.run)
             add_approvals(connection, approvals, packed)
 
         events = [ApprovalRequired(each.id, each.call_id, each.name, each.arguments) for each in approvals]
@@ -269,10 +269,10 @@ class RunTask:
     async def _write_progress(self, events: Sequence[Event], also: Callable[[Connection], None] | None) -> None:
         unstored = self.unstored()
         batch = EventBatch(unstored.first, [*unstored.events, *events])
-        progress = store.Progress(self.run.id, self.run.started_at, batch)
+        progress = run_store.Progress(self.run.id, self.run.started_at, batch)
 
         def write(connection: Connection) -> None:
-            store.add_progress(connection, progress, utc_now())
+            run_store.add_progress(connection, progress, utc_now())
             if also is not None:
                 also(connection)
 
@@ -409,7 +409,9 @@ class RunTask:
         """Store the end of a run that was taken for lost; the reason when it has ended or goes on otherwise."""
 
         def replace(connection: Connection) -> Run | bool | None:
-            return store.replace_end(connection, self.run, result, batch) or store.find_run(connection, self.run.id)
+            return run_store.replace_end(connection, self.run, result, batch) or run_store.find_run(
+                connection, self.run.id
+            )
 
         stored = await self._tools.database.write(replace)
         if isinstance(stored, bool):

@@ -7,7 +7,7 @@ from contextlib import aclosing
 import structlog
 from sqlalchemy import Connection
 
-from app.chat import store
+from app.chat import session_store
 from app.chat.plan import Target
 from app.chat.runs.events import Event
 from app.chat.runs.reply import content_of
@@ -54,7 +54,7 @@ class TitleMaker:
                 return
 
             def replace(connection: Connection) -> None:
-                store.replace_title(connection, session_id, first_title, title)
+                session_store.replace_title(connection, session_id, first_title, title)
 
             await self._database.write(replace)
         except (UpstreamError, AppError, TimeoutError) as error:

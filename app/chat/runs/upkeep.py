@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import structlog
 
 from app.background import Pulse, every
-from app.chat import store
+from app.chat import run_store
 from app.chat.importing import UNFINISHED_KEPT, remove_unfinished
 from app.chat.runs.engine import RunEngine
 from app.chat.runs.events import Failed
@@ -100,13 +100,13 @@ class RunUpkeep:
                 task.stop(RunStatus.FAILED, Failed("upstream_error", message, 504))
 
     async def _checkpoint(self, tasks: Sequence[RunTask]) -> None:
-        progress = [store.Progress(task.run.id, task.run.started_at, task.unstored()) for task in tasks]
+        progress = [run_store.Progress(task.run.id, task.run.started_at, task.unstored()) for task in tasks]
         written = asyncio.get_running_loop().create_future()
         for task in tasks:
             task.checkpoint = written
         now = utc_now()
         try:
-            gone = await self._database.write(lambda connection: store.checkpoint_runs(connection, progress, now))
+            gone = await self._database.write(lambda connection: run_store.checkpoint_runs(connection, progress, now))
             for task, point in zip(tasks, progress, strict=True):
                 task.stored += len(point.events.events)
                 if task.run.id in gone:  # nobody can read it any more, and the model need not go on
@@ -118,5 +118,5 @@ class RunUpkeep:
 
     async def _purge(self) -> None:
         now = utc_now()
-        await self._database.write(lambda connection: store.purge_events(connection, now))
+        await self._database.write(lambda connection: run_store.purge_events(connection, now))
         await self._database.write(lambda connection: remove_unfinished(connection, now - UNFINISHED_KEPT))
