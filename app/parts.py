@@ -98,6 +98,7 @@ from app.tools.catalog import ToolCatalog
 from app.tools.mcp.service import McpServers
 from app.tools.models import Tool
 from app.usage.calls import CallLimits
+from app.usage.embeddings import EmbeddingUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def open_knowledge(
     metrics: Metrics,
 ) -> Knowledge:
     reader = DocumentReader(knowledge_limits(settings), workers=1)
-    embedder = Embedder(providers)
+    embedder = Embedder(providers, EmbeddingUsage(core.database, price_table(settings)))
     size = settings.knowledge_passage_chars
     indexer = Indexer(
         IndexStore(core.database, sole_owner=core.is_embedded),
@@ -340,7 +341,7 @@ def open_chat(
         settings.max_prompt_document_chars,
         slots,
         roles,
-        CallLimits(core.database, prices),
+        CallLimits(core.database, prices, EmbeddingUsage(core.database, prices)),
     )
     is_shared = not core.is_embedded
     paused = PausedRuns(core.database, engine, providers, slots, servers.id)

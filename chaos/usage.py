@@ -22,10 +22,11 @@ def sums_of_runs(connection: Connection) -> Sums:
 
 
 def sums_of_usage(connection: Connection) -> Sums:
-    """Sum up the usage of all days."""
+    """Sum up the usage of all days; groups of nothing but embeddings have no runs."""
     groups = (UsageRow.key_id, UsageRow.username, UsageRow.provider_id, UsageRow.model)
     sums = (func.sum(getattr(UsageRow, name)) for name in ("requests", *NAMES))
-    return _sums(connection.execute(select(*groups, *sums).group_by(*groups)).all())
+    has_runs = (func.sum(UsageRow.requests) != 0) | (func.sum(UsageRow.embeddings) == 0)
+    return _sums(connection.execute(select(*groups, *sums).group_by(*groups).having(has_runs)).all())
 
 
 def differences(runs: Sums, usage: Sums) -> Iterator[str]:

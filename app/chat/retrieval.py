@@ -12,6 +12,7 @@ from app.knowledge.models import FoundPassage
 from app.knowledge.service import KnowledgeService
 from app.roles.models import SHARED, Role
 from app.roles.service import RoleService
+from app.workers.turns import Caller
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,10 @@ class Retrieval:
         if not collections:
             return ()
         return await self._knowledge.retrieve(
-            plan.question, [each.id for each in collections], plan.profile.knowledge.passages
+            plan.question,
+            [each.id for each in collections],
+            plan.profile.knowledge.passages,
+            Caller(plan.run.key_id, username),
         )
 
 

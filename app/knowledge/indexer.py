@@ -119,7 +119,7 @@ class Indexer:
         if provider is None or model is None:
             return []
         try:
-            return await _retrying(self._embedder.of_passages, provider, model, passages)
+            return await _retrying(self._embedder.of_passages, provider, model, passages, lease.caller)
         except EmbeddingsFailed as error:
             log.warning("embeddings_failed", document_id=lease.document.id, detail=error.detail)
             raise IndexingFailed(error.message, code="embeddings_failed") from None

@@ -15,6 +15,7 @@ from app.knowledge.ranking import Match, fuse, rank, weight_of
 from app.knowledge.similarity import Neighbour, VectorIndex
 from app.knowledge.tokens import is_prefix, is_stopword, question_terms
 from app.knowledge.vectors import Embedder
+from app.workers.turns import NOBODY, Caller
 
 MAX_QUERY_CHARS: Final = 2_000
 MAX_TERMS: Final = 48
@@ -61,19 +62,25 @@ class Searcher:
         self._models: dict[str, tuple[str | None, str | None]] = {}
 
     async def search(
-        self, query: str, collection_ids: Sequence[str], limit: int = 5, *, relevant_only: bool = False
+        self,
+        query: str,
+        collection_ids: Sequence[str],
+        limit: int = 5,
+        *,
+        relevant_only: bool = False,
+        caller: Caller = NOBODY,
     ) -> list[FoundPassage]:
         """The best matches, best first; with `relevant_only`, only those relevant to the query.
 
-        Of a query of more than MAX_QUERY_CHARS characters only its beginning and its end count. Raises
-        DatabaseUnavailable.
+        Of a query of more than MAX_QUERY_CHARS characters only its beginning and its end count. Its vectors count in
+        the usage of `caller`. Raises DatabaseUnavailable.
         """
         if not collection_ids or limit < 1 or not query.strip():
             return []
         query = _bounded(query)
         depth = max(_FUSION_DEPTH, 2 * limit)
         neighbours: list[Neighbour] = []
-        for collection_id, vector in await self._query_vectors(query, collection_ids):
+        for collection_id, vector in await self._query_vectors(query, collection_ids, caller):
             neighbours += await self._vectors.nearest(collection_id, vector, depth)
         neighbours.sort(key=lambda neighbour: -neighbour.similarity)
         # Keywords come first, as only so many terms count.
@@ -90,7 +97,9 @@ class Searcher:
         # In one call of a thread: each way there and back costs more, under load, than a statement.
         return await self._database.read(read)
 
-    async def _query_vectors(self, query: str, collection_ids: Sequence[str]) -> list[tuple[str, bytes]]:
+    async def _query_vectors(
+        self, query: str, collection_ids: Sequence[str], caller: Caller
+    ) -> list[tuple[str, bytes]]:
         """The query's vector for each collection with an embedding model, if it comes in time."""
         if self._embedder is None:
             return []
@@ -100,7 +109,7 @@ class Searcher:
             self._models |= {id: (provider, model) for id, provider, model in rows}
         models = {id: self._models.get(id, (None, None)) for id in collection_ids}
         vectors: dict[tuple[str | None, str | None], bytes | None] = {
-            (provider, model): await self._embedder.of_question(provider, model, query)
+            (provider, model): await self._embedder.of_question(provider, model, query, caller)
             for provider, model in set(models.values())
             if provider and model
         }

@@ -8,6 +8,7 @@ from app.errors import BadRequest
 from app.knowledge.collections import get_collection, list_collections, shared_or_owned_by, visible_to
 from app.knowledge.models import SHARED, Collection, FoundPassage
 from app.knowledge.search import Searcher
+from app.workers.turns import Caller
 
 
 class KnowledgeService:
@@ -34,9 +35,11 @@ class KnowledgeService:
         """The shared collections and those of the user, by name."""
         return await self._candidates(None, username)
 
-    async def retrieve(self, query: str, collection_ids: Sequence[str], limit: int) -> list[FoundPassage]:
-        """The passages relevant to the query, best first."""
-        return await self._searcher.search(query, collection_ids, limit, relevant_only=True)
+    async def retrieve(
+        self, query: str, collection_ids: Sequence[str], limit: int, caller: Caller
+    ) -> list[FoundPassage]:
+        """The passages relevant to the caller's query, best first."""
+        return await self._searcher.search(query, collection_ids, limit, relevant_only=True, caller=caller)
 
     async def search(
         self, principal: Principal, query: str, names: Sequence[str] | None, limit: int
@@ -49,18 +52,23 @@ class KnowledgeService:
         collections = await self._database.read(lambda connection: list_collections(connection, condition, names))
         if names is not None:
             collections = _resolve(names, collections, principal.username)
-        return await self._searcher.search(query, [collection.id for collection in collections], limit)
+        ids = [collection.id for collection in collections]
+        return await self._searcher.search(query, ids, limit, caller=_caller_of(principal))
 
     async def search_collection(
         self, principal: Principal, collection_id: str, query: str, limit: int
     ) -> list[FoundPassage]:
         """The best passages of one collection, best first. Raises NotFound."""
         await self._database.read(lambda connection: get_collection(connection, principal, collection_id))
-        return await self._searcher.search(query, [collection_id], limit)
+        return await self._searcher.search(query, [collection_id], limit, caller=_caller_of(principal))
 
     async def _candidates(self, names: Sequence[str] | None, username: str | None) -> list[Collection]:
         condition = shared_or_owned_by(username)
         return await self._database.read(lambda connection: list_collections(connection, condition, names))
+
+
+def _caller_of(principal: Principal) -> Caller:
+    return Caller(principal.key_id, principal.username or "")
 
 
 def _resolve(names: Sequence[str], candidates: Sequence[Collection], username: str | None) -> list[Collection]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -12,6 +12,8 @@ from app.knowledge.models import PassageItem
 from app.providers.client import Provider
 from app.providers.models import UpstreamError
 from app.providers.service import ProviderRegistry
+from app.usage.embeddings import EmbeddingUsage, tokens_of
+from app.workers.turns import NOBODY, Caller
 
 BATCH: Final = 64
 MAX_TEXT_CHARS: Final = 8_000
@@ -50,49 +52,69 @@ class Embedder:
     """Embeddings of passages and questions, from the model servers of `providers`.
 
     A question waits for at most `question_seconds`. After a failure its model is not asked for `rest_seconds`, so that
-    not every question waits in vain.
+    not every question waits in vain. `usage` counts what they use.
     """
 
     def __init__(
-        self, providers: ProviderRegistry, *, question_seconds: float = 3.0, rest_seconds: float = 10.0
+        self,
+        providers: ProviderRegistry,
+        usage: EmbeddingUsage | None = None,
+        *,
+        question_seconds: float = 3.0,
+        rest_seconds: float = 10.0,
     ) -> None:
         self._providers = providers
+        self._usage = usage
         self._question_seconds = question_seconds
         self._rest_seconds = rest_seconds
         self._resting_until: dict[tuple[str, str], float] = {}
 
-    async def of_passages(self, provider_id: str, model: str, passages: Sequence[PassageItem]) -> list[bytes]:
+    async def of_passages(
+        self, provider_id: str, model: str, passages: Sequence[PassageItem], caller: Caller = NOBODY
+    ) -> list[bytes]:
         """A vector for each passage, of at most BATCH, as stored: float32, little-endian, of length 1.
 
         Raises EmbeddingsFailed.
         """
         texts = [f"{passage.heading}\n{passage.text}" if passage.heading else passage.text for passage in passages]
-        return await self._embed(provider_id, model, texts)
+        vectors, tokens = await self._embed(provider_id, model, texts)
+        await self._count(provider_id, model, tokens, caller)
+        return vectors
 
-    async def of_question(self, provider_id: str, model: str, question: str) -> bytes | None:
+    async def of_question(self, provider_id: str, model: str, question: str, caller: Caller = NOBODY) -> bytes | None:
         """The question's vector, as stored; None, with a warning in the log, if it does not come in time."""
         key = (provider_id, model)
         if self._resting_until.get(key, 0.0) > time.monotonic():
             return None
         try:
             async with asyncio.timeout(self._question_seconds):
-                (vector,) = await self._embed(provider_id, model, [question])
+                (vector,), tokens = await self._embed(provider_id, model, [question])
         except (EmbeddingsFailed, TimeoutError) as error:
             self._resting_until[key] = time.monotonic() + self._rest_seconds
             reason = (error.detail or error.message) if isinstance(error, EmbeddingsFailed) else "it took too long"
             log.warning("question_not_embedded", provider=provider_id, model=model, reason=reason)
             return None
+        await self._count(provider_id, model, tokens, caller)
         return vector
 
-    async def _embed(self, provider_id: str, model: str, texts: Sequence[str]) -> list[bytes]:
+    async def _count(self, provider_id: str, model: str, tokens: int, caller: Caller) -> None:
+        if self._usage is not None:
+            await self._usage.record(provider_id, model, tokens, key_id=caller.key_id, username=caller.username)
+
+    async def _embed(self, provider_id: str, model: str, texts: Sequence[str]) -> tuple[list[bytes], int]:
+        """The vectors of the texts, and the tokens that they took. Raises EmbeddingsFailed."""
         provider = self._provider(provider_id)
-        body = {"model": model, "input": [text[:MAX_TEXT_CHARS] for text in texts], "encoding_format": "float"}
+        body: dict[str, Any] = {
+            "model": model,
+            "input": [text[:MAX_TEXT_CHARS] for text in texts],
+            "encoding_format": "float",
+        }
         try:
             answer = await provider.call("/embeddings", body)
         except UpstreamError as error:
             is_temporary = error.status is None or error.status >= 500 or error.status in _TEMPORARY
             raise EmbeddingsFailed(error.message, detail=error.detail, is_temporary=is_temporary) from None
-        return await asyncio.to_thread(_vectors_in, answer, len(texts))
+        return await asyncio.to_thread(lambda: (_vectors_in(answer, len(texts)), tokens_of(answer, body["input"])))
 
     def _provider(self, provider_id: str) -> Provider:
         try:

@@ -1,11 +1,11 @@
 """The limits of calls that are passed on to a model server without a run: embeddings."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
+from sqlalchemy import Connection
 
 from app.auth.models import Principal
 from app.clock import utc_now
@@ -14,7 +14,9 @@ from app.errors import Forbidden
 from app.providers.models import Usage
 from app.usage import reservations
 from app.usage.counters import Charge
+from app.usage.embeddings import EmbeddingUsage, tokens_of
 from app.usage.prices import PriceTable
+from app.usage.store import add_embeddings
 
 
 @dataclass(slots=True)
@@ -24,20 +26,12 @@ class Call:
     answer: bytes = b""
 
 
-class _Counted(msgspec.Struct):
-    prompt_tokens: int = 0
-    total_tokens: int = 0
-
-
-class _Answer(msgspec.Struct):
-    usage: _Counted | None = None
-
-
 class CallLimits:
-    """Counts calls, and what their answers say that they used, against the limits of their keys."""
+    """Counts calls, and what their answers say that they used, in usage and against the limits of their keys."""
 
-    def __init__(self, database: Database, prices: PriceTable) -> None:
+    def __init__(self, database: Database, prices: PriceTable, usage: EmbeddingUsage) -> None:
         self._database = database
+        self._usage = usage
         self._prices = prices
 
     @asynccontextmanager
@@ -46,14 +40,17 @@ class CallLimits:
     ) -> AsyncIterator[Call]:
         """Reserve what a call may use, and settle when the block ends. Raises Forbidden, LimitReached."""
         call, limits = Call(), principal.limits
+        user = body.get("user")
+        username = user if isinstance(user, str) and user else principal.creator
         if limits is None:
             yield call
+            if call.answer:
+                tokens = tokens_of(call.answer, _texts_in(body))
+                await self._usage.record(provider_id, model, tokens, key_id=principal.key_id, username=username)
             return
         if not limits.admits_model(provider_id, model):
             raise Forbidden(f"The API key may not use the model {model}", code="model_not_allowed")
         estimate = self._charge(provider_id, model, len(str(body.get("input"))) // 4 + 1)
-        user = body.get("user")
-        username = user if isinstance(user, str) and user else principal.creator
         now = utc_now()
         result = await self._database.write(
             lambda connection: reservations.reserve(
@@ -63,19 +60,24 @@ class CallLimits:
         try:
             yield call
         finally:
-            if result is not None:
-                reservation, actual = result[0], self._charge(provider_id, model, _tokens_of(call.answer))
-                await self._database.write(
-                    lambda connection: reservations.settle(connection, reservation, "", actual, utc_now())
-                )
+            tokens = tokens_of(call.answer, _texts_in(body)) if call.answer else 0
+            used = self._usage.used(provider_id, model, tokens, key_id=principal.key_id, username=username)
+
+            def settle(connection: Connection) -> None:
+                if tokens:
+                    add_embeddings(connection, used)
+                if result is not None:
+                    reservations.settle(connection, result[0], "", Charge(tokens, used.cost), utc_now())
+
+            await self._database.write(settle)
 
     def _charge(self, provider_id: str, model: str, tokens: int) -> Charge:
         return Charge(tokens, self._prices.cost(provider_id, model, Usage(tokens, 0, 0)))
 
 
-def _tokens_of(answer: bytes) -> int:
-    try:
-        usage = msgspec.json.decode(answer, type=_Answer).usage
-    except msgspec.MsgspecError:
-        return 0
-    return 0 if usage is None else max(usage.total_tokens, usage.prompt_tokens)
+def _texts_in(body: Mapping[str, Any]) -> Sequence[str]:
+    """Return the texts of a request; of one that holds numbers, or is odd, its whole input as text."""
+    value = body.get("input")
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return value
+    return [value if isinstance(value, str) else str(value)]

@@ -25,7 +25,8 @@ class LimitCountersRow(Base):
 class UsageRow(Base):
     """What the replies that ended on a day (UTC) used; a trigger on `runs` adds them up.
 
-    `f0` to `f9` count the replies by the time to their first token.
+    Embeddings have columns of their own, which it leaves alone. `f0` to `f9` count the replies by the time to their
+    first token.
     """
 
     __tablename__ = "usage"
@@ -42,6 +43,9 @@ class UsageRow(Base):
     cached_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     cost: Mapped[int] = mapped_column(BigInteger)
+    embeddings: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    embedding_tokens: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    embedding_cost: Mapped[int] = mapped_column(BigInteger, server_default="0")
     f0: Mapped[int] = mapped_column(BigInteger)
     f1: Mapped[int] = mapped_column(BigInteger)
     f2: Mapped[int] = mapped_column(BigInteger)

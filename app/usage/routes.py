@@ -49,6 +49,9 @@ class UsageItem(msgspec.Struct, kw_only=True):
     first_token_ms_p50: Annotated[
         int | None, Meta(description="Half of the replies began within so many milliseconds."), example(420)
     ]
+    embeddings: Annotated[int, Meta(description="Answers with embeddings, which are no replies."), example(3)]
+    embedding_tokens: Annotated[int, Meta(description="The tokens of the texts in them."), example(900)]
+    embedding_cost: Annotated[float, Meta(description="Their cost, which is not in `cost`."), example(0.00002)]
 
 
 class UsageSums(msgspec.Struct):
@@ -81,7 +84,7 @@ _DAY = {"type": "string", "format": "date"}
     tag="Management",
     description="What the replies that ended on these days (UTC) used, summed up by groups. With the scope `admin` it "
     "is that of all keys, otherwise the caller's own; a caller bound to a username sees that user's. It adds up with "
-    "the runs to the token. Without `from` and `to` it is the last 30 days.",
+    "the runs to the token; embeddings stand beside it. Without `from` and `to` it is the last 30 days.",
     params=[
         Param("from", "The first day.", _DAY),
         Param("to", "The last day.", _DAY),

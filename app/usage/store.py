@@ -1,11 +1,12 @@
 """Sums of usage: statements as functions of a connection."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy.dialects import postgresql
 
 from app.usage.models import BOUNDS, UsageFailureRow, UsageRow
 from app.usage.prices import NANOS
@@ -18,8 +19,42 @@ GROUPS: Final[Mapping[str, str]] = {
     "user": "username",
 }
 """What usage can be grouped by, with its columns."""
-_SUMS: Final = ("requests", "failures", "input_tokens", "cached_tokens", "output_tokens", "cost")
+_SUMS: Final = (
+    "requests",
+    "failures",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "cost",
+    "embeddings",
+    "embedding_tokens",
+    "embedding_cost",
+)
 _TIMES: Final = tuple(f"f{index}" for index in range(len(BOUNDS) + 1))
+
+
+# Both databases have the clause, and SQLite's compiler takes PostgreSQL's word for it.
+_ADD_EMBEDDINGS = postgresql.insert(UsageRow)
+_ADD_EMBEDDINGS = _ADD_EMBEDDINGS.on_conflict_do_update(
+    index_elements=[UsageRow.day, UsageRow.model, UsageRow.key_id, UsageRow.provider_id, UsageRow.username],
+    set_={
+        name: getattr(UsageRow, name) + _ADD_EMBEDDINGS.excluded[name]
+        for name in ("embeddings", "embedding_tokens", "embedding_cost")
+    },
+)
+_NO_REPLIES: Final = dict.fromkeys((*_SUMS, *_TIMES), 0)
+
+
+class EmbeddingsUsed(msgspec.Struct, frozen=True):
+    """What one answer with embeddings used; `key_id` and `username` are empty where nobody asked for it."""
+
+    at: datetime
+    provider_id: str
+    model: str
+    key_id: str
+    username: str
+    tokens: int
+    cost: int
 
 
 class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +67,10 @@ class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
-    """What the replies of one group used. `groups` are its values, `failures_by_cause` the codes of failed replies."""
+    """What the replies of one group used, and its embeddings.
+
+    `groups` are its values, `failures_by_cause` the codes of failed replies.
+    """
 
     groups: Mapping[str, str]
     requests: int
@@ -43,6 +81,25 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     cost: float
     first_token_ms_p50: int | None
+    embeddings: int
+    embedding_tokens: int
+    embedding_cost: float
+
+
+def add_embeddings(connection: Connection, used: EmbeddingsUsed) -> None:
+    """Add one answer to its day."""
+    values = {
+        **_NO_REPLIES,
+        "day": f"{used.at:%Y-%m-%d}",
+        "model": used.model[:255],
+        "key_id": used.key_id,
+        "provider_id": used.provider_id,
+        "username": used.username[:255],
+        "embeddings": 1,
+        "embedding_tokens": used.tokens,
+        "embedding_cost": used.cost,
+    }
+    connection.execute(_ADD_EMBEDDINGS, values)
 
 
 def sum_usage(connection: Connection, which: UsageFilter, groups: Sequence[str]) -> list[UsageSum]:
@@ -53,17 +110,18 @@ def sum_usage(connection: Connection, which: UsageFilter, groups: Sequence[str])
     causes = _causes(connection, which, groups)
     rows = []
     for row in connection.execute(query):
-        if not row.requests:  # without groups, nothing is one row as well
+        if not row.requests and not row.embeddings:  # without groups, nothing is one row as well
             continue
         key = tuple(row[: len(groups)])
         counts = {name: int(getattr(row, name)) for name in _SUMS}
-        cost = counts.pop("cost") / NANOS
+        cost, embedding_cost = counts.pop("cost") / NANOS, counts.pop("embedding_cost") / NANOS
         times = [int(getattr(row, name)) for name in _TIMES]
         rows.append(
             UsageSum(
                 groups=dict(zip(groups, key, strict=True)),
                 failures_by_cause=causes.get(key, {}),
                 cost=cost,
+                embedding_cost=embedding_cost,
                 first_token_ms_p50=median(times),
                 **counts,
             )

@@ -19,6 +19,7 @@ from app.knowledge.splitting import split
 from app.knowledge.vectors import Embedder
 from app.providers.models import ProviderSpec
 from app.providers.service import ProviderRegistry
+from app.workers.turns import NOBODY, Caller
 from bench.retrieval.questions import Text
 
 COLLECTION = "corpus"
@@ -56,10 +57,10 @@ class _RememberingEmbedder(Embedder):
         super().__init__(providers, question_seconds=_PATIENCE, rest_seconds=0.0)
         self._known: dict[tuple[str, str, str], bytes | None] = {}
 
-    async def of_question(self, provider_id: str, model: str, question: str) -> bytes | None:
+    async def of_question(self, provider_id: str, model: str, question: str, caller: Caller = NOBODY) -> bytes | None:
         key = (provider_id, model, question)
         if key not in self._known:
-            self._known[key] = await super().of_question(*key)
+            self._known[key] = await super().of_question(*key, caller)
         return self._known[key]
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import csv
 import io
+import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,10 @@ from sqlalchemy import Connection, insert, text
 from app.usage.models import BOUNDS, UsageRow
 from app.usage.store import UsageFilter, median, sum_usage
 from tests.conftest import StartServer
-from tests.support.answers import numbered, reply, status
+from tests.support.answers import Answer, numbered, raw, reply, status
 from tests.support.client import Client
 from tests.support.database import execute
+from tests.support.knowledge import add_collection, add_text
 from tests.support.model_server import ModelServer
 from tests.support.server import Server
 
@@ -88,6 +90,37 @@ async def test_replies_add_up_by_their_groups(admin: Client, shop: Client, model
     assert await rows_of(admin, **{"from": today, "to": today, "username": "bob"}) != []
     table = list(csv.DictReader(io.StringIO((await admin.get(USAGE, group_by="user", format="csv")).text)))
     assert [(row["user"], row["output_tokens"]) for row in table] == [("alice", "10"), ("api:test", "1"), ("bob", "5")]
+
+
+def vectors(body: Mapping[str, Any]) -> Answer:
+    """A model server's answer; chats get a reply."""
+    if "input" not in body:
+        return reply(["Hello"], usage=(20, 0, 2))
+    data = [{"object": "embedding", "index": index, "embedding": [1.0, 2.0]} for index in range(len(body["input"]))]
+    used = {"prompt_tokens": 500, "total_tokens": 500}
+    return raw(json.dumps({"object": "list", "data": data, "usage": used}).encode(), "application/json")
+
+
+async def test_embeddings_stand_beside_the_replies(server: Server, admin: Client, model: ModelServer) -> None:
+    model.default = vectors
+    (server.settings.data_dir / "configs" / "vectors.toml").write_text('[knowledge]\nembedding_model = "verse-e"\n')
+    async with Client(server, await server.new_key("chat", "knowledge")) as shop:
+        key_id = (await shop.get("/api/v1/me")).json()["data"]["key_id"]
+        await add_text(shop, await add_collection(shop, config_id="vectors"))
+        await shop.chat("How many days of paid holiday?", knowledge=True)
+        body = {"model": "scripted/verse-e", "input": ["Hi"], "user": "bob"}
+        assert (await shop.post("/v1/embeddings", body)).status_code == 200
+        rows = await rows_of(shop, group_by="user,model")
+    counts = ("requests", "input_tokens", "embeddings", "embedding_tokens", "embedding_cost")
+    assert [(row["user"], row["model"], *(row[name] for name in counts)) for row in rows] == [
+        ("", "verse-e", 0, 0, 1, 500, pytest.approx(0.001)),  # the indexing, of a shared collection
+        ("alice", "gpt-4.1-mini", 1, 20, 0, 0, 0),
+        ("alice", "verse-e", 0, 0, 1, 500, pytest.approx(0.001)),
+        ("bob", "verse-e", 0, 0, 1, 500, pytest.approx(0.001)),
+    ]
+    (row,) = await rows_of(admin, key_id=key_id)
+    assert (row["requests"], row["input_tokens"], row["embeddings"], row["embedding_tokens"]) == (1, 20, 3, 1500)
+    assert row["cost"] == pytest.approx(28 / 1e6)
 
 
 async def test_who_sees_whose_usage(server: Server, admin: Client, shop: Client) -> None:
@@ -193,7 +226,23 @@ async def test_thirty_days_of_a_million_runs_are_summed_up_in_no_time(server: Se
     today = datetime.now(UTC).date()
     days = [f"{today - timedelta(days=day):%Y-%m-%d}" for day in range(30)]
     rows = [
-        (day, model, key, "scripted", f"user{user}", 84, 1, 1000, 10, 100, 5000, *([1] * (len(BOUNDS) + 1)))
+        (
+            day,
+            model,
+            key,
+            "scripted",
+            f"user{user}",
+            84,
+            1,
+            1000,
+            10,
+            100,
+            5000,
+            3,
+            900,
+            200,
+            *([1] * (len(BOUNDS) + 1)),
+        )
         for day in days
         for user in range(100)
         for key, model in (("k1", "m1"), ("k1", "m2"), ("k2", "m1"), ("k3", "m3"))

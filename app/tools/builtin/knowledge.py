@@ -6,6 +6,7 @@ from typing import Any
 from app.knowledge.search import MAX_QUERY_CHARS
 from app.knowledge.service import KnowledgeService
 from app.tools.models import CallContext, ToolError, ToolResult, ToolSpec
+from app.workers.turns import Caller
 
 MAX_PASSAGES = 20
 DEFAULT_PASSAGES = 5
@@ -50,7 +51,10 @@ class KnowledgeSearch:
         if not collections:
             raise ToolError("There is no collection to search")
         passages = await self._knowledge.retrieve(
-            arguments["query"], [each.id for each in collections], arguments.get("passages", DEFAULT_PASSAGES)
+            arguments["query"],
+            [each.id for each in collections],
+            arguments.get("passages", DEFAULT_PASSAGES),
+            Caller(context.key_id, context.username),
         )
         if not passages:
             return ToolResult("No passage matches.")
