@@ -15,6 +15,7 @@ from app.bots.adapters.http import Network
 from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
 from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.callbacks import Callbacks
+from app.bots.gauges import BotGauges
 from app.bots.inbox.contexts import ReplyContexts
 from app.bots.inbox.listeners import Listeners
 from app.bots.inbox.processor import Processor
@@ -393,6 +394,7 @@ class Bots:
     processor: Processor
     listeners: Listeners
     replies: Replies
+    gauges: BotGauges
 
     async def open(self) -> None:
         """Go on with what an earlier process has left."""
@@ -402,8 +404,8 @@ class Bots:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for work in (self.outbox.run, self.callbacks.run, self.processor.run, self.listeners.run):
-                group.create_task(work())
+            for each in (self.outbox, self.callbacks, self.processor, self.listeners, self.gauges):
+                group.create_task(each.run())
 
     async def close(self) -> None:
         """Take nothing more in, and end what goes on."""
@@ -445,7 +447,6 @@ def open_bots(
         count=lambda kind, outcome: metrics.im_tries.labels(kind, outcome).inc(),
         on_end=callbacks.wake,
     )
-    metrics.im_open_deliveries.set_function(lambda: outbox.open_deliveries)
     messages = MessageService(core.database, service, outbox, files, idempotency)
     replies = Replies(core.database, service, outbox, contexts)
     processor = Processor(
@@ -462,4 +463,6 @@ def open_bots(
     inbox = InboxService(core.database, core.secrets, owner, processor.wake)
     listeners = Listeners(core.database, service, inbox, owner)
     service.on_change(listeners.wake)
-    return Bots(service, outbox, callbacks, messages, inbox, processor, listeners, replies)
+    return Bots(
+        service, outbox, callbacks, messages, inbox, processor, listeners, replies, BotGauges(core.database, metrics)
+    )

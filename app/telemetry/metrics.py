@@ -67,7 +67,30 @@ class Metrics:
             registry=registry,
         )
         self.im_open_deliveries = Gauge(
-            "palaver_im_open_deliveries", "Deliveries of all servers that are not over.", registry=registry
+            "palaver_im_open_deliveries",
+            "Deliveries of all servers that are not over, by bot.",
+            ("bot",),
+            registry=registry,
+        )
+        self.im_oldest_delivery = Gauge(
+            "palaver_im_oldest_delivery_seconds", "Age of the oldest delivery that is not over.", registry=registry
+        )
+        self.im_pauses = Gauge(
+            "palaver_im_pauses",
+            "Chats, and whole bots, that take nothing for a time.",
+            ("bot", "reason"),
+            registry=registry,
+        )
+        self.im_connections = Gauge(
+            "palaver_im_connections",
+            "Connections of bots that are enabled, by their state.",
+            ("bot", "state"),
+            registry=registry,
+        )
+        self.im_oldest_event = Gauge(
+            "palaver_im_oldest_event_seconds",
+            "Age of the oldest event of a platform that nobody has dealt with.",
+            registry=registry,
         )
         self.im_callbacks = Counter(
             "palaver_im_callbacks",

@@ -233,10 +233,6 @@ def free_lost(connection: Connection, owner: str, *, sole_owner: bool) -> None:
     connection.execute(query.values(owner=owner))
 
 
-def count_open(connection: Connection) -> int:
-    return connection.execute(select(func.count()).select_from(DeliveryRow).where(_OPEN)).scalar_one()
-
-
 def purge(connection: Connection, before: datetime) -> None:
     """Delete deliveries that ended before a time."""
     old = select(DeliveryRow.seq).where(DeliveryRow.finished_at < before)

@@ -116,8 +116,6 @@ class Outbox:
         self._calls = asyncio.Semaphore(MAX_CALLS)
         self._calls_of_bot: dict[str, asyncio.Semaphore] = {}
         self._closing = False
-        self.open_deliveries = 0
-        """Deliveries of all servers that are not over, as of the last look."""
 
     async def open(self) -> None:
         """Go on with what an earlier process of this server left."""
@@ -341,10 +339,9 @@ class Outbox:
         return Call(call.target, call.fragment, call.wire_key, call.file, handle, call.context, call.tries)
 
     async def _poll(self) -> None:
-        lanes, self.open_deliveries = await self._database.read(
-            lambda connection: (
-                store.list_due_lanes(connection, self._owner, utc_now(), at_start=False, sole_owner=self._sole_owner),
-                store.count_open(connection),
+        lanes = await self._database.read(
+            lambda connection: store.list_due_lanes(
+                connection, self._owner, utc_now(), at_start=False, sole_owner=self._sole_owner
             )
         )
         for lane in lanes:

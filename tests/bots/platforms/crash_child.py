@@ -20,7 +20,7 @@ from app.bots.inbox.contexts import ReplyContexts
 from app.bots.inbox.listeners import Listeners
 from app.bots.inbox.service import InboxService
 from app.bots.outbox.policy import RetryPolicy
-from app.bots.outbox.store import count_open
+from app.bots.outbox.store import list_deliveries
 from app.bots.outbox.worker import Outbox
 from app.bots.platforms import platform_factories
 from app.bots.service import BotService
@@ -120,7 +120,8 @@ async def main(data_dir: Path, point: str) -> None:
     inbox = InboxService(core.database, core.secrets, OWNER, lambda _chat: None)
     listeners = Listeners(core.database, bots, inbox, OWNER, first_backoff_seconds=0.05)
     listening = asyncio.create_task(listeners.run())
-    while await core.database.read(count_open):
+    last = partial(list_deliveries, bot_id=None, target=None, state=None, before=None, limit=100)
+    while any(delivery.is_open for delivery in await core.database.read(last)):
         await asyncio.sleep(0.02)
     await listeners.close()
     await listening
