@@ -1,5 +1,9 @@
 """A server that has been used for a while: what the pictures show."""
 
+import io
+
+from PIL import Image
+
 from tests.support.answers import reply, tool_calls
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
@@ -25,6 +29,7 @@ print(plants(4.5))  # 139
 ```
 
 Water them well in the first summer; after that they look after themselves."""
+ARABIC_QUESTION = "هل ينمو السرخس في الظل؟"
 ARABIC = "نعم، ينمو السرخس جيداً في الظل إذا بقيت التربة رطبة."
 
 
@@ -38,12 +43,13 @@ async def fill(server: Server, client: Client, model: ModelServer) -> str:
     configs.mkdir(exist_ok=True)
     (configs / "default.toml").write_text('name = "Garden"\n[tools]\nuse = ["now", "search_knowledge"]\n')
     (configs / "poet.toml").write_text('name = "Poet"\nsystem_prompt = "Answer in verse."\nmodel = "verse-1"\n')
+    (configs / "careful.toml").write_text('name = "Careful"\n[tools]\nuse = ["message"]\nask = ["message"]\n')
     for text in ("Wann schneide ich die Rosen?", "春天种什么？", "Which soil for blueberries?", "Names for a hedgehog"):
         model.script(reply(["That depends."]))
         await client.chat(text, username=USERNAME)
     session_id = "garden"
     model.script(reply(pieces(ARABIC)))
-    await client.chat("هل ينمو السرخس في الظل؟", session_id=session_id, username=USERNAME)
+    await client.chat(ARABIC_QUESTION, session_id=session_id, username=USERNAME)
     model.script(
         tool_calls(("c1", "now", '{"timezone":"Europe/Berlin"}')),
         reply(pieces(ANSWER), reasoning=["Shade, and dry soil under trees."]),
@@ -52,8 +58,30 @@ async def fill(server: Server, client: Client, model: ModelServer) -> str:
     changes = {"username": USERNAME, "display_name": "The shady corner"}
     await client.request("PATCH", f"/api/v1/chat/sessions/{session_id}", json={**changes, "labels": ["garden"]})
     await _fill_knowledge(client)
+    await _fill_files(client)
     await _fill_rest(client)
+    await _wait_for_a_decision(client, model)
     return session_id
+
+
+async def _fill_files(client: Client) -> None:
+    picture = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(picture, "PNG")
+    for name, content in (
+        ("notes of the garden.txt", b"Prune the roses."),
+        ("بذور.csv", b"name,weight\n"),
+        ("moon.png", picture.getvalue()),
+    ):
+        await client.request("POST", "/api/v1/file", files={"file": (name, content)})
+
+
+async def _wait_for_a_decision(client: Client, model: ModelServer) -> None:
+    message = '{"umo": "support-hook:FriendMessage:42", "content": "Your plants are on the way."}'
+    model.script(tool_calls(("c2", "message", message)))
+    async with client.chatting("Tell the customer", username="bob", config_id="careful") as events:
+        async for event in events:
+            if event.type == "approval_required":
+                break
 
 
 async def _fill_knowledge(client: Client) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.async_api import Page, expect
 
 from tests.dashboard.conftest import ALL_SCOPES, OpenPage, check_accessible
-from tests.dashboard.content import USERNAME, fill
+from tests.dashboard.content import ARABIC, ARABIC_QUESTION, USERNAME, fill
 from tests.dashboard.test_hostile import fits
 from tests.support.client import Client
 from tests.support.model_server import ModelServer
@@ -25,7 +25,9 @@ LOOKS: dict[str, dict[str, object]] = {
     "": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
     "-dark": {"viewport": {"width": 390, "height": 780}, "color_scheme": "dark"},
 }
-AREAS = ("overview", "knowledge", "roles", "tools", "bots", "keys", "profiles", "audit", "doctor", "files")
+AREAS = (
+    *("overview", "knowledge", "files", "roles", "tools", "bots", "keys", "profiles", "providers", "audit", "doctor"),
+)
 
 
 async def take(page: Page, name: str | None) -> None:
@@ -34,8 +36,8 @@ async def take(page: Page, name: str | None) -> None:
     await expect(page.get_by_text("Loading")).to_have_count(0)
     await check_accessible(page)
     assert await fits(page)
-    picture = await page.screenshot(animations="disabled", caret="hide")
     if name and os.environ.get("DASHBOARD_PICTURES"):
+        picture = await page.screenshot(animations="disabled", caret="hide")
         IMAGES.mkdir(exist_ok=True)
         small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(192, dither=Image.Dither.NONE)
         small.save(IMAGES / f"dashboard-{name}.png", optimize=True)
@@ -62,11 +64,19 @@ async def open_look(
     await expect(page.get_by_text("look after themselves").first).to_be_visible()
     await expect(page.locator(".hljs-keyword").first).to_be_visible()
     await take(page, f"chat{suffix}")
+    for arabic in (ARABIC_QUESTION, ARABIC):
+        style = "element => [getComputedStyle(element).direction, getComputedStyle(element).textAlign]"
+        assert await page.locator(".markdown p", has_text=arabic).evaluate(style) == ["rtl", "start"]
     for area in AREAS:
         await page.goto(f"/dashboard#/{area}")
         await expect(page.get_by_role("heading", level=1)).to_be_focused()
         await expect(page.get_by_text("running")).to_have_count(0)
         await take(page, f"{area}{suffix}")
+    await page.goto("/dashboard#/bots")
+    await page.get_by_role("button", name="Add bot").first.click()
+    await expect(page.get_by_label("Telegram token")).to_be_visible()
+    await take(page, f"bot-form{suffix}")
+    await page.keyboard.press("Escape")
     await page.goto("/dashboard#/knowledge")
     await page.get_by_role("link", name="Garden").click()
     await expect(page.get_by_text("ready").first).to_be_visible()

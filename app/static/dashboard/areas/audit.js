@@ -36,7 +36,7 @@ function Entries({ page, names }) {
   const columns = [
     { title: t("audit.at"), cell: (entry) => dateTime(entry.at) },
     { title: t("audit.action"), isMain: true, cell: (entry) => html`<code>${entry.action}</code>` },
-    { title: t("audit.target"), cell: (entry) => html`<bdi>${names.get(entry.target) ?? entry.target}</bdi>` },
+    { title: t("audit.target"), cell: (entry) => html`<bdi>${names.get(entry.target) || entry.target || "–"}</bdi>` },
     { title: t("audit.by"), cell: (entry) => html`<bdi>${nameOf(entry.key_id)}</bdi>` },
     { title: t("audit.from"), cell: (entry) => entry.address ?? "–" },
   ];

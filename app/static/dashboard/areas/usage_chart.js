@@ -1,6 +1,6 @@
 /** Requests and tokens for each day, as bars and a line. */
 
-import { compact, number } from "../lib/format.js";
+import { chartDay, compact, number } from "../lib/format.js";
 import { t } from "../lib/i18n.js";
 import { html, useEffect, useRef } from "../lib/view.js";
 import UPlot from "../vendor/uplot.js";
@@ -72,7 +72,7 @@ function optionsOf(place) {
     cursor: { show: false },
     scales: { x: { time: true, range: (_, min, max) => [min - DAY / 2, max + DAY / 2] }, requests: { range: (_, __, max) => [0, Math.max(max, 4)] }, tokens: { range: (_, __, max) => [0, Math.max(max, 10)] } },
     axes: [
-      { ...axis, values: [[DAY, "{DD}.{MM}.", null, null, null, null, null, null, 1]], incrs: [DAY, 2 * DAY, 7 * DAY], space: 56 },
+      { ...axis, values: (/** @type {unknown} */ _, /** @type {number[]} */ splits) => splits.map(chartDay), incrs: [DAY, 2 * DAY, 7 * DAY], space: 56 },
       { ...axis, scale: "requests", values, size: 44 },
       { ...axis, scale: "tokens", side: 1, grid: { show: false }, values, size: 52 },
     ],

@@ -27,6 +27,12 @@ export function shortTime(time) {
   return formatted(date, isToday ? { timeStyle: "short" } : { month: "short", day: "numeric" });
 }
 
+/** A day of a chart, which counts days in UTC.
+ * @param {number} seconds */
+export function chartDay(seconds) {
+  return formatted(new Date(seconds * 1000), { month: "short", day: "numeric", timeZone: "UTC" });
+}
+
 /** @param {number} value @param {Intl.NumberFormatOptions} [options] */
 export function number(value, options) {
   return value.toLocaleString(language.value.language, options);
