@@ -12,6 +12,7 @@ from chaos.abuse import AbusePlan, abuse
 from chaos.abuse_attacks import ATTACKS
 from chaos.audit import KINDS
 from chaos.plan import Plan
+from chaos.postgres import own_postgres
 from chaos.slow_reader import stop_a_reader
 from chaos.storm import Storm, weather
 from chaos.writers import write
@@ -53,11 +54,19 @@ def _storm(options: argparse.Namespace, folder: Path) -> bool:
         clients=options.clients,
         servers=options.servers,
         outages=options.outages,
+        skew=options.skew,
     )
     say(f"The storm, seed {seed}")
     start = time.monotonic()
-    storm = asyncio.run(weather(plan, folder, say, options.database_url))
+    storm = asyncio.run(_weather(options, plan, folder))
     return _report(storm, time.monotonic() - start)
+
+
+async def _weather(options: argparse.Namespace, plan: Plan, folder: Path) -> Storm:
+    if not options.own_postgres:
+        return await weather(plan, folder, say, options.database_url)
+    async with own_postgres() as postgres:
+        return await weather(plan, folder, say, postgres.url, postgres)
 
 
 def _writers(options: argparse.Namespace, folder: Path) -> bool:
@@ -114,6 +123,8 @@ def _parse() -> argparse.Namespace:
     storm = parser.add_argument_group("the storm")
     storm.add_argument("--seed", type=int, help="the same seed plans the same messages, kills and cuts")
     storm.add_argument("--database-url", help="an empty PostgreSQL database, instead of SQLite in the folder")
+    storm.add_argument("--own-postgres", action="store_true", help="start a PostgreSQL, and restart it in outages")
+    storm.add_argument("--skew", type=float, default=0.0, help="seconds by which the servers' clocks differ")
     storm.add_argument("--servers", type=int, default=1, help="on the PostgreSQL database, behind a balancer")
     storm.add_argument("--outages", action="store_true", help="PostgreSQL is cut off, silent or away now and then")
     storm.add_argument("--minutes", type=float, default=8.0, help="the most that it may last")

@@ -23,12 +23,12 @@ from chaos.clients import Tally, sse_events
 from chaos.model import Call, pages_record, read_record
 from chaos.plan import Session
 from chaos.script import HARMLESS, fault_of, name_of, reply_to, steps_of
-from chaos.seen import CRASH_GAP, Event, Exchange
+from chaos.seen import CRASH_GAP, Event, Exchange, Faults
 from chaos.usage import differences, sums_of_runs, sums_of_usage
 from tests.support.processes import API_KEY
 
 BEHIND_SECONDS = 1.0
-"""The age of the text that a kill -9 may lose."""
+"""The age of the text that a kill -9 may lose, without the time that the database was away."""
 
 KINDS = ("lost", "doubled", "out of order", "altered")
 TERMINAL = ("completed", "failed", "stopped", "interrupted")
@@ -89,7 +89,7 @@ class Books:
         return next((self.runs[m.run_id] for m in self.by_name.get(name, ()) if m.run_id in self.runs), None)
 
 
-async def audit(tally: Tally, deaths: Sequence[float], base_url: str, database_url: str, record: Path) -> list[Finding]:
+async def audit(tally: Tally, faults: Faults, base_url: str, database_url: str, record: Path) -> list[Finding]:
     """Find everything that is wrong."""
     findings = [Finding(kind, text) for exchange in tally.exchanges for kind, text in exchange.problems]
     findings += [Finding("altered", problem) for problem in await asyncio.to_thread(problems, database_url)]
@@ -109,7 +109,7 @@ async def audit(tally: Tally, deaths: Sequence[float], base_url: str, database_u
         for exchange in tally.exchanges:
             if (own_run := books.run_named(exchange.errand.name)) is not None:
                 replay = await _replay(http, own_run.id)
-                findings += one_story(exchange, own_run, books.messages[own_run.reply], replay, deaths)
+                findings += one_story(exchange, own_run, books.messages[own_run.reply], replay, faults)
         for session in {exchange.errand.session for exchange in tally.exchanges}:
             findings += await _history_as_stored(http, session, books)
     return findings
@@ -296,7 +296,7 @@ async def _replay(http: aiohttp.ClientSession, run_id: str) -> list[Event]:
 
 
 def one_story(
-    exchange: Exchange, run: Run, reply: Message, replay: Sequence[Event], deaths: Sequence[float]
+    exchange: Exchange, run: Run, reply: Message, replay: Sequence[Event], faults: Faults
 ) -> Iterator[Finding]:
     """Check that a client's pieces make up the full replay, apart from what a crash swallowed."""
     name, status = exchange.errand.name, run.status
@@ -322,7 +322,7 @@ def one_story(
         text = f"{name} ({status}): its client saw {len(events)} of {len(expected)} events, not {difference}"
         yield Finding(kind, text)
     yield from _fits_the_reply(exchange, reply, replay)
-    yield from _not_too_far_behind(exchange, last_stored, swallowed, deaths)
+    yield from _not_too_far_behind(exchange, last_stored, swallowed, faults)
 
 
 def _fits_the_reply(exchange: Exchange, reply: Message, replay: Sequence[Event]) -> Iterator[Finding]:
@@ -340,14 +340,14 @@ def _fits_the_reply(exchange: Exchange, reply: Message, replay: Sequence[Event])
 
 
 def _not_too_far_behind(
-    exchange: Exchange, last_stored: int, swallowed: Sequence[Event], deaths: Sequence[float]
+    exchange: Exchange, last_stored: int, swallowed: Sequence[Event], faults: Faults
 ) -> Iterator[Finding]:
     for event in swallowed[:1]:
-        death = min((death for death in deaths if death >= event.at), default=event.at)
-        if death - event.at > BEHIND_SECONDS:
+        age = faults.age_at_death(event.at)
+        if age > BEHIND_SECONDS:
             yield Finding(
                 "lost",
-                f"{exchange.errand.name}: event {event.number} was seen {death - event.at:.2f} s before the crash, "
+                f"{exchange.errand.name}: event {event.number} was seen {age:.2f} s before the crash, "
                 f"and {last_stored} was the last on the disk",
             )
 

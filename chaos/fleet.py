@@ -31,9 +31,12 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet_of(
-    count: int, folder: Path, toml: str, environment: Mapping[str, str], database_url: str | None
+    count: int, folder: Path, toml: str, environment: Mapping[str, str], database_url: str | None, skew: float = 0.0
 ) -> AsyncIterator[Fleet]:
-    """Start `count` servers with the same settings; one on SQLite when there is no `database_url`."""
+    """Start `count` servers with the same settings; one on SQLite when there is no `database_url`.
+
+    The clock of the first is ahead of the last one's by `skew` seconds.
+    """
     async with AsyncExitStack() as stack:
         servers, proxies = [], []
         common = {**environment, "PALAVER_SECRET_KEY": secrets.token_hex(32)}
@@ -53,7 +56,8 @@ async def fleet_of(
                 storage = folder / "files"
                 storage.mkdir(exist_ok=True)
                 values["PALAVER_STORAGE_URL"] = storage.as_uri()
-            server = ServerProcess(data_dir, values)
+            ahead = skew * (0.5 - number / (count - 1)) if count > 1 else 0.0
+            server = ServerProcess(data_dir, values, clock_seconds=ahead)
             stack.push_async_callback(server.close)
             servers.append(server)
         await asyncio.gather(*(server.start() for server in servers))

@@ -16,7 +16,7 @@ class Door(StrEnum):
 class Plan:
     """The storm ends when there were `kills` and `cuts`, or after `seconds`; the audit comes on top.
 
-    With `outages`, PostgreSQL is away now and then.
+    With `outages`, PostgreSQL is away now and then. The clocks of two servers are at most `skew` seconds apart.
     """
 
     seed: int = 1
@@ -27,6 +27,7 @@ class Plan:
     sessions: int = 12
     servers: int = 1
     outages: bool = False
+    skew: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

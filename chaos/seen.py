@@ -24,6 +24,20 @@ class Event:
         return str(msgspec.json.decode(self.payload)["type"])
 
 
+@dataclass(slots=True)
+class Faults:
+    """When servers were ended (`deaths`) and the database was out of reach (`absences`): seconds, monotonic."""
+
+    deaths: list[float] = field(default_factory=list)
+    absences: list[tuple[float, float]] = field(default_factory=list)
+
+    def age_at_death(self, moment: float) -> float:
+        """How long the next server to be ended could have stored what came at that moment."""
+        death = min((death for death in self.deaths if death >= moment), default=moment)
+        away = sum(max(0.0, min(end, death) - max(start, moment)) for start, end in self.absences)
+        return death - moment - away
+
+
 class WrongOrder(Exception):
     """A stream that repeats events, or goes back."""
 

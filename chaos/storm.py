@@ -15,6 +15,8 @@ from chaos.audit import Finding, audit
 from chaos.clients import Client, Tally
 from chaos.fleet import Fleet, fleet_of
 from chaos.plan import Plan, sessions_of
+from chaos.postgres import OwnPostgres
+from chaos.seen import Faults
 from tests.support.processes import API_KEY, ServerProcess, provider_toml
 from tests.support.programs import ROOT
 
@@ -35,7 +37,7 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Storm:
-    """The course of a storm. `deaths` are the moments (seconds, monotonic) just before a server was ended."""
+    """The course of a storm."""
 
     plan: Plan
     tally: Tally = field(default_factory=Tally)
@@ -43,7 +45,7 @@ class Storm:
     early_kills: int = 0
     terminations: int = 0
     outages: int = 0
-    deaths: list[float] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
     findings: list[Finding] = field(default_factory=list)
     unfinished: int = 0
 
@@ -52,23 +54,28 @@ class Storm:
         return self.kills >= self.plan.kills and self.tally.cuts >= self.plan.cuts
 
 
-async def weather(plan: Plan, folder: Path, say: Say, database_url: str | None = None) -> Storm:
-    """Run the storm in an empty folder, or on an empty database elsewhere, and audit what it left."""
+async def weather(
+    plan: Plan, folder: Path, say: Say, database_url: str | None = None, postgres: OwnPostgres | None = None
+) -> Storm:
+    """Run the storm in an empty folder, or on an empty database elsewhere, and audit what it left.
+
+    `postgres`, whose database that is, is restarted now and then where the plan has outages.
+    """
     storm = Storm(plan)
     record = folder / "model.jsonl"
     async with model_process(record) as model_url:
         toml = provider_toml(model_url, timeout_seconds=2, max_retries=2)
-        async with fleet_of(plan.servers, folder, toml, ENVIRONMENT, database_url) as fleet:
-            await _blow(storm, fleet, say)
+        async with fleet_of(plan.servers, folder, toml, ENVIRONMENT, database_url, plan.skew) as fleet:
+            await _blow(storm, fleet, say, postgres)
             say("auditing ...")
             url = database_url or sqlite_url(folder / "data" / "palaver.db")
-            storm.findings = await audit(storm.tally, storm.deaths, fleet.base_url, url, record)
+            storm.findings = await audit(storm.tally, storm.faults, fleet.base_url, url, record)
             if (code := await fleet.end()) != 0:
                 storm.findings.append(Finding("altered", f"a server ended with {code} on SIGTERM"))
     return storm
 
 
-async def _blow(storm: Storm, fleet: Fleet, say: Say) -> None:
+async def _blow(storm: Storm, fleet: Fleet, say: Say, postgres: OwnPostgres | None) -> None:
     plan = storm.plan
     random = Random(plan.seed)
     rush = asyncio.Event()
@@ -90,7 +97,7 @@ async def _blow(storm: Storm, fleet: Fleet, say: Say) -> None:
         ]
         while not storm.reached_its_size and time.monotonic() - start < plan.seconds:
             if storm.kills < plan.kills:
-                await _disturb_the_database(storm, fleet, random)
+                await _disturb_the_database(storm, fleet, random, postgres)
                 await _end_and_restart(storm, random.choice(fleet.servers), random)
                 if storm.kills % 10 == 0:
                     say(_progress(storm, start))
@@ -104,11 +111,12 @@ async def _blow(storm: Storm, fleet: Fleet, say: Say) -> None:
     say(_progress(storm, start))
 
 
-async def _disturb_the_database(storm: Storm, fleet: Fleet, random: Random) -> None:
+async def _disturb_the_database(storm: Storm, fleet: Fleet, random: Random, postgres: OwnPostgres | None) -> None:
     """Cut a server's connections to PostgreSQL, hold back what is on them, or take it away from all for a while."""
     if not storm.plan.outages or random.random() > OUTAGE_CHANCE:
         return
     storm.outages += 1
+    start = time.monotonic()
     roll = random.random()
     if roll < 0.4:
         random.choice(fleet.proxies).cut()
@@ -117,18 +125,21 @@ async def _disturb_the_database(storm: Storm, fleet: Fleet, random: Random) -> N
         proxy.hold()
         await asyncio.sleep(random.uniform(0.2, 2.0))
         proxy.release()
+    elif postgres is not None:
+        await postgres.restart(random)
     else:
         for proxy in fleet.proxies:
             await proxy.go_away()
         await asyncio.sleep(random.uniform(0.2, 2.0))
         for proxy in fleet.proxies:
             await proxy.open()
+    storm.faults.absences.append((start, time.monotonic()))
 
 
 async def _end_and_restart(storm: Storm, server: ServerProcess, random: Random) -> None:
     await asyncio.sleep(random.uniform(0.2, 4.0))
     gently = random.random() < 0.15
-    storm.deaths.append(time.monotonic())
+    storm.faults.deaths.append(time.monotonic())
     if gently:
         await server.end()
         storm.terminations += 1
@@ -139,7 +150,7 @@ async def _end_and_restart(storm: Storm, server: ServerProcess, random: Random) 
         # While it is starting: what it was putting right must be put right by the next one.
         await server.spawn()
         await asyncio.sleep(random.uniform(0.5, 1.6))
-        storm.deaths.append(time.monotonic())
+        storm.faults.deaths.append(time.monotonic())
         await server.kill()
         storm.kills += 1
         storm.early_kills += 1

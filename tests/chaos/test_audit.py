@@ -23,7 +23,7 @@ from chaos.audit import (
 from chaos.model import Call
 from chaos.plan import Door, Errand, Session
 from chaos.script import message, reply_to, tokens_of, turns_of
-from chaos.seen import CRASH_GAP, Event, Exchange
+from chaos.seen import CRASH_GAP, Event, Exchange, Faults
 from chaos.usage import Sums, differences
 
 SESSION = Session("s1", "s1")
@@ -68,7 +68,7 @@ def kinds(findings: Sequence[Finding]) -> set[str]:
 
 def test_a_story_without_fault_has_no_findings() -> None:
     seen = exchange(WHOLE)
-    assert not [*stored_once(seen, books()), *ended_well(RUN, books()), *one_story(seen, RUN, ANSWER, WHOLE, [])]
+    assert not [*stored_once(seen, books()), *ended_well(RUN, books()), *one_story(seen, RUN, ANSWER, WHOLE, Faults())]
     assert not list(ended_well(INTERRUPTED, books(QUESTION, CUT_OFF, run=INTERRUPTED)))
 
 
@@ -111,20 +111,21 @@ def test_a_run_that_did_not_end_well(run: Run, reply: Message, kind: str) -> Non
     ],
 )
 def test_pieces_that_are_not_the_whole(seen: list[Event], kind: str) -> None:
-    assert kind in kinds(list(one_story(exchange(seen), RUN, ANSWER, WHOLE, [])))
+    assert kind in kinds(list(one_story(exchange(seen), RUN, ANSWER, WHOLE, Faults())))
 
 
 def test_a_crash_may_swallow_the_last_second_and_no_more() -> None:
     seen = [*CRASHED[:2], plain(3, " said:", at=100.0), *CRASHED[2:]]
-    assert not list(one_story(exchange(seen), INTERRUPTED, CUT_OFF, CRASHED, [100.9]))
-    assert kinds(list(one_story(exchange(seen), INTERRUPTED, CUT_OFF, CRASHED, [101.5]))) == {"lost"}
+    assert not list(one_story(exchange(seen), INTERRUPTED, CUT_OFF, CRASHED, Faults([100.9])))
+    assert kinds(list(one_story(exchange(seen), INTERRUPTED, CUT_OFF, CRASHED, Faults([101.5])))) == {"lost"}
+    assert not list(one_story(exchange(seen), INTERRUPTED, CUT_OFF, CRASHED, Faults([101.5], [(100.0, 101.0)])))
     wrong = [*CRASHED[:2], plain(3, " sad:", at=100.0), *CRASHED[2:]]
-    assert kinds(list(one_story(exchange(wrong), INTERRUPTED, CUT_OFF, CRASHED, [100.9]))) == {"altered"}
+    assert kinds(list(one_story(exchange(wrong), INTERRUPTED, CUT_OFF, CRASHED, Faults([100.9])))) == {"altered"}
 
 
 def test_a_replay_that_does_not_end_or_goes_back() -> None:
     for replay in (WHOLE[:-1], [], [*WHOLE[:4], WHOLE[2], *WHOLE[4:]]):
-        assert "lost" in kinds(list(one_story(exchange(WHOLE), RUN, ANSWER, replay, [])))
+        assert "lost" in kinds(list(one_story(exchange(WHOLE), RUN, ANSWER, replay, Faults())))
 
 
 def test_a_model_that_is_asked_again_or_shown_another_conversation() -> None:

@@ -37,11 +37,16 @@ def _is_free(port: int) -> bool:
 class ServerProcess:
     """Servers that follow one another on one data folder and one port; they let in API_KEY, with the seed's scopes.
 
-    What they log is kept in `log_file`, beside the data folder.
+    What they log is kept in `log_file`, beside the data folder. Their clocks are ahead by `clock_seconds`.
     """
 
     def __init__(
-        self, data_dir: Path, environment: Mapping[str, str] | None = None, *, max_descriptors: int | None = None
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        max_descriptors: int | None = None,
+        clock_seconds: float = 0.0,
     ) -> None:
         self.data_dir = data_dir
         self.port = free_port()
@@ -52,6 +57,7 @@ class ServerProcess:
             **(environment or {}),
         }
         self._max_descriptors = max_descriptors
+        self._clock_seconds = clock_seconds
         self._process: Program | None = None
 
     @property
@@ -70,6 +76,7 @@ class ServerProcess:
             environment={**plain_environment(), **self._environment},
             stderr=self.log_file,
             max_descriptors=self._max_descriptors,
+            clock_seconds=self._clock_seconds,
         )
 
     async def until_ready(self) -> None:

@@ -12,9 +12,12 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+import time_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 FORK = multiprocessing.get_context("forkserver")
@@ -75,15 +78,19 @@ async def start_palaver(
     stdout: int = PIPE,
     stderr: int | Path = DEVNULL,
     max_descriptors: int | None = None,
+    clock_seconds: float = 0.0,
 ) -> Program:
     """Start `palaver` with these arguments, in this process' folder.
 
-    `stderr` is appended to a file where it is a path. `environment` is all that there is.
+    `stderr` is appended to a file where it is a path. `environment` is all that there is. Its clock is ahead by
+    `clock_seconds`.
     """
     pipes = [FORK.Pipe(duplex=False) if output == PIPE else None for output in (stdout, stderr)]
     ends = [None if pipe is None else pipe[1] for pipe in pipes]
     target = str(stderr) if isinstance(stderr, Path) else stderr
-    process = FORK.Process(target=_run, args=(arguments, Path.cwd(), dict(environment), ends, target, max_descriptors))
+    process = FORK.Process(
+        target=_run, args=(arguments, Path.cwd(), dict(environment), ends, target, max_descriptors, clock_seconds)
+    )
     await asyncio.to_thread(process.start)
     for end in ends:
         if end is not None:
@@ -98,6 +105,7 @@ def _run(
     ends: Sequence[Connection | None],
     stderr: int | str,
     max_descriptors: int | None,
+    clock_seconds: float,
 ) -> None:
     from app.cli import main
 
@@ -117,6 +125,8 @@ def _run(
         os.dup2(os.open(stderr, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 2)
     elif stderr == DEVNULL:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if clock_seconds:
+        time_machine.travel(datetime.now(UTC) + timedelta(seconds=clock_seconds)).start()
     sys.argv = ["palaver", *arguments]
     main()
 
