@@ -70,6 +70,7 @@ _SENDING = partial(
         ),
         403: refusal("The API key is bound to another username", "username_not_allowed", "session_not_yours"),
         404: refusal("Bot not found or not running for platform: X", "bot_not_running"),
+        413: refusal("telegram1 takes files of at most 52428800 bytes", "file_too_large"),
         502: refusal("The webhook receiver could not be reached", "delivery_failed"),
         503: refusal(
             "The database is not available at the moment; nothing was changed",

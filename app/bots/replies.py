@@ -143,7 +143,7 @@ class Replies:
         except AppError as error:
             log.warning("reply_not_shown", bot_id=lane[0], code=error.code)
             await accepted.log.first((Ended,))
-        except Exception as error:  # the reply itself is sent all the same
+        except Exception as error:  # a fault of the adapter: the reply itself is sent all the same
             log.error("reply_follower_crashed", bot_id=lane[0], exc_info=error)
             await accepted.log.first((Ended,))
         finally:

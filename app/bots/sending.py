@@ -1,8 +1,8 @@
 """Sending messages through bots, and what became of them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
@@ -11,10 +11,8 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from app.auth.models import Principal
-from app.bots.adapters.base import Capabilities, Fragment, Target
+from app.bots.adapters.base import Adapter, Capabilities, Fragment, HasUsers, Target
 from app.bots.adapters.outcomes import DeliveryError, Refused, Unknown
-from app.bots.adapters.webchat import PLATFORM_ID as WEBCHAT
-from app.bots.adapters.webchat import WebchatAdapter
 from app.bots.outbox import store
 from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
 from app.bots.outbox.planning import new_delivery, new_fragments, outgoing_part, plan_beside
@@ -25,7 +23,7 @@ from app.bots.umo import MessageType, Umo
 from app.chat.parts import ClientPart, Media, MediaKind, Text, attachment_ids, check_attachments, to_stored
 from app.clock import utc_now
 from app.database.engine import Database
-from app.errors import AppError, BadRequest, Conflict, Forbidden, NotFound
+from app.errors import AppError, BadRequest, Conflict, Forbidden, NotFound, PayloadTooLarge
 from app.files.models import Attachment
 from app.files.service import FileService
 from app.idempotency import AlreadyClaimed, Claim, Idempotency, record
@@ -75,24 +73,18 @@ class MessageService:
         Raises NotFound when no such bot runs, BadRequest for parts that the platform or the caller does not have,
         Forbidden for sessions of others, Unprocessable for a claim that was made with another message.
         """
-        if principal.username is not None and umo.platform_id != WEBCHAT:
-            raise Forbidden(
-                "The API key is bound to a username and may write to its webchat sessions only",
-                code="username_not_allowed",
-            )
         if claim is not None and (first := await self._find_first(claim)) is not None:
             return await self._resume(first, waits=waits)
         target = Target(umo.message_type, umo.session_id, principal.username, principal.key_id)
-        async with self._bots.use(umo.platform_id) as bot:
+        async with self._use_as(principal, umo.platform_id) as adapter:
             attachments: Mapping[str, Attachment] = {}
             if ids := attachment_ids(parts):
-                is_webchat = isinstance(bot.adapter, WebchatAdapter)
-                username = await bot.adapter.user_of(target) if is_webchat else None  # type: ignore[attr-defined]
+                username = await adapter.user_of(target) if isinstance(adapter, HasUsers) else None
                 attachments = await self._files.find_usable(ids, principal, username)
-            check_fits(parts, bot.adapter.capabilities, umo.platform_id)
+            check_fits(parts, attachments, adapter.capabilities, umo.platform_id)
             check_attachments(parts, attachments)
             outgoing = [outgoing_part(part, attachments) for part in parts]
-            fragments = await plan_beside(bot.adapter, target, outgoing)
+            fragments = await plan_beside(adapter, target, outgoing)
         message_key = str(uuid4()) if claim is None else claim.digest
         return await self._add(umo, target, parts, fragments, "api", message_key, claim, waits=waits, callback=callback)
 
@@ -110,7 +102,7 @@ class MessageService:
             parts.append(Media(kind, id))
         target = Target(umo.message_type, umo.session_id, None, key.key_id)
         async with self._bots.use(umo.platform_id) as bot:
-            check_fits(parts, bot.adapter.capabilities, umo.platform_id)
+            check_fits(parts, attachments, bot.adapter.capabilities, umo.platform_id)
             check_attachments(parts, attachments)
             outgoing = [outgoing_part(part, attachments) for part in parts]
             fragments = await plan_beside(bot.adapter, target, outgoing)
@@ -180,6 +172,24 @@ class MessageService:
         self._outbox.announce(delivery)
         self._outbox.wake((delivery.bot_id, delivery.target))
         return delivery
+
+    @asynccontextmanager
+    async def _use_as(self, principal: Principal, bot_id: str) -> AsyncIterator[Adapter]:
+        """The adapter of a bot that the caller may write to. Raises NotFound, Forbidden."""
+        refusal = Forbidden(
+            "The API key is bound to a username and may write to its webchat sessions only",
+            code="username_not_allowed",
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                bot = await stack.enter_async_context(self._bots.use(bot_id))
+            except NotFound:
+                if principal.username is not None:  # which bots there are is not for those who cannot use them
+                    raise refusal from None
+                raise
+            if principal.username is not None and not isinstance(bot.adapter, HasUsers):
+                raise refusal
+            yield bot.adapter
 
     async def _find_first(self, claim: Claim) -> Delivery | None:
         """Find the delivery of an earlier request with this claim. Raises Unprocessable."""
@@ -295,12 +305,19 @@ def error_of(delivery: Delivery) -> DeliveryError:
     return error
 
 
-def check_fits(parts: Sequence[ClientPart], capabilities: Capabilities, platform_id: str) -> None:
-    """Raises BadRequest for a message that the platform cannot show."""
+def check_fits(
+    parts: Sequence[ClientPart], attachments: Mapping[str, Attachment], capabilities: Capabilities, platform_id: str
+) -> None:
+    """Raises BadRequest for a message that the platform cannot show, PayloadTooLarge for a file that is too large."""
+    limit = capabilities.max_upload_bytes
     for part in parts:
         kind = "plain" if isinstance(part, Text) else part.kind if isinstance(part, Media) else None
         if (kind is None and not capabilities.replies) or (kind is not None and kind not in capabilities.parts):
             raise BadRequest(f"{platform_id} does not take {kind or 'reply'} parts", code="part_not_supported")
+        if limit is None or not isinstance(part, Media) or part.attachment_id not in attachments:
+            continue
+        if attachments[part.attachment_id].size > limit:
+            raise PayloadTooLarge(f"{platform_id} takes files of at most {limit} bytes", code="file_too_large")
 
 
 def _get(connection: Connection, delivery_id: str) -> Delivery:

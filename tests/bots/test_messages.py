@@ -2,11 +2,12 @@
 
 import asyncio
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
-from app.bots.adapters.base import Target
-from tests.bots.conftest import Im
+from app.bots.adapters.base import Capabilities, Target
+from tests.bots.conftest import PNG, Im
 from tests.conftest import StartServer
 from tests.support.answers import reply
 from tests.support.client import Client
@@ -203,6 +204,19 @@ async def test_only_keys_with_the_scope_may_send_and_list(im: Im) -> None:
         assert (status, answer["message"]) == (403, "Insufficient API key scope")
 
 
+async def test_a_file_larger_than_the_platform_takes_is_refused_before_anything_is_sent(im: Im) -> None:
+    im.platform.capabilities = Capabilities(max_upload_bytes=len(PNG) - 1)
+    await im.call("POST", "/api/v1/bots", {"id": "rec", "adapter": "recording", "config": {}})
+    parts = [{"type": "plain", "text": "look"}, {"type": "image", "attachment_id": await im.upload()}]
+    status, answer = await im.send("rec:FriendMessage:1", parts)
+    assert (status, answer["code"]) == (413, "file_too_large")
+    assert str(len(PNG) - 1) in answer["message"]
+    assert (await im.call("GET", "/api/v1/im/deliveries"))[1]["data"]["deliveries"] == []
+    im.platform.capabilities = Capabilities(max_upload_bytes=len(PNG))
+    assert (await im.send("rec:FriendMessage:1", parts))[0] == 200
+    assert [text for _, text in im.platform.sent] == ["look", "cat.png"]
+
+
 # A key that is bound to a user
 
 
@@ -240,6 +254,8 @@ async def test_a_bound_key_does_not_write_to_platforms(im: Im) -> None:
     status, answer = await im.send("rec:FriendMessage:1", key=key)
     assert (status, answer["code"]) == (403, "username_not_allowed")
     assert im.platform.sent == []
+    # And does not learn which there are.
+    assert await im.send("other:FriendMessage:1", key=key) == (status, {**answer, "request_id": ANY})
 
 
 async def test_a_bound_key_does_not_send_files_of_others(im: Im) -> None:

@@ -49,7 +49,7 @@ class Capabilities:
     `typing_seconds` is how long a typing sign lasts (None: there is none).
     `proactive` says whether the bot may begin a conversation: `if_known` needs an earlier message from there,
     `reply_only` a reply context that has not expired. With `uses_contexts`, a call is given a reply context if there
-    is one.
+    is one. `max_upload_bytes` is the size of the largest file (None: any).
     """
 
     parts: frozenset[PartKind] = ALL_PARTS
@@ -189,6 +189,14 @@ class Preparer(Protocol):
 
     async def prepare(self, call: Call) -> str:
         """Upload the call's file, and return a handle for `deliver`. May be repeated. Raises as `deliver` does."""
+
+
+@runtime_checkable
+class HasUsers(Protocol):
+    """A platform whose targets belong to users of Palaver: keys that are bound to one may write there too."""
+
+    async def user_of(self, target: Target) -> str:
+        """Return the user whose files may be sent to a target. Raises BadRequest for one that cannot be."""
 
 
 @runtime_checkable

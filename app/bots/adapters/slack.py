@@ -138,7 +138,7 @@ class SlackAdapter:
         place = await self._call("files.getUploadURLExternal", form=form)
         try:
             url = checked_url(str(place["upload_url"]), "upload_url", allow_private=self._allow_private)
-        except Exception as error:
+        except (BadRequest, KeyError) as error:
             raise Refused(f"{PLATFORM} named an address for the file that is not allowed") from error
         # Without the token: the address is the permission.
         answer = await self._client.request(

@@ -82,7 +82,7 @@ class Listeners:
                     await self._look()
                 except AppError as error:
                     log.warning("listeners_postponed", code=error.code, exc_info=error.__cause__)
-                except Exception as error:
+                except Exception as error:  # the next look must not go without
                     log.error("listeners_crashed", exc_info=error)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
@@ -148,7 +148,7 @@ class Listeners:
                     failures, seconds = await self._listen(connection, failures)
             except AppError as error:  # the database is away
                 log.warning("listener_postponed", bot_id=connection.bot_id, code=error.code)
-            except Exception as error:
+            except Exception as error:  # the bot must not stay without a connection
                 log.error("listener_crashed", bot_id=connection.bot_id, exc_info=error)
             await asyncio.sleep(seconds)
 
@@ -162,8 +162,8 @@ class Listeners:
                 watch = group.create_task(self._watch(connection, bot.adapter.silence_seconds))
                 await bot.adapter.listen(self._inbox.of_bot(connection.bot_id, connection.alive))
                 watch.cancel()
-            error: BaseException = ConnectionError("the connection ended")
-        except BaseExceptionGroup as group_of_errors:
+            error: Exception = ConnectionError("the connection ended")
+        except ExceptionGroup as group_of_errors:
             error = group_of_errors.exceptions[0]
         except AppError as app_error:
             error = app_error

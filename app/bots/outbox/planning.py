@@ -102,7 +102,9 @@ async def plan_reply(
         elif isinstance(part, Media) and part.attachment_id in attachments:
             attached = Attached(part, attachments[part.attachment_id])
             # What the platform does not take is at least named.
-            parts.append(attached if part.kind in capabilities.parts else Text(f"[{attached.filename}]"))
+            limit = capabilities.max_upload_bytes
+            is_taken = part.kind in capabilities.parts and (limit is None or attached.attachment.size <= limit)
+            parts.append(attached if is_taken else Text(f"[{attached.filename}]"))
     return over_live(await plan_beside(adapter, target, parts), live_ids)
 
 

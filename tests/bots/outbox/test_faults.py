@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import count, groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.bots.adapters.base import Capabilities, Repeat
+from app.bots.adapters.base import Capabilities, Repeat, Target
 from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
+from app.bots.outbox.planning import plan_reply
 from app.bots.outbox.worker import BotInUse
+from app.clock import utc_now
+from app.files.models import Attachment, Kind
+from tests.bots.fakes import RecordingAdapter
 from tests.bots.outbox.scripted import Fault, ScriptedAdapter, Stage, lane, staged
 from tests.conftest import DatabaseOf
 from tests.support.logs import logging_to
@@ -147,3 +152,21 @@ def check_end(delivery: Delivery, platform: ScriptedAdapter) -> None:
     for fragment in delivery.fragments:
         if fragment.state is not FragmentState.UNKNOWN:
             assert (fragment.payload["text"] in seen) == (fragment.state is FragmentState.SENT)
+
+
+async def test_of_a_reply_a_file_that_the_platform_does_not_take_is_at_least_named() -> None:
+    def attachment(id: str, size: int) -> Attachment:
+        values: dict[str, Any] = {"charset": None, "owner_username": None, "created_at": utc_now()}
+        kinds: dict[str, Any] = {"type": Kind.IMAGE, "media_type": "image/png"}
+        return Attachment(
+            id=id, filename=f"{id}.png", size=size, sha256="", storage_key=id, key_id="k", **values, **kinds
+        )
+
+    attachments = {"small": attachment("small", 10), "large": attachment("large", 11)}
+    adapter = RecordingAdapter(Capabilities(max_upload_bytes=10))
+    parts = [{"type": "image", "attachment_id": id} for id in attachments]
+    fragments = await plan_reply(adapter, Target("FriendMessage", "1"), parts, attachments, [])
+    assert [(each.payload["text"], each.attachment_id) for each in fragments] == [
+        ("small.png", "small"),
+        ("[large.png]", None),
+    ]
