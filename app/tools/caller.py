@@ -11,6 +11,9 @@ from app.telemetry.metrics import Metrics
 from app.tools.arguments import ArgumentChecker
 from app.tools.models import MAX_RESULT_CHARS, CallContext, CallStatus, Tool, ToolError, ToolResult
 
+UNKNOWN = "(unknown)"
+"""What the calls of tools that there are not count under; no tool has such a name."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -33,6 +36,11 @@ class ToolCaller:
             self._metrics.tool_seconds.labels(tool.spec.name).observe(seconds)
             log.info("tool_called", tool=tool.spec.name, outcome=outcome, ms=round(1000 * seconds))
         return replace(result, text=shortened(result.text))
+
+    def unknown(self, name: str) -> ToolResult:
+        """Count a call of a tool that there is not, and tell so. A model may make any name up: all count as one."""
+        self._metrics.tool_calls.labels(UNKNOWN, "failed").inc()
+        return _failure(f"There is no tool named {name[:64]}")
 
     async def _outcome(self, tool: Tool, arguments: str, context: CallContext) -> tuple[ToolResult, str]:
         """Return the result, and its outcome for the metrics."""

@@ -217,7 +217,9 @@ async def test_a_fallback_is_asked_in_a_later_step_too(start_server: StartServer
     assert [request.body["model"] for request in model.requests] == ["one", "one", "two"]
 
 
-async def test_a_stopped_call_is_interrupted_and_kept(start_server: StartServer, model: ModelServer) -> None:
+async def test_a_stopped_call_is_interrupted_and_what_others_answered_is_kept(
+    start_server: StartServer, model: ModelServer
+) -> None:
     asked = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -234,17 +236,21 @@ async def test_a_stopped_call_is_interrupted_and_kept(start_server: StartServer,
         start_server(fetch_allow_private=True) as server,
         Client(server, await server.new_key()) as client,
     ):
-        use(server, "fetch_page")
-        model.script(answers.tool_calls(("c1", "fetch_page", json.dumps({"url": url}))))
+        use(server, "fetch_page", "now")
+        model.script(answers.tool_calls(("c1", "fetch_page", json.dumps({"url": url})), ("c2", "now", "{}")))
         async with client.chatting("Fetch", session_id="s1") as events:
             seen = [await anext(events)]
             await asked.wait()
+            while seen[-1].data.get("chain_type") != "tool_call_result":
+                seen.append(await anext(events))
             await client.post("/api/v1/chat/sessions/s1/stop", {"username": "alice"})
             seen += [event async for event in events]
         await left.wait()
-        assert [kind for kind, _ in calls_in(seen)] == ["tool_call", "tool_call_result"]
+        kinds = [(kind, each["id"]) for kind, each in calls_in(seen)]
+        called, answered = "tool_call", "tool_call_result"
+        assert kinds == [(called, "c1"), (called, "c2"), (answered, "c2"), (answered, "c1")]
         (step,) = (await client.history("s1"))[1]["parts"]
-        assert step["tool_calls"][0]["status"] == "interrupted"
+        assert [(each["id"], each["status"]) for each in step["tool_calls"]] == [("c1", "interrupted"), ("c2", "ok")]
 
 
 async def test_a_run_with_three_steps_is_stopped_at_every_event(

@@ -76,23 +76,28 @@ class ToolSteps:
         return [call for call in asking if call.id not in problems]
 
     async def carry_out(self, calls: Sequence[ToolCall], log: RunLog, refusals: Mapping[str, str]) -> None:
-        """Carry out the calls side by side, and append their results to the log in the order of the calls.
+        """Carry out the calls side by side, and append their results to the log as they come.
 
         `refusals` are the reasons, by call id, for which a person said no. A cancellation ends the calls that go on.
         """
         problems = {**self._problems(calls, log.events), **refusals}
         places = asyncio.Semaphore(MAX_CALLS_AT_ONCE)
+
+        async def carry_out(call: ToolCall) -> None:
+            result = await self._result(call, problems.get(call.id), places)
+            # At once: what has been done must not be told as interrupted when another call is.
+            log.append(*_events_of(call, result, len(refs_in(log.events))))
+
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._result(call, problems.get(call.id), places)) for call in calls]
-            for call, task in zip(calls, tasks, strict=True):
-                log.append(*_events_of(call, await task, len(refs_in(log.events))))
+            for call in calls:
+                group.create_task(carry_out(call))
 
     async def _result(self, call: ToolCall, problem: str | None, places: asyncio.Semaphore) -> ToolResult:
         if problem is not None:
             return ToolResult(problem, CallStatus.REFUSED)
         tool = self._tools.get(call.name)
         if tool is None:
-            return ToolResult(f"There is no tool named {call.name[:64]}", CallStatus.FAILED)
+            return self._caller.unknown(call.name)
         context = CallContext(
             f"{self._run.id}:{call.id}",
             self._run.username,
