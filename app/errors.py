@@ -5,10 +5,24 @@ Messages are written for the caller: they never hold a secret, a path or another
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
 
 class OperatorError(Exception):
     """A problem for the operator to correct; the text is one line."""
+
+
+class Refusal(Protocol):
+    """What a model server says of a request that it refuses, in OpenAI's words."""
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def type(self) -> str | None: ...
+    @property
+    def param(self) -> str | None: ...
+    @property
+    def code(self) -> str | None: ...
 
 
 class AppError(Exception):
@@ -16,11 +30,14 @@ class AppError(Exception):
 
     `status` is the HTTP status, `code` a snake_case word for programs, `message` a sentence for people, and
     `headers` what must go with the answer (`Retry-After`, `WWW-Authenticate`). `data` is what else the caller needs.
+    `param` is the field at fault, `refusal` a model server's own account of a refused request.
     """
 
     status = 500
     code = "internal_error"
     data: Mapping[str, str] | None = None
+    param: str | None = None
+    refusal: "Refusal | None" = None
 
     def __init__(
         self,

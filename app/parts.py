@@ -224,7 +224,14 @@ def open_configs(settings: Settings, core: Core, profiles: ProfileService, serve
 
 
 def open_bus(settings: Settings, core: Core, servers: Servers) -> Bus:
-    """What tells the servers on one database of each other's news. Raises ValueError for one that is not installed."""
+    """What tells the servers on one database of each other's news.
+
+    Raises ValueError for one that is not installed, and for one beside a database that one server has to itself.
+    """
+    if core.is_embedded and settings.bus_url not in (None, "none"):
+        raise ValueError(
+            "PALAVER_BUS_URL is for servers that share a PostgreSQL database: set PALAVER_DATABASE_URL too"
+        )
     if core.is_embedded or settings.bus_url == "none" or (settings.bus_url is None and settings.database_pooler):
         return NoBus(is_shared=not core.is_embedded)
     url = settings.bus_url or core.database_url

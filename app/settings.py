@@ -200,7 +200,8 @@ class Settings(BaseSettings):
         pattern=r"^(none|(redis|rediss|unix|postgresql|postgresql\+asyncpg)://.+)$",
         description="How servers on one database tell each other what is new: `redis://...` with the extra "
         "`palaver[redis]`, or `postgresql://...` past a pooler. Unset means the database itself, or behind a pooler "
-        "nothing, like `none`: everything works, and takes a second longer.",
+        "nothing, like `none`: everything works, and takes a second longer. Refused with SQLite, which one server has "
+        "to itself.",
     )
     storage_url: str | None = Field(
         None, description="Where attachments are kept (`s3://bucket/prefix`); unset means `<data_dir>/attachments`."

@@ -138,3 +138,8 @@ async def test_a_backup_that_cannot_be_written(data_dir: Path, tmp_path: Path, a
 async def test_a_data_folder_that_is_not_writable(data_dir: Path, command: list[str]) -> None:
     data_dir.mkdir(mode=0o500)
     await refused(data_dir, command, f"Cannot use the data folder {data_dir}: ")
+
+
+async def test_a_bus_beside_the_embedded_database(data_dir: Path) -> None:
+    url = "redis://127.0.0.1:6379/0"
+    await refused(data_dir, ["serve", "--port", "0"], "PALAVER_BUS_URL is for servers that share", PALAVER_BUS_URL=url)

@@ -15,7 +15,7 @@ from app.errors import BadRequest
 MAX_NAME_CHARS: Final = 100
 MAX_USERNAME_CHARS: Final = 255
 # No control characters, which a terminal or a log would act upon, and something besides blanks.
-TEXT_PATTERN: Final = r"^[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+TEXT_PATTERN: Final = r"^[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*\Z"
 
 
 def check_scopes(names: Iterable[str]) -> frozenset[Scope]:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from app.bots.adapters.base import Adapter, Call, Capabilities, Fragment, OutgoingPart, Target, Typist
 from app.bots.adapters.inbound import InboundEvent
-from app.bots.adapters.outcomes import DeliveryError, RateLimited
+from app.bots.adapters.outcomes import DeliveryError, RateLimited, Refused
 from app.bots.inbox import store as inbox_store
 from app.bots.inbox.contexts import ReplyContexts
 from app.bots.inbox.turns import MESSAGE_ID
@@ -253,8 +253,8 @@ async def _deliver(adapter: Adapter, call: Call) -> str | None:
     """Make a call, with the plain form of the text if the formatting is refused. Raises DeliveryError."""
     try:
         receipt = await adapter.deliver(call)
-    except DeliveryError as error:
-        if not getattr(error, "formatting", False) or call.fragment.plain is None:
+    except Refused as error:
+        if not error.formatting or call.fragment.plain is None:
             raise
         plain = replace(call.fragment, payload=call.fragment.plain, plain=None)
         receipt = await adapter.deliver(replace(call, fragment=plain, wire_key=_key(call.wire_key, 0)))

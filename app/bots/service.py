@@ -26,7 +26,7 @@ from app.database.engine import Database
 from app.errors import BadRequest, NotFound
 from app.text import NAME_PATTERN
 
-ID_PATTERN = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$"
+ID_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\Z"
 MAX_NAME_CHARS = 100
 
 

@@ -8,7 +8,7 @@ from app.auth.limits import BUDGET_EXCEEDED
 from app.chat.runs.events import Failed
 from app.edge.operation import ErrorShape
 from app.errors import AppError
-from app.providers.models import ErrorObject, UpstreamError
+from app.providers.models import UpstreamError
 
 INVALID = "invalid_request_error"
 _QUOTA = "insufficient_quota"
@@ -55,14 +55,13 @@ class CompletionFailed(AppError):
 
 def openai_error(error: AppError, request_id: str) -> Mapping[str, Any]:
     """OpenAI's envelope. The request's id is in the header `X-Request-ID`, as in OpenAI's own answers."""
-    refusal = getattr(error, "refusal", None)
-    if isinstance(refusal, ErrorObject):
+    if (refusal := error.refusal) is not None:
         kind = refusal.type or INVALID
         return _envelope(refusal.message, kind, refusal.param, refusal.code)
     if error.code == BUDGET_EXCEEDED:
         return _envelope(error.message, _QUOTA, None, _QUOTA)
     kind = _TYPES.get(error.status, INVALID if error.status < 500 else "server_error")
-    return _envelope(error.message, kind, getattr(error, "param", None), _CODES.get(error.status, error.code))
+    return _envelope(error.message, kind, error.param, _CODES.get(error.status, error.code))
 
 
 def _envelope(message: str, kind: str, param: str | None, code: str | None) -> Mapping[str, Any]:

@@ -73,8 +73,8 @@ class _Rewriter:
         if "description" in result:
             result["description"] = _unindented(result["description"])
         if "pattern" in result:
-            # Ruby and PHP match bytes, which these are not.
-            result["pattern"] = result["pattern"].replace(r"\x7f-\x9f", r"\x7f")
+            # Ruby and PHP match bytes, which these are not; `\Z` is Python's.
+            result["pattern"] = result["pattern"].replace(r"\x7f-\x9f", r"\x7f").replace(r"\Z", "$")
         return _typed(_folded(result))
 
 

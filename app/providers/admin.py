@@ -25,7 +25,7 @@ from app.written import NO_HEADER_TEXT, is_header_text
 
 SYNC_SECONDS: Final = 5.0
 TEST_SECONDS: Final = 30.0
-ID_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,64}$"
+ID_PATTERN: Final = r"^[A-Za-z0-9_.-]{1,64}\Z"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _COMPLETIONS: Final = "/chat/completions"
 

@@ -16,9 +16,9 @@ MAX_TOOLS = 128
 MAX_DIALOGS = 64
 MAX_DIALOG_CHARS = 8_000
 
-_NO_NUL = r"^[^\x00]*$"
-_VISIBLE = r"^[^\S\x00]*[^\s\x00][^\x00]*$"
-_OWNER_PATTERN = r"^([^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*)?$"
+_NO_NUL = r"^[^\x00]*\Z"
+_VISIBLE = r"^[^\S\x00]*[^\s\x00][^\x00]*\Z"
+_OWNER_PATTERN = r"^([^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*)?\Z"
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS, pattern=_NO_NUL)]

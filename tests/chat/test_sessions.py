@@ -191,3 +191,10 @@ async def test_the_paths_below_a_session_take_their_own_methods_only(server: Ser
         assert (path, answer.status_code) == (path, 405)
     # Ids may hold slashes, and what only begins like a longer path is one.
     assert (await client.http.get("/api/v1/chat/sessions/garden/messages/7th?username=alice")).status_code == 404
+
+
+async def test_a_title_is_one_line_to_its_last_character(client: Client) -> None:
+    await client.chat("Hi", session_id="s1")
+    body = {"username": "alice", "display_name": "New\n"}
+    answer = await client.http.patch("/api/v1/chat/sessions/s1", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")

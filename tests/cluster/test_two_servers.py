@@ -106,6 +106,27 @@ async def test_a_repeat_at_the_other_server_streams_the_whole_run(pair: Pair, mo
     assert len(model.requests) == 1
 
 
+async def test_a_completion_is_repeated_at_the_other_server(pair: Pair, model: ModelServer) -> None:
+    model.script(reply(numbered(TOKENS), delay=0.02))
+    body = {"session_id": "s1", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+
+    async def send(client: Client) -> bytes:
+        headers = {"Idempotency-Key": "k1"}
+        answer = await client.request("POST", "/v1/chat/completions", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    whole = asyncio.create_task(send(pair.a))
+    await model.wait_for_requests(1)
+    during = await send(pair.b)
+    assert await whole == during == await send(pair.b)  # by a mirror, and from what is stored
+    chunks = [msgspec.json.decode(line[6:]) for line in during.splitlines() if line.startswith(b"data: {")]
+    text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
+    assert text == "".join(numbered(TOKENS))
+    assert during.endswith(b"data: [DONE]\n\n")
+    assert len(model.requests) == 1
+
+
 async def test_a_run_is_stopped_from_the_other_server(pair: Pair, model: ModelServer, bus: str) -> None:
     run_id = await begun(pair.a, model)
     following = asyncio.create_task(pair.a.replay(run_id))

@@ -92,6 +92,26 @@ def _source_of(module: ModuleType, argument: ast.expr) -> Any:
     return "".join(pieces)
 
 
+def _of_fields() -> Iterator[tuple[str, str]]:
+    """The patterns of fields, with the modules that name them: msgspec applies them as Python reads them."""
+    for module in _modules():
+        for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Meta":
+                for keyword in node.keywords:
+                    if keyword.arg == "pattern":
+                        yield module.__name__, eval(ast.unparse(keyword.value), vars(module))
+
+
+def test_what_checks_a_whole_text_checks_its_last_newline_too() -> None:
+    fields = list(_of_fields())
+    assert len(fields) > 20
+    checks = [(use.name, str(use.pattern.pattern)) for use in _uses() if use.method == "match"]
+    loose = [
+        (name, pattern) for name, pattern in (*fields, *checks) if pattern.startswith("^") and pattern.endswith("$")
+    ]
+    assert loose == [], r"end it with \Z"
+
+
 def _schema_patterns() -> list[tuple[str, int]]:
     longest_of: dict[str, int] = {}
 

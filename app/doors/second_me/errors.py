@@ -5,7 +5,6 @@ from typing import Any
 
 from app.edge.operation import ErrorShape
 from app.errors import AppError
-from app.providers.models import ErrorObject
 
 
 def kernel2_error(error: AppError, request_id: str) -> Mapping[str, Any]:
@@ -15,10 +14,9 @@ def kernel2_error(error: AppError, request_id: str) -> Mapping[str, Any]:
 
 def _message(error: AppError) -> str:
     """The error's text, with the field at fault; a refusal is in the model server's own words."""
-    refusal = getattr(error, "refusal", None)
-    if isinstance(refusal, ErrorObject):
-        return refusal.message
-    param = getattr(error, "param", None)
+    if error.refusal is not None:
+        return error.refusal.message
+    param = error.param
     return error.message if param is None or param in error.message else f"{error.message} ({param})"
 
 

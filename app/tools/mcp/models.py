@@ -12,7 +12,7 @@ from yarl import URL
 
 from app.database.tables import Base, UtcDateTime
 
-NAME_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
+NAME_PATTERN = r"^[A-Za-z0-9_-]{1,32}\Z"
 MAX_ERROR_CHARS = 500
 MIN_SECRET_CHARS = 4
 """A shorter value would be found in ordinary words."""
