@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.measures import conversations, knowledge, memory, requests, servers, steps, streams, transfers
+from bench.measures import bots, conversations, knowledge, memory, requests, servers, steps, streams, transfers
 from bench.scenario import Row, Scenario, Target
 
 _SYSTEMS = {
@@ -201,6 +201,16 @@ SCENARIOS: Sequence[Scenario] = (
             Row("added_p99", "64 runs of 50 tokens/s read at another server: added, p99", "ms", Target("<", 50)),
             Row("a_token", "the same: CPU per token of the server that makes and streams them", "us"),
             Row("b_token", "the same: CPU per token of the other server", "us"),
+        ),
+    ),
+    Scenario(
+        "bots",
+        bots.inbound,
+        (
+            Row("p99", "200 events/s from 1,000 chats of 50 bots, 64 replies shown: p99", "ms", Target("<", 100)),
+            Row("p50", "the same: acknowledged, p50", "ms"),
+            Row("most", "the same: the slowest", "ms"),
+            Row("cores", "the same: CPU", "cores"),
         ),
     ),
     Scenario(
