@@ -24,6 +24,7 @@ class InboxService:
         self._secrets = secrets
         self._owner = owner
         self._wake = wake
+        self._accepting: set[asyncio.Task[None]] = set()
         self.going_down = asyncio.Event()
         """Set when the server stops, which would wait for open WebSockets for ever."""
 
@@ -40,8 +41,15 @@ class InboxService:
                 store.save_checkpoint(connection, bot_id, checkpoint)
             return lanes
 
-        for lane in await self._database.write(accept):
-            self._wake(lane)
+        async def accept_and_wake() -> None:
+            for lane in await self._database.write(accept):
+                self._wake(lane)
+
+        # Whoever reports may be cancelled, as when the bot is changed: what is stored by then is dealt with.
+        task = asyncio.create_task(accept_and_wake())
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        await asyncio.shield(task)
 
     async def hold(self, bot_id: str) -> None:
         """Note that a connection which the platform has opened to this server is the bot's."""
