@@ -64,7 +64,7 @@ async def quick_bots(
     turns = TurnMaker(database, files)
     processor = Processor(database, bots, chat, turns, messages, replies, OWNER, sole_owner=True)
     inbox = InboxService(database, secrets, OWNER, processor.wake)
-    listeners = Listeners(database, bots, inbox, OWNER, first_backoff_seconds=0.05)
+    listeners = Listeners(database, bots, inbox, OWNER, first_backoff_seconds=0.005)
     bots.on_change(listeners.wake)
     for made in (bots, outbox, callbacks, messages, inbox):
         provide(server.app, made)

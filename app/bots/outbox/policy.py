@@ -25,18 +25,21 @@ SUSPENSION = timedelta(hours=24)
 """How long a chat that is gone takes nothing, unless it writes or somebody retries."""
 AUTH_PAUSE = timedelta(minutes=10)
 """How long a bot whose credentials were refused rests."""
-LOOK_AFTER = timedelta(seconds=5)
 MAX_LOOKS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Tries of a fragment that was certainly not sent, or that may be repeated; waits in seconds, fully jittered."""
+    """Tries of a fragment that was certainly not sent, or that may be repeated; waits in seconds, fully jittered.
+
+    A fragment that may have arrived is looked for after `look_after`, and once more after as long.
+    """
 
     tries: int = 8
     wait_initial: float = 1.0
     wait_max: float = 60.0
     jitter: Callable[[], float] = random.random
+    look_after: timedelta = timedelta(seconds=5)
 
     def wait(self, tries: int) -> timedelta:
         """Return how long to wait after so many tries."""
@@ -154,7 +157,7 @@ def after_doubt(
     if not may_repeat(fragment, capabilities, at, at_least_once=at_least_once):
         if not can_look:
             return end
-        at = now + LOOK_AFTER
+        at = now + policy.look_after
     return end if at > delivery.deadline else Step("later", values, at=at, error=error)
 
 

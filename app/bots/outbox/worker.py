@@ -287,7 +287,7 @@ class Outbox:
         if receipt is not None:
             return after_receipt(receipt)
         if looks + 1 < MAX_LOOKS:
-            at = utc_now() + timedelta(seconds=5)
+            at = utc_now() + self._policy.look_after
             error = Unknown(fragment.error or "The message has not been found yet")
             values = {"state": FragmentState.UNKNOWN.value, "extra": {"looks": looks + 1}}
             return Step("later", values, at=at, error=error)

@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.support.client import Client
 from tests.support.platforms.base import FakePlatform, serving
 from tests.support.server import Server
 
-QUICK = RetryPolicy(tries=4, wait_initial=0.05, wait_max=0.2)
+QUICK = RetryPolicy(tries=4, wait_initial=0.05, wait_max=0.2, look_after=timedelta(seconds=0.1))
 BOT = "bot1"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,7 +114,7 @@ async def main(data_dir: Path, point: str) -> None:
         core.database, open_storage(data_dir / "attachments"), idempotency, StorageQuota(0), max_upload_bytes=1024
     )
     bots = BotService(core.database, core.secrets, factories=factories, builtin={})
-    policy = RetryPolicy(tries=4, wait_initial=0.02, wait_max=0.1)
+    policy = RetryPolicy(tries=4, wait_initial=0.02, wait_max=0.1, look_after=timedelta(seconds=0.1))
     contexts = ReplyContexts(core.database, core.secrets)
     outbox = Outbox(database, bots, files, OWNER, sole_owner=True, policy=policy, contexts=contexts)
     await outbox.open()
