@@ -6,8 +6,6 @@ from typing import Any
 
 from app.bots.adapters.base import AdapterFactory
 
-ALIASES = {"qq_official_webhook": "qq_official"}
-"""AstrBot's types that are another kind here."""
 _NOT_SETTINGS = frozenset({"id", "type", "enable", "hint"})
 
 
@@ -34,14 +32,13 @@ def bots_of(document: Mapping[str, Any], factories: Sequence[AdapterFactory[Any]
 
 def _bot_of(entry: Mapping[str, Any], kinds: Mapping[str, AdapterFactory[Any]]) -> ImportedBot:
     kind = str(entry.get("type", ""))
-    adapter = ALIASES.get(kind, kind)
     bot_id, enabled = str(entry.get("id", "")), entry.get("enable") is True
-    factory = kinds.get(adapter)
+    factory = kinds.get(kind)
     if factory is None:
-        return ImportedBot(bot_id, adapter, enabled, {}, problem=f"there is no kind {kind!r}")
+        return ImportedBot(bot_id, kind, enabled, {}, problem=f"there is no kind {kind!r}")
     fields = set(factory.config_type.__struct_encode_fields__)
     given = {name: value for name, value in entry.items() if name not in _NOT_SETTINGS}
     # AstrBot writes an empty text where nothing is set.
     config = {name: value for name, value in given.items() if name in fields and value not in ("", None)}
     dropped = sorted(name for name, value in given.items() if name not in fields and value not in ("", None))
-    return ImportedBot(bot_id, adapter, enabled, config, dropped)
+    return ImportedBot(bot_id, kind, enabled, config, dropped)

@@ -185,8 +185,9 @@ class BotService:
             bot, secrets = store.get_bot(connection, bot_id, for_update=True)
             public, generated = bot.config, dict[str, str]()
             if config is not None:
-                merged = {**bot.config, **self._unseal(secrets), **config}
-                public, secret, generated = _check_config(self._factory_of(bot), bot_id, merged)
+                factory = self._factory_of(bot)
+                merged = {**self._stored_config(bot, factory, secrets), **config}
+                public, secret, generated = _check_config(factory, bot_id, merged)
                 secrets = self._seal(secret)
             bot = structs.replace(
                 bot,
@@ -240,11 +241,16 @@ class BotService:
     def _build(self, bot: Bot, secrets: bytes) -> Adapter:
         factory = self._factories[bot.adapter]
         try:
-            config = msgspec.convert({**bot.config, **self._unseal(secrets)}, factory.config_type)
+            config = msgspec.convert(self._stored_config(bot, factory, secrets), factory.config_type)
             return factory.build(bot.id, config)
         except (msgspec.ValidationError, BadRequest) as error:
             # They were good when they were stored; the operator has changed what is allowed since.
             raise DeliveryError("The bot's settings can no longer be used") from error
+
+    def _stored_config(self, bot: Bot, factory: AdapterFactory[Any], secrets: bytes) -> dict[str, Any]:
+        """A bot's settings, secrets included, without those that an earlier version had."""
+        stored = {**bot.config, **self._unseal(secrets)}
+        return {field: value for field, value in stored.items() if field in factory.config_type.__struct_fields__}
 
     def _factory_of(self, bot: Bot) -> AdapterFactory[Any]:
         factory = self._factories.get(bot.adapter)

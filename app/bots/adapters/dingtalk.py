@@ -52,7 +52,6 @@ class DingTalkConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown_f
 
     client_id: Annotated[str, Meta(max_length=255)]
     client_secret: Annotated[str, Meta(max_length=255)]
-    card_template_id: Annotated[str, Meta(max_length=255)] | None = None
     media_base_url: Url | None = None
 
     def __repr__(self) -> str:

@@ -58,7 +58,6 @@ class LineConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown_field
 
     channel_access_token: Annotated[str, Meta(max_length=1024)]
     channel_secret: Annotated[str, Meta(max_length=255)]
-    unified_webhook_mode: bool = True
     webhook_uuid: Annotated[str, Meta(max_length=64)] | None = None
 
     def __repr__(self) -> str:

@@ -50,7 +50,6 @@ class MattermostConfig(PlatformConfig, frozen=True, kw_only=True, forbid_unknown
 
     mattermost_url: Url | None = None
     mattermost_bot_token: Annotated[str, Meta(max_length=255)]
-    mattermost_reconnect_delay: float = 5.0
 
     def __repr__(self) -> str:
         return f"MattermostConfig(mattermost_url={self.mattermost_url!r})"
