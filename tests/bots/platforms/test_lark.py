@@ -1,6 +1,6 @@
 """Lark and Feishu: the shared suite, and what is Lark's own."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -141,10 +141,6 @@ class TestLark(SendingSuite):
 
 class TestLarkReceiving(ReceivingSuite):
     fake_type = LarkFake
-
-    @pytest.fixture
-    def settings(self) -> dict[str, Any]:
-        return {"allow": ["*"], "live_replies": False}
 
     async def test_a_file_arrives_as_an_attachment(self, stage: Stage) -> None:
         """Text and files come together in posts only, and there as images."""

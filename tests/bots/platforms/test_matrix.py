@@ -1,7 +1,5 @@
 """Matrix: the shared suite, and what is Matrix's own."""
 
-from typing import Any
-
 import pytest
 
 from app.bots.adapters.base import Call, Fragment, Target
@@ -82,10 +80,6 @@ class TestMatrix(SendingSuite):
 
 class TestMatrixReceiving(ReceivingSuite):
     fake_type = MatrixFake
-
-    @pytest.fixture
-    def settings(self) -> dict[str, Any]:
-        return {"allow": ["*"], "live_replies": False}
 
     async def test_nothing_from_before_the_first_connection_is_answered(self, stage: Stage) -> None:
         await stage.fake.receive("now")

@@ -1,9 +1,5 @@
 """Mattermost: the shared suite, and what is Mattermost's own."""
 
-from typing import Any
-
-import pytest
-
 from tests.bots.platforms.conftest import BOT, Stage
 from tests.bots.platforms.suite import MARKDOWN, LiveSuite, ReceivingSuite, SendingSuite
 from tests.support.platforms.base import Seen
@@ -50,10 +46,6 @@ class TestMattermost(SendingSuite):
 
 class TestMattermostReceiving(ReceivingSuite):
     fake_type = MattermostFake
-
-    @pytest.fixture
-    def settings(self) -> dict[str, Any]:
-        return {"allow": ["*"], "live_replies": False}
 
     async def test_what_was_posted_during_a_gap_is_answered(self, stage: Stage) -> None:
         """The socket repeats nothing."""

@@ -96,7 +96,7 @@ class TestSlackReceiving(ReceivingSuite):
         fake = slack(stage)
         await fake.receive("in the channel", group=True)
         await fake.until(lambda: len(fake.seen(fake.group)) == 1)
-        await fake.receive("in the thread", group=True, thread="1700000000.000001")
+        await fake.receive("in the thread", group=True, session=f"{fake.group}#1700000000.000001")
         await fake.until(lambda: len(fake.seen(fake.group)) == 2)
         assert [each.reply_to for each in fake.seen(fake.group)] == [None, "1700000000.000001"]
         assert len(await self._sessions(stage)) == 2

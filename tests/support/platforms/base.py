@@ -1,12 +1,14 @@
 """What all stand-ins for platforms have in common: a server on loopback, a script of faults, and what people see."""
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import aiohttp
 from aiohttp import web
 
 FaultKind = Literal[
@@ -47,6 +49,22 @@ class Seen:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A message that somebody writes; `at` is when, in seconds. See `FakePlatform.receive`."""
+
+    text: str
+    session: str
+    sender: str
+    group: bool
+    addressed: bool
+    is_bot: bool
+    at: float
+    quote: Seen | None
+    file: tuple[str, bytes] | None
+    times: int
+
+
 class FakePlatform(ABC):
     """A platform on loopback.
 
@@ -62,8 +80,8 @@ class FakePlatform(ABC):
     bad_session: ClassVar[str | None] = None
     """A session id that the platform cannot have; None if there is none."""
     takes_media: ClassVar[bool] = True
-    faults_known: ClassVar[frozenset[str]] = frozenset()
-    """The faults that the platform has; all if empty."""
+    faults_missing: ClassVar[frozenset[FaultKind]] = frozenset({"bad_format"})
+    """The faults that the platform does not have."""
 
     def __init__(self) -> None:
         self.messages: list[Seen] = []
@@ -71,6 +89,7 @@ class FakePlatform(ABC):
         self.calls: list[tuple[str, Any]] = []
         self.arrived = asyncio.Event()
         self.typing = 0
+        self.sockets: list[web.WebSocketResponse] = []
         self.port = 0
         self._number = 100
 
@@ -119,7 +138,36 @@ class FakePlatform(ABC):
         `session` is the group or the private chat (None: `group` or `session`). `addressed` mentions the bot, `quote`
         replies to a message, `file` is a name and its bytes.
         """
+        chat = session or (self.group if group else self.session)
+        return await self.pass_on(
+            Written(text, chat, sender, group, addressed, is_bot, time.time() - age_seconds, quote, file, times)
+        )
+
+    async def pass_on(self, written: Written) -> str:
+        """Report a message to the bot; its id."""
         raise NotImplementedError
+
+    @asynccontextmanager
+    async def socket_of(self, request: web.Request) -> AsyncIterator[web.WebSocketResponse]:
+        """Take a WebSocket, which is one of `sockets` until the block ends."""
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        try:
+            yield socket
+        finally:
+            if socket in self.sockets:
+                self.sockets.remove(socket)
+
+    @staticmethod
+    async def post_to(url: str, body: bytes, **options: Any) -> tuple[int, bytes]:
+        """Post JSON to a webhook; the answer's status and body."""
+        headers = {"Content-Type": "application/json", **options.pop("headers", {})}
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(url, data=body, headers=headers, **options) as response,
+        ):
+            return response.status, await response.read()
 
     async def until(self, is_so: Callable[[], bool], seconds: float = 15.0) -> None:
         """Wait until something is so."""

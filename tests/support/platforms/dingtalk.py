@@ -1,12 +1,11 @@
 """DingTalk's robot messages, as far as Palaver speaks them."""
 
-import time
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 CLIENT_ID, CLIENT_SECRET = "ding_test", "dingtalk-test-secret"
 
@@ -19,6 +18,7 @@ class DingTalkFake(FakePlatform):
     group = "cidGROUP7=="
     limit = 5000
     bad_session = "$:LWCP_v1:$abc"
+    faults_missing = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,6 @@ class DingTalkFake(FakePlatform):
         self.uploads: dict[str, tuple[str, bytes]] = {}
         self.invalid: set[str] = set()
         self.controlled: list[str] = []
-        self.sockets: list[web.WebSocketResponse] = []
         self.tickets: set[str] = set()
         self.answers: list[dict[str, Any]] = []
 
@@ -114,14 +113,9 @@ class DingTalkFake(FakePlatform):
         if request.query.get("ticket") not in self.tickets:
             return web.Response(status=401)
         self.tickets.remove(request.query["ticket"])  # it is good for one connection
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self.sockets.append(socket)
-        try:
+        async with self.socket_of(request) as socket:
             async for message in socket:
                 self.answers.append(msgspec.json.decode(message.data))
-        finally:
-            self.sockets.remove(socket)
         return socket
 
     async def _download_url(self, request: web.Request) -> web.Response:
@@ -139,43 +133,30 @@ class DingTalkFake(FakePlatform):
         for socket in list(self.sockets):
             await socket.send_json(frame)
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         await self.until(lambda: bool(self.sockets))
         number = self.next_number()
-        if is_bot or (group and not addressed):  # which DingTalk does not report
+        if written.is_bot or (written.group and not written.addressed):  # which DingTalk does not report
             return f"msg{number}"
         data: dict[str, Any] = {
             "msgId": f"msg{number}",
-            "createAt": int((time.time() - age_seconds) * 1000),
-            "conversationType": "2" if group else "1",
-            "conversationId": (session or self.group) if group else "cidP2P",
-            "senderId": f"$:LWCP_v1:${sender}",
-            "senderStaffId": f"manager{sender}",
-            "senderNick": f"Person {sender}",
+            "createAt": int((written.at) * 1000),
+            "conversationType": "2" if written.group else "1",
+            "conversationId": written.session if written.group else "cidP2P",
+            "senderId": f"$:LWCP_v1:${written.sender}",
+            "senderStaffId": f"manager{written.sender}",
+            "senderNick": f"Person {written.sender}",
             "msgtype": "text",
-            "text": {"content": f" {text} "},
+            "text": {"content": f" {written.text} "},
         }
-        if quote is not None:
-            data["text"] |= {"isReplyMsg": True, "repliedMsg": {"msgId": "m", "content": {"text": quote.text}}}
-        if file is not None:
-            self.uploads[f"code{number}"] = file
+        if written.quote is not None:
+            data["text"] |= {"isReplyMsg": True, "repliedMsg": {"msgId": "m", "content": {"text": written.quote.text}}}
+        if written.file is not None:
+            self.uploads[f"code{number}"] = written.file
             picture = {"type": "picture", "downloadCode": f"code{number}"}
-            data |= {"msgtype": "richText", "content": {"richText": [{"text": text}, picture]}}
+            data |= {"msgtype": "richText", "content": {"richText": [{"text": written.text}, picture]}}
             del data["text"]
-        for _ in range(times):
+        for _ in range(written.times):
             await self.push("CALLBACK", "/v1.0/im/bot/messages/get", data)
         return f"msg{number}"
 

@@ -14,6 +14,7 @@ class FakeGateway:
     def __init__(self, token: str, fake: FakePlatform) -> None:
         self.token = token
         self.fake = fake
+        self.user: dict[str, Any] = {"id": "9001", "username": "Palaver"}
         self.privileged = 0
         self.heartbeat_ms = 40_000
         self.answers_heartbeats = True
@@ -61,7 +62,7 @@ class FakeGateway:
         else:
             id = f"session-{self.fake.next_number()}"
             url = f"ws://127.0.0.1:{self.fake.port}/gateway"
-            ready = {"session_id": id, "resume_gateway_url": url, "user": {"id": "9001", "username": "Palaver"}}
+            ready = {"session_id": id, "resume_gateway_url": url, "user": self.user, "guilds": []}
             self.sessions = {id: []}
             self.sockets.append(socket)
             await self.dispatch("READY", ready)

@@ -6,13 +6,12 @@ import time
 from base64 import b64encode
 from typing import Any
 
-import aiohttp
 import msgspec
 from aiohttp import web
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from app.bots.adapters.lark_events import Frame, decode, encode
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 APP_ID, APP_SECRET = "cli_test", "lark-test-secret"
 VERIFICATION, ENCRYPT_KEY = "lark-verification", "lark-encrypt-key"
@@ -29,6 +28,7 @@ class LarkFake(FakePlatform):
     limit = 30_000
     unit = "utf8"
     bad_session = "not a chat"
+    faults_missing = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,6 @@ class LarkFake(FakePlatform):
         self.expired: set[str] = set()
         self.keys: dict[str, Seen] = {}
         self.uploads: dict[str, tuple[str, bytes]] = {}
-        self.sockets: list[web.WebSocketResponse] = []
         self.acknowledged: list[str] = []
         self.pieces = 1
         self.received: list[Seen] = []
@@ -214,47 +213,31 @@ class LarkFake(FakePlatform):
         return accept({"URL": url, "ClientConfig": {"PingInterval": 120}})
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self.sockets.append(socket)
-        try:
+        async with self.socket_of(request) as socket:
             async for message in socket:
                 frame = decode(message.data)
                 if frame.method == 1 and frame.payload == b'{"code":200}':
                     self.acknowledged.append(frame.headers["message_id"])
-        finally:
-            self.sockets.remove(socket)
         return socket
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         await self.until(lambda: bool(self.sockets))
-        event = self.event_of(text, sender=sender, group=group, addressed=addressed)
+        event = self.event_of(written.text, sender=written.sender, group=written.group, addressed=written.addressed)
         message = event["event"]["message"]
-        message["create_time"] = str(int((time.time() - age_seconds) * 1000))
-        if is_bot:
+        message["create_time"] = str(int((written.at) * 1000))
+        if written.is_bot:
             event["event"]["sender"]["sender_type"] = "app"
-        if quote is not None:
-            message["parent_id"] = quote.id
-        if file is not None:
+        if written.quote is not None:
+            message["parent_id"] = written.quote.id
+        if written.file is not None:
             key = f"file_{self.next_number()}"
-            self.uploads[key] = file
+            self.uploads[key] = written.file
             image = {"tag": "img", "image_key": key}
             message["message_type"] = "post"
-            message["content"] = msgspec.json.encode({"content": [[{"tag": "text", "text": text}], [image]]}).decode()
-        for _ in range(times):
+            message["content"] = msgspec.json.encode(
+                {"content": [[{"tag": "text", "text": written.text}], [image]]}
+            ).decode()
+        for _ in range(written.times):
             await self.report(event)
         return str(message["message_id"])
 
@@ -292,8 +275,7 @@ class LarkFake(FakePlatform):
                     encode(Frame(seq=seq + 300, service=33, method=1, headers=headers, payload=piece))
                 )
 
-    @staticmethod
-    async def post(url: str, event: dict[str, Any], key: str | None, **headers: str) -> tuple[int, bytes]:
+    async def post(self, url: str, event: dict[str, Any], key: str | None, **headers: str) -> tuple[int, bytes]:
         """Post an event to a webhook as Lark does: encrypted and signed if there is a key."""
         body = msgspec.json.encode(event)
         if key is not None:
@@ -304,11 +286,7 @@ class LarkFake(FakePlatform):
             signature = hashlib.sha256(b"1700000000" + b"nonce" + key.encode() + body).hexdigest()
             signed = {"X-Lark-Request-Timestamp": "1700000000", "X-Lark-Request-Nonce": "nonce"}
             headers = {**signed, "X-Lark-Signature": signature, **headers}
-        async with (
-            aiohttp.ClientSession() as client,
-            client.post(url, data=body, headers={"Content-Type": "application/json", **headers}) as response,
-        ):
-            return response.status, await response.read()
+        return await self.post_to(url, body, headers=headers)
 
     def _find(self, id: str) -> Seen | None:
         return next((message for message in [*self.messages, *self.received] if message.id == id), None)

@@ -5,13 +5,12 @@ import hashlib
 import hmac
 import re
 import time
-from typing import Any, ClassVar
+from typing import Any
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 TOKEN, SECRET = "line-test-token/+=", "0123456789abcdef0123456789abcdef"
 _RETRY_KEY = re.compile("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -27,10 +26,6 @@ class LineFake(FakePlatform):
     unit = "utf16"
     bad_session = "someone"
     takes_media = False
-    faults_known: ClassVar[frozenset[str]] = frozenset(
-        {"rate_limited", "refused", "gone", "unauthorized", "server_error", "server_error_after"}
-        | {"hang_after", "close_after", "close_before"}
-    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +52,13 @@ class LineFake(FakePlatform):
 
     async def _info(self, request: web.Request) -> web.Response:
         return self._problem(request) or web.json_response(
-            {"userId": "U" + "0" * 32, "basicId": "@palaver", "displayName": "Palaver", "chatMode": "bot"}
+            {
+                "userId": "U" + "0" * 32,
+                "basicId": "@palaver",
+                "displayName": "Palaver",
+                "chatMode": "bot",
+                "markAsReadMode": "auto",
+            }
         )
 
     async def _loading(self, request: web.Request) -> web.Response:
@@ -126,40 +127,27 @@ class LineFake(FakePlatform):
         self.transcoding -= 1
         return web.json_response({"status": "processing" if self.transcoding >= 0 else "succeeded"})
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         number = str(self.next_number())
-        if is_bot:  # LINE reports people's messages only
+        if written.is_bot:  # LINE reports people's messages only
             return number
-        user = self.session if sender == "42" else "U" + hashlib.md5(sender.encode()).hexdigest()
+        user = self.session if written.sender == "42" else "U" + hashlib.md5(written.sender.encode()).hexdigest()
         source = {"type": "user", "userId": user}
-        if group:
-            source = {"type": "group", "userId": user, "groupId": session or self.group}
-        message: dict[str, Any] = {"id": number, "type": "text", "text": text, "quoteToken": "q"}
-        if group and addressed:
+        if written.group:
+            source = {"type": "group", "userId": user, "groupId": written.session}
+        message: dict[str, Any] = {"id": number, "type": "text", "text": written.text, "quoteToken": "q"}
+        if written.group and written.addressed:
             # The index counts UTF-16 units.
-            message["text"] = f"😀 @Palaver {text}"
+            message["text"] = f"😀 @Palaver {written.text}"
             message["mention"] = {"mentionees": [{"index": 3, "length": 8, "type": "user", "isSelf": True}]}
-        if quote is not None:
-            message["quotedMessageId"] = quote.id
+        if written.quote is not None:
+            message["quotedMessageId"] = written.quote.id
         token = f"token{number}"
         self.tokens[token] = (source.get("groupId", user), time.monotonic())
         event = {
             "type": "message",
             "mode": "active",
-            "timestamp": int((time.time() - age_seconds) * 1000),
+            "timestamp": int((written.at) * 1000),
             "source": source,
             "webhookEventId": f"01{number}",
             "deliveryContext": {"isRedelivery": False},
@@ -167,12 +155,12 @@ class LineFake(FakePlatform):
             "message": message,
         }
         events = [event]
-        if file is not None:  # a file has no text: it is a message of its own
-            name, content = file
+        if written.file is not None:  # a file has no text: it is a message of its own
+            name, content = written.file
             self.files[f"{number}1"] = content
             attached = {"id": f"{number}1", "type": "file", "fileName": name, "fileSize": len(content)}
             events = [{**event, "message": attached}]
-        for count in range(times):
+        for count in range(written.times):
             assert (
                 await self.report([{**each, "deliveryContext": {"isRedelivery": count > 0}} for each in events]) == 200
             )
@@ -182,12 +170,10 @@ class LineFake(FakePlatform):
         """Post events to the webhook; its status."""
         body = msgspec.json.encode({"destination": "U" + "0" * 32, "events": events})
         digest = base64.b64encode(hmac.digest(SECRET.encode(), body, "sha256")).decode()
-        headers = {"x-line-signature": digest if signature is None else signature, "Content-Type": "application/json"}
-        async with (
-            aiohttp.ClientSession() as client,
-            client.post(self.door, data=body, headers=headers) as response,
-        ):
-            return response.status
+        headers = {
+            "x-line-signature": digest if signature is None else signature,
+        }
+        return (await self.post_to(self.door, body, headers=headers))[0]
 
     async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
         if (answer := await self.failed_before(request, fault)) is not None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 TOKEN, USER = "syt_matrix_test_token", "@palaver:example.org"
 MAX_EVENT_BYTES = 65_536
@@ -22,10 +22,6 @@ class MatrixFake(FakePlatform):
     limit = 30_000
     unit = "utf8"
     bad_session = "#alias:example.org"
-    faults_known: ClassVar[frozenset[str]] = frozenset(
-        {"rate_limited", "refused", "gone", "unauthorized", "server_error", "server_error_after"}
-        | {"hang_after", "close_after", "close_before"}
-    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +153,7 @@ class MatrixFake(FakePlatform):
             pass
         join: dict[str, Any] = {}
         for room, event in self.timeline[since:]:
-            join.setdefault(room, {"timeline": {"events": []}})["timeline"]["events"].append(event)
+            join.setdefault(room, _joined())["timeline"]["events"].append(event)
         invite = {room: {"invite_state": {"events": [state]}} for room, state in self.invited.items()}
         body = {"next_batch": f"s{len(self.timeline)}", "rooms": {"join": join, "invite": invite}}
         return web.json_response(body)
@@ -175,42 +171,28 @@ class MatrixFake(FakePlatform):
         self.timeline.append((room, event))
         self._new.set()
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
-        # What is said before the bot's first connection is not for it.
+    async def pass_on(self, written: Written) -> str:
         await self.until(lambda: self.is_followed)
-        event = self.message_of(text)
-        event["sender"] = f"@u{sender}:example.org"
-        event["origin_server_ts"] -= int(age_seconds * 1000)
+        event = self.message_of(written.text)
+        event["sender"] = f"@u{written.sender}:example.org"
+        event["origin_server_ts"] = int(written.at * 1000)
         content = event["content"]
-        if is_bot:
+        if written.is_bot:
             content["msgtype"] = "m.notice"
-        if group and addressed:
-            content["body"] = f"Palaver: {text}"
-        if group:
-            content["m.mentions"] = {"user_ids": [USER] if addressed else []}
-        if quote is not None:
-            content["m.relates_to"] = {"m.in_reply_to": {"event_id": quote.id}}
-            content["body"] = f"> <{USER}> {quote.text}\n\n{content['body']}"
-        if file is not None:
-            name, data = file
+        if written.group and written.addressed:
+            content["body"] = f"Palaver: {written.text}"
+        if written.group:
+            content["m.mentions"] = {"user_ids": [USER] if written.addressed else []}
+        if written.quote is not None:
+            content["m.relates_to"] = {"m.in_reply_to": {"event_id": written.quote.id}}
+            content["body"] = f"> <{USER}> {written.quote.text}\n\n{content['body']}"
+        if written.file is not None:
+            name, data = written.file
             uri = f"mxc://example.org/{self.next_number()}"
             self.media[uri] = data
             content.update(msgtype="m.file", filename=name, url=uri, info={"size": len(data)})
-        for _ in range(times):
-            self.report(session or (self.group if group else self.session), event)
+        for _ in range(written.times):
+            self.report(written.session, event)
         return str(event["event_id"])
 
     async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
@@ -233,6 +215,12 @@ class MatrixFake(FakePlatform):
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return refuse(401, "M_UNKNOWN_TOKEN", "Invalid access token passed.")
         return None
+
+
+def _joined() -> dict[str, Any]:
+    """What is new in a room: nothing yet."""
+    timeline = {"events": [], "limited": False, "prev_batch": "p0"}
+    return {"timeline": timeline, **{name: {"events": []} for name in ("state", "ephemeral", "account_data")}}
 
 
 def refuse(status: int, code: str, error: str) -> web.Response:

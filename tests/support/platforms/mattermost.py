@@ -1,12 +1,12 @@
 """A Mattermost server, as far as Palaver speaks with one."""
 
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 TOKEN, BOT_ID = "mattermost-test-token", "b" * 26
 PENDING_SECONDS = 30.0
@@ -20,16 +20,11 @@ class MattermostFake(FakePlatform):
     group = "g" * 26
     limit = 16_383
     bad_session = "town-square"
-    faults_known: ClassVar[frozenset[str]] = frozenset(
-        {"rate_limited", "refused", "gone", "unauthorized", "server_error", "server_error_after"}
-        | {"hang_after", "close_after", "close_before"}
-    )
 
     def __init__(self) -> None:
         super().__init__()
         self.pending: dict[str, tuple[float, Seen]] = {}
         self.files: dict[str, tuple[str, bytes]] = {}
-        self.sockets: list[web.WebSocketResponse] = []
         self.posts: list[dict[str, Any]] = []
 
     def routes(self) -> list[web.RouteDef]:
@@ -140,43 +135,30 @@ class MattermostFake(FakePlatform):
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if (problem := self._problem(request)) is not None:
             return problem
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self.sockets.append(socket)
-        await socket.send_json({"event": "hello", "data": {"server_version": "10.0.0"}, "seq": 0})
-        try:
+        async with self.socket_of(request) as socket:
+            await socket.send_json({"event": "hello", "data": {"server_version": "10.0.0"}, "seq": 0})
             async for _ in socket:
                 pass
-        finally:
-            self.sockets.remove(socket)
         return socket
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         await self.until(lambda: bool(self.sockets))
-        post = self.new_post(text if not (group and addressed) else f"@palaver: {text}", group=group)
-        post["user_id"] = sender.rjust(26, "u")
-        post["create_at"] -= int(age_seconds * 1000)
-        post["root_id"] = "" if quote is None else quote.id
-        if is_bot:
+        post = self.new_post(
+            written.text if not (written.group and written.addressed) else f"@palaver: {written.text}",
+            group=written.group,
+        )
+        post["user_id"] = written.sender.rjust(26, "u")
+        post["create_at"] = int(written.at * 1000)
+        post["root_id"] = "" if written.quote is None else written.quote.id
+        if written.is_bot:
             post["props"] = {"from_bot": "true"}
-        if file is not None:
+        if written.file is not None:
             id = self.new_id()
-            self.files[id] = file
-            post["metadata"] = {"files": [{"id": id, "name": file[0], "size": len(file[1]), "mime_type": "text/plain"}]}
-        for _ in range(times):
+            self.files[id] = written.file
+            post["metadata"] = {
+                "files": [{"id": id, "name": written.file[0], "size": len(written.file[1]), "mime_type": "text/plain"}]
+            }
+        for _ in range(written.times):
             await self.report(post)
         return str(post["id"])
 

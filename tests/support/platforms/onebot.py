@@ -2,14 +2,13 @@
 
 import asyncio
 import base64
-import time
 from typing import Any
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Seen
+from tests.support.platforms.base import FakePlatform, Seen, Written
 
 TOKEN = "onebot-test-token"
 OWN_NUMBER = 10001
@@ -25,7 +24,9 @@ class OneBotFake(FakePlatform):
     group = "30003"
     limit = 4500
     bad_session = "not a number"
-    faults_known = frozenset({"refused", "hang_after", "close_after", "close_before"})
+    faults_missing = frozenset(
+        {"rate_limited", "gone", "unauthorized", "bad_format", "server_error", "server_error_after"}
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,45 +42,34 @@ class OneBotFake(FakePlatform):
     def config(self) -> dict[str, Any]:
         return {"api_base_url": self.url, "access_token": TOKEN}
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         await self.until(lambda: bool(self.connections))
         number = self.next_number()
-        user = OWN_NUMBER if is_bot else int(sender if group else session or self.session)
+        user = OWN_NUMBER if written.is_bot else int(written.sender if written.group else written.session)
         segments: list[dict[str, Any]] = []
-        if quote is not None:
-            segments.append({"type": "reply", "data": {"id": quote.id}})
-        if group and addressed:
+        if written.quote is not None:
+            segments.append({"type": "reply", "data": {"id": written.quote.id}})
+        if written.group and written.addressed:
             segments.append({"type": "at", "data": {"qq": str(OWN_NUMBER)}})
-        segments.append({"type": "text", "data": {"text": f" {text}" if group else text}})
-        if file is not None:
-            self.files[f"f{number}"] = file[1]
+        segments.append({"type": "text", "data": {"text": f" {written.text}" if written.group else written.text}})
+        if written.file is not None:
+            self.files[f"f{number}"] = written.file[1]
             url = f"{self.url}/files/f{number}"
-            segments.append({"type": "file", "data": {"file": file[0], "file_size": str(len(file[1])), "url": url}})
+            segments.append(
+                {"type": "file", "data": {"file": written.file[0], "file_size": str(len(written.file[1])), "url": url}}
+            )
         event = {
-            "post_type": "message_sent" if is_bot else "message",
-            "message_type": "group" if group else "private",
-            "time": int(time.time() - age_seconds),
+            "post_type": "message_sent" if written.is_bot else "message",
+            "message_type": "group" if written.group else "private",
+            "time": int(written.at),
             "self_id": OWN_NUMBER,
             "user_id": user,
             "message_id": number,
-            "sender": {"user_id": user, "nickname": f"Person {sender}"},
+            "sender": {"user_id": user, "nickname": f"Person {written.sender}"},
             "message": segments,
-            **({"group_id": int(session or self.group)} if group else {}),
+            **({"group_id": int(written.session)} if written.group else {}),
         }
-        for _ in range(times):
+        for _ in range(written.times):
             await self.connections[-1].send_str(encode(event))
         return str(number)
 

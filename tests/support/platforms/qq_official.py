@@ -1,15 +1,14 @@
 """QQ's API for official bots, as far as Palaver speaks it."""
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import msgspec
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 from tests.support.platforms.gateway import FakeGateway
 
 APPID = "102000001"
@@ -36,18 +35,7 @@ class QQOfficialFake(FakePlatform):
     group = "0F1E2D3C4B5A69788796A5B4C3D2E1F0"
     limit = 4000
     bad_session = "not an openid"
-    faults_known = frozenset(
-        {
-            "rate_limited",
-            "refused",
-            "unauthorized",
-            "server_error",
-            "server_error_after",
-            "hang_after",
-            "close_after",
-            "close_before",
-        }
-    )
+    faults_missing = frozenset({"gone", "bad_format"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,38 +66,29 @@ class QQOfficialFake(FakePlatform):
         token_url = f"{self.url}/app/getAppAccessToken"
         return {"appid": APPID, "secret": SECRET, "api_base_url": self.url, "token_url": token_url}
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
-        id = f"{'GROUP' if group else 'C2C'}_{self.next_number()}"
+    async def pass_on(self, written: Written) -> str:
+        id = f"{'GROUP' if written.group else 'C2C'}_{self.next_number()}"
         self.msg_ids.add(id)
         data: dict[str, Any] = {
             "id": id,
-            "author": {"member_openid": f"MEMBER{sender}"} if group else {"user_openid": session or self.session},
-            "content": f" {text}",
-            "timestamp": (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat(),
-            **({"group_openid": session or self.group} if group else {}),
+            "author": {"member_openid": f"MEMBER{written.sender}"}
+            if written.group
+            else {"user_openid": written.session},
+            "content": f" {written.text}",
+            "timestamp": datetime.fromtimestamp(written.at, UTC).isoformat(),
+            **({"group_openid": written.session} if written.group else {}),
         }
-        data["author"]["bot"] = is_bot
-        if file is not None:
-            self.downloads[id] = file[1]
+        data["author"]["bot"] = written.is_bot
+        if written.file is not None:
+            self.downloads[id] = written.file[1]
             url = f"{self.url}/files/{id}"
-            data["attachments"] = [{"content_type": "file", "filename": file[0], "size": len(file[1]), "url": url}]
+            data["attachments"] = [
+                {"content_type": "file", "filename": written.file[0], "size": len(written.file[1]), "url": url}
+            ]
         kind = "C2C_MESSAGE_CREATE"
-        if group:
-            kind = "GROUP_AT_MESSAGE_CREATE" if addressed else "GROUP_MESSAGE_CREATE"
-        for _ in range(times):
+        if written.group:
+            kind = "GROUP_AT_MESSAGE_CREATE" if written.addressed else "GROUP_MESSAGE_CREATE"
+        for _ in range(written.times):
             if self.webhook is None:
                 await self.gateway.dispatch(kind, data)
             else:
@@ -122,12 +101,8 @@ class QQOfficialFake(FakePlatform):
         seed = (secret.encode() * 32)[:32]
         signature = Ed25519PrivateKey.from_private_bytes(seed).sign(b"1725442341" + body).hex()
         headers = {"X-Signature-Timestamp": "1725442341", "X-Signature-Ed25519": signature}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(str(self.webhook), data=body, headers=headers) as response,
-        ):
-            self.answer = await response.read()
-            return response.status
+        status, self.answer = await self.post_to(str(self.webhook), body, headers=headers)
+        return status
 
     async def _gateway_url(self, request: web.Request) -> web.StreamResponse:
         if not self._is_known(request):
@@ -171,7 +146,7 @@ class QQOfficialFake(FakePlatform):
         if not self._is_known(request):
             return refuse(401, 11244, "token not exist or expire")
         fault = self.next_fault("send", body)
-        if fault is not None and (answer := await self._before(request, fault)) is not None:
+        if (answer := await self._refused(request, fault)) is not None:
             return answer
         if (problem := self._problem(body)) is not None:
             return problem
@@ -180,7 +155,7 @@ class QQOfficialFake(FakePlatform):
         if body["msg_type"] == 7:
             message.kind, message.content = self.files[body["media"]["file_info"]]
         self.messages.append(message)
-        return await self._after(request, fault) or web.json_response({"id": message.id, "timestamp": "2026"})
+        return await self.lost(request, fault) or web.json_response({"id": message.id, "timestamp": "2026"})
 
     async def _send_to_channel(self, request: web.Request) -> web.StreamResponse:
         if not self._is_known(request):
@@ -211,30 +186,17 @@ class QQOfficialFake(FakePlatform):
             return refuse(400, 22009, "msg limit exceed")
         return None
 
-    async def _before(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
-        match fault.kind:
+    async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
+        match fault.kind if fault is not None else None:
             case "rate_limited":
+                assert fault is not None
                 body = {"code": 22009, "message": "msg limit exceed"}
                 return web.json_response(body, status=429, headers={"Retry-After": str(fault.after)})
             case "refused":
                 return refuse(400, 304003, "url not allowed")
             case "unauthorized":
                 return refuse(401, 11244, "token not exist or expire")
-            case "server_error":
-                return web.Response(status=504, text="<html>Gateway Timeout</html>")
-            case "close_before":
-                return await self.cut(request)
-        return None
-
-    async def _after(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
-        match None if fault is None else fault.kind:
-            case "hang_after":
-                return await self.hang()
-            case "close_after":
-                return await self.cut(request)
-            case "server_error_after":
-                return web.Response(status=504, text="<html>Gateway Timeout</html>")
-        return None
+        return await self.failed_before(request, fault)
 
 
 def refuse(status: int, code: int, message: str) -> web.Response:

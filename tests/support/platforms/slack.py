@@ -6,11 +6,10 @@ import math
 import time
 from typing import Any
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 TOKEN = "xoxb-slack-test-token"
 APP_TOKEN = "xapp-slack-test-token"
@@ -31,19 +30,6 @@ class SlackFake(FakePlatform):
     group = "C0GENERAL"
     limit = 4000
     bad_session = "#general"
-    faults_known = frozenset(
-        {
-            "rate_limited",
-            "refused",
-            "gone",
-            "unauthorized",
-            "server_error",
-            "server_error_after",
-            "hang_after",
-            "close_after",
-            "close_before",
-        }
-    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,40 +57,29 @@ class SlackFake(FakePlatform):
     def config(self) -> dict[str, Any]:
         return {"bot_token": TOKEN, "app_token": APP_TOKEN, "api_base_url": f"{self.url}/api"}
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-        thread: str | None = None,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         number = self.next_number()
-        ts = f"{int(time.time() - age_seconds)}.{number:06}"
-        is_mention = group and addressed
+        ts = f"{int(written.at)}.{number:06}"
+        is_mention = written.group and written.addressed
+        channel, _, thread = written.session.partition("#")
         event: dict[str, Any] = {
             "type": "message",
-            "channel": session or (self.group if group else DIRECT),
-            "channel_type": "channel" if group else "im",
-            "user": f"U{sender}" if group else self.session,
-            "text": f"<@{OWN_USER}> {html.escape(text)}" if is_mention else html.escape(text),
+            "channel": channel if written.group else DIRECT,
+            "channel_type": "channel" if written.group else "im",
+            "user": f"U{written.sender}" if written.group else self.session,
+            "text": f"<@{OWN_USER}> {html.escape(written.text)}" if is_mention else html.escape(written.text),
             "ts": ts,
-            **({"bot_id": "B0OTHER"} if is_bot else {}),
-            **({} if thread is None else {"thread_ts": thread}),
+            **({"bot_id": "B0OTHER"} if written.is_bot else {}),
+            **({"thread_ts": thread} if thread else {}),
         }
-        if file is not None:
-            self.files[f"F{number}"] = file[1]
+        if written.file is not None:
+            self.files[f"F{number}"] = written.file[1]
             url = f"{self.url}/files/F{number}"
-            event["files"] = [{"id": f"F{number}", "name": file[0], "size": len(file[1]), "url_private_download": url}]
+            event["files"] = [
+                {"id": f"F{number}", "name": written.file[0], "size": len(written.file[1]), "url_private_download": url}
+            ]
             event["subtype"] = "file_share"
-        for _ in range(times):
+        for _ in range(written.times):
             await self.report(event)
             if is_mention:  # which is told of twice, with two ids
                 await self.report({**event, "type": "app_mention"})
@@ -124,17 +99,9 @@ class SlackFake(FakePlatform):
     async def post(self, payload: dict[str, Any], timestamp: int | None = None) -> int:
         body, at = msgspec.json.encode(payload), str(timestamp or int(time.time()))
         signature = hmac.new(SIGNING_SECRET.encode(), f"v0:{at}:".encode() + body, "sha256").hexdigest()
-        headers = {
-            "Content-Type": "application/json",
-            "X-Slack-Request-Timestamp": at,
-            "X-Slack-Signature": f"v0={signature}",
-        }
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(str(self.webhook), data=body, headers=headers) as response,
-        ):
-            self.answer = await response.read()
-            return response.status
+        headers = {"X-Slack-Request-Timestamp": at, "X-Slack-Signature": f"v0={signature}"}
+        status, self.answer = await self.post_to(str(self.webhook), body, headers=headers)
+        return status
 
     async def disconnect(self, reason: str = "refresh_requested") -> None:
         await self.sockets[-1].send_str(msgspec.json.encode({"type": "disconnect", "reason": reason}).decode())

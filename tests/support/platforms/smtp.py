@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any, ClassVar
+from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -24,9 +24,7 @@ class SmtpFake(FakePlatform):
     group = "team@example.com"
     limit = 10_000
     bad_session = "nobody"
-    faults_known: ClassVar[frozenset[str]] = frozenset(
-        {"refused", "gone", "unauthorized", "server_error", "hang_after", "close_after", "close_before"}
-    )
+    faults_missing = frozenset({"rate_limited", "bad_format", "server_error_after"})
 
     def __init__(self, tls: ssl.SSLContext | None = None, *, implicit: bool = False) -> None:
         super().__init__()

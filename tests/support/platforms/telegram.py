@@ -6,11 +6,10 @@ import re
 import time
 from typing import Any
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 TOKEN = "123456:telegram-test-token"
 _TAGS = re.compile(r"</?(b|i|u|s|code|pre|blockquote|a)(\s[^>]*)?>")
@@ -33,6 +32,7 @@ class TelegramFake(FakePlatform):
     limit = 4096
     unit = "utf16"
     bad_session = "not a chat"
+    faults_missing = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,44 +85,35 @@ class TelegramFake(FakePlatform):
                 return await self._visible(request, method, fields)
         return refuse(404, "Not Found")
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         number = self.next_number()
-        chat_id = session or (self.group if group else sender)
-        chat: dict[str, Any] = {"id": int(chat_id), "type": "supergroup" if group else "private"}
+        chat_id = written.session if written.group else written.sender
+        chat: dict[str, Any] = {"id": int(chat_id), "type": "supergroup" if written.group else "private"}
         message: dict[str, Any] = {
             "message_id": number,
-            "date": int(time.time() - age_seconds),
+            "date": int(written.at),
             "chat": chat,
-            "from": {"id": int(sender), "is_bot": is_bot, "first_name": f"Person {sender}"},
-            "text": text,
+            "from": {"id": int(written.sender), "is_bot": written.is_bot, "first_name": f"Person {written.sender}"},
+            "text": written.text,
         }
-        if group and addressed:
+        if written.group and written.addressed:
             # The offset counts UTF-16 units.
-            message["text"] = f"😀 @palaver_bot {text}"
+            message["text"] = f"😀 @palaver_bot {written.text}"
             message["entities"] = [{"type": "mention", "offset": 3, "length": 12}]
-        if quote is not None:
-            author = {"id": 7, "is_bot": True} if quote in self.messages else {"id": 43}
-            message["reply_to_message"] = {"message_id": int(quote.id), "text": quote.text, "from": author}
-        if file is not None:
-            name, content = file
+        if written.quote is not None:
+            author = {"id": 7, "is_bot": True} if written.quote in self.messages else {"id": 43}
+            message["reply_to_message"] = {
+                "message_id": int(written.quote.id),
+                "text": written.quote.text,
+                "from": author,
+            }
+        if written.file is not None:
+            name, content = written.file
             self.files[f"f{number}"] = content
             message["document"] = {"file_id": f"f{number}", "file_name": name, "file_size": len(content)}
             message["caption"] = message.pop("text")
         update = {"update_id": number, "message": message}
-        for _ in range(times):
+        for _ in range(written.times):
             await self.report(update)
         return str(number)
 
@@ -133,11 +124,7 @@ class TelegramFake(FakePlatform):
             self._new.set()
             return 0
         headers = {"X-Telegram-Bot-Api-Secret-Token": str(self.webhook["secret_token"])}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(self.webhook["url"], json=update, headers=headers) as response,
-        ):
-            return response.status
+        return (await self.post_to(self.webhook["url"], msgspec.json.encode(update), headers=headers))[0]
 
     async def _poll(self, request: web.Request, fields: dict[str, Any]) -> web.StreamResponse:
         if self.webhook is not None:
@@ -170,7 +157,7 @@ class TelegramFake(FakePlatform):
 
     async def _visible(self, request: web.Request, method: str, fields: dict[str, Any]) -> web.StreamResponse:
         fault = self.next_fault(method, fields)
-        if fault is not None and (answer := await self._before(request, fault, fields)) is not None:
+        if (answer := await self._refused(request, fault, fields)) is not None:
             return answer
         session = _session(fields)
         chat = session.split("#")[0]
@@ -185,17 +172,14 @@ class TelegramFake(FakePlatform):
         problem, result = self._apply(method, session, fields)
         if problem is not None:
             return refuse(400, f"Bad Request: {problem}")
-        if fault is not None and fault.kind == "hang_after":
-            return await self.hang()
-        if fault is not None and fault.kind == "close_after":
-            return await self.cut(request)
-        if fault is not None and fault.kind == "server_error_after":
-            return web.Response(status=502, text="<html>Bad Gateway</html>")
-        return accept(result)
+        return await self.lost(request, fault) or accept(result)
 
-    async def _before(self, request: web.Request, fault: Fault, fields: dict[str, Any]) -> web.StreamResponse | None:
-        match fault.kind:
+    async def _refused(
+        self, request: web.Request, fault: Fault | None, fields: dict[str, Any]
+    ) -> web.StreamResponse | None:
+        match fault.kind if fault is not None else None:
             case "rate_limited":
+                assert fault is not None
                 parameters = {"retry_after": fault.after}
                 return refuse(429, "Too Many Requests: retry later", parameters=parameters)
             case "refused":
@@ -206,11 +190,7 @@ class TelegramFake(FakePlatform):
                 return refuse(401, "Unauthorized")
             case "bad_format" if "parse_mode" in fields:
                 return refuse(400, "Bad Request: can't parse entities: Unsupported start tag")
-            case "server_error":
-                return web.Response(status=502, text="<html>Bad Gateway</html>")
-            case "close_before":
-                return await self.cut(request)
-        return None
+        return await self.failed_before(request, fault)
 
     def _apply(self, method: str, session: str, fields: dict[str, Any]) -> tuple[str | None, Any]:
         """Do what a method does; the problem, or its result."""
@@ -224,10 +204,11 @@ class TelegramFake(FakePlatform):
             field, kind = _MEDIA[method]
             if field not in fields:
                 return "there is no file in the request", None
-            filename, content = fields[field]
+            file = fields[field]
+            filename, content = fields[file.removeprefix("attach://")] if isinstance(file, str) else file
             message = self._add(session, fields, "", kind)
             message.filename, message.content = filename, content
-            return None, {"message_id": int(message.id)}
+            return None, _message(message)
         text = str(fields.get("text", ""))
         if fields.get("parse_mode") == "HTML":
             if is_broken(text):
@@ -244,8 +225,8 @@ class TelegramFake(FakePlatform):
             if message.text == text:
                 return "message is not modified", None
             message.text, message.edits = text, message.edits + 1
-            return None, {"message_id": int(message.id)}
-        return None, {"message_id": int(self._add(session, fields, text, "text").id)}
+            return None, _message(message)
+        return None, _message(self._add(session, fields, text, "text"))
 
     def _add(self, session: str, fields: dict[str, Any], text: str, kind: str) -> Seen:
         reply = fields.get("reply_parameters")
@@ -258,6 +239,14 @@ class TelegramFake(FakePlatform):
     def _find(self, session: str, fields: dict[str, Any]) -> Seen | None:
         chat, id = session.split("#", maxsplit=1)[0], str(fields.get("message_id"))
         return next((each for each in self.messages if each.id == id and each.session.split("#")[0] == chat), None)
+
+
+def _message(message: Seen) -> dict[str, Any]:
+    """One of the bot's own, as its methods return it."""
+    chat = int(message.session.partition("#")[0])
+    sender = {"id": 7, "is_bot": True, "first_name": "Palaver"}
+    about = {"date": int(time.time()), "chat": {"id": chat, "type": "supergroup" if chat < 0 else "private"}}
+    return {"message_id": int(message.id), "from": sender, **about, **({"text": message.text} if message.text else {})}
 
 
 def accept(result: Any) -> web.Response:

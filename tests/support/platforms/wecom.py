@@ -3,15 +3,14 @@
 import hashlib
 import os
 import struct
-import time
 from base64 import b64decode, b64encode
-from typing import Any, ClassVar
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from tests.support.platforms.base import FakePlatform, Fault, Seen
+from tests.support.platforms.base import FakePlatform, Fault, Seen, Written
 
 CORP_ID, SECRET, AGENT_ID = "wwtest", "wecom-test-secret", "1000002"
 
@@ -27,10 +26,7 @@ class WeComFake(FakePlatform):
     limit = 2048
     unit = "utf8"
     bad_session = "@all"
-    faults_known: ClassVar[frozenset[str]] = frozenset(
-        {"refused", "gone", "unauthorized", "server_error", "server_error_after"}
-        | {"hang_after", "close_after", "close_before"}
-    )
+    faults_missing = frozenset({"rate_limited", "bad_format"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,31 +99,18 @@ class WeComFake(FakePlatform):
     async def _media(self, request: web.Request) -> web.Response:
         return self._problem(request) or web.Response(body=self.uploads[request.query["media_id"]][2])
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         number = str(self.next_number())
-        if is_bot:  # WeCom reports what members write only
+        if written.is_bot:  # WeCom reports what members write only
             return number
-        content = f"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[{text}]]></Content>"
-        if file is not None:
-            self.uploads[f"in{number}"] = ("file", *file)
-            content = f"<MsgType>file</MsgType><MediaId>in{number}</MediaId><FileName>{file[0]}</FileName>"
-        user = self.session if sender == "42" else sender
+        content = f"<MsgType><![CDATA[text]]></MsgType><Content><![CDATA[{written.text}]]></Content>"
+        if written.file is not None:
+            self.uploads[f"in{number}"] = ("file", *written.file)
+            content = f"<MsgType>file</MsgType><MediaId>in{number}</MediaId><FileName>{written.file[0]}</FileName>"
+        user = self.session if written.sender == "42" else written.sender
         xml = f"<xml><ToUserName>{CORP_ID}</ToUserName><FromUserName>{user}</FromUserName>{content}"
-        xml += f"<CreateTime>{int(time.time() - age_seconds)}</CreateTime><MsgId>{number}</MsgId></xml>"
-        for _ in range(times):
+        xml += f"<CreateTime>{int(written.at)}</CreateTime><MsgId>{number}</MsgId></xml>"
+        for _ in range(written.times):
             assert (await self.report(xml))[0] == 200
         return number
 
@@ -137,12 +120,11 @@ class WeComFake(FakePlatform):
         """Make a callback, or ask whether this is the right place; its status and text."""
         query, encrypted = seal(xml, token, receiver)
         body = f"<xml><ToUserName>{CORP_ID}</ToUserName><Encrypt><![CDATA[{encrypted}]]></Encrypt></xml>"
-        async with aiohttp.ClientSession() as client:
-            if asks:
-                async with client.get(self.door, params={**query, "echostr": encrypted}) as response:
-                    return response.status, await response.text()
-            async with client.post(self.door, params=query, data=body) as response:
+        if asks:
+            async with aiohttp.request("GET", self.door, params={**query, "echostr": encrypted}) as response:
                 return response.status, await response.text()
+        status, text = await self.post_to(self.door, body.encode(), params=query)
+        return status, text.decode()
 
     async def _refused(self, request: web.Request, fault: Fault | None) -> web.StreamResponse | None:
         if (refusal := await self.failed_before(request, fault)) is not None:

@@ -2,14 +2,13 @@
 
 import base64
 import hashlib
-import time
-from typing import Any, ClassVar
+from typing import Any
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
-from tests.support.platforms.base import FakePlatform, Seen
+from tests.support.platforms.base import FakePlatform, Seen, Written
 from tests.support.platforms.wecom import AES_KEY, CALLBACK_TOKEN, encrypt, seal
 
 BOT_ID, SECRET = "aib_test", "wecom-ai-bot-secret"
@@ -26,11 +25,10 @@ class WeComAiBotFake(FakePlatform):
     limit = 20_480
     unit = "utf8"
     bad_session = "no such user"
-    faults_known: ClassVar[frozenset[str]] = frozenset({"refused", "gone", "hang_after", "close_after", "close_before"})
+    faults_missing = frozenset({"rate_limited", "unauthorized", "bad_format", "server_error", "server_error_after"})
 
     def __init__(self) -> None:
         super().__init__()
-        self.sockets: list[web.WebSocketResponse] = []
         self.subscribed = 0
         self.secret = SECRET
         self.pings = 0
@@ -171,41 +169,30 @@ class WeComAiBotFake(FakePlatform):
     async def _download(self, request: web.Request) -> web.Response:
         return web.Response(body=self.files[request.match_info["file"]])
 
-    async def receive(
-        self,
-        text: str,
-        *,
-        session: str | None = None,
-        sender: str = "42",
-        group: bool = False,
-        addressed: bool = True,
-        is_bot: bool = False,
-        age_seconds: float = 0.0,
-        quote: Seen | None = None,
-        file: tuple[str, bytes] | None = None,
-        times: int = 1,
-    ) -> str:
+    async def pass_on(self, written: Written) -> str:
         number = str(self.next_number())
-        if is_bot or (group and not addressed):  # WeCom reports what people write to the bot only
+        if written.is_bot or (
+            written.group and not written.addressed
+        ):  # WeCom reports what people write to the bot only
             return number
         body: dict[str, Any] = {
             "msgid": number,
             "aibotid": BOT_ID,
-            "chattype": "group" if group else "single",
-            "from": {"userid": self.session if sender == "42" else sender},
-            "create_time": int(time.time() - age_seconds),
+            "chattype": "group" if written.group else "single",
+            "from": {"userid": self.session if written.sender == "42" else written.sender},
+            "create_time": int(written.at),
             "msgtype": "text",
-            "text": {"content": f"@Palaver {text}" if group else text},
+            "text": {"content": f"@Palaver {written.text}" if written.group else written.text},
         }
-        if group:
-            body["chatid"] = session or self.group
-        if quote is not None:
-            body["quote"] = {"msgtype": "text", "text": {"content": quote.text}}
-        if file is not None:
-            self.files[number] = encrypt(file[1], AES_KEY)
-            attached = {"url": f"{self.url}/files/{number}", "aeskey": AES_KEY, "filename": file[0]}
+        if written.group:
+            body["chatid"] = written.session
+        if written.quote is not None:
+            body["quote"] = {"msgtype": "text", "text": {"content": written.quote.text}}
+        if written.file is not None:
+            self.files[number] = encrypt(written.file[1], AES_KEY)
+            attached = {"url": f"{self.url}/files/{number}", "aeskey": AES_KEY, "filename": written.file[0]}
             body |= {"msgtype": "file", "file": attached}
-        for _ in range(times):
+        for _ in range(written.times):
             await self.report(body)
         return number
 
@@ -263,14 +250,13 @@ class WeComAiBotCallbackFake(WeComAiBotFake):
             self.requests[id] = str(body.get("chatid") or body["from"]["userid"])
             body = {**body, "response_url": f"{self.url}/respond/{id}"}
         query, encrypted = seal(encode(body) if echo is None else echo, token, "")
-        async with aiohttp.ClientSession() as client:
-            if echo is not None:
-                call = client.get(self.door, params={**query, "echostr": encrypted})
-            else:
-                call = client.post(self.door, params=query, json={"encrypt": encrypted})
-            async with call as response:
+        if echo is not None:
+            async with aiohttp.request("GET", self.door, params={**query, "echostr": encrypted}) as response:
                 self.answer = await response.text()
                 return response.status
+        status, text = await self.post_to(self.door, msgspec.json.encode({"encrypt": encrypted}), params=query)
+        self.answer = text.decode()
+        return status
 
 
 def encode(value: Any) -> str:
