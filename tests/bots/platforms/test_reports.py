@@ -82,7 +82,7 @@ class TestReports:
                 connection = answer["data"]["connection"]
                 await asyncio.sleep(0.05)
         await stage.fake.receive("still there?")
-        await asyncio.sleep(0.6)  # more failures than five
+        await asyncio.sleep(0.3)  # more failures than five
         stage.fake.pollers = 0
         await stage.fake.until(lambda: stage.fake.texts() == ["still there?"], seconds=20)
 
