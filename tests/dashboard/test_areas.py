@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from playwright.async_api import FilePayload, Locator, Page, expect
 
-from tests.conftest import StartServer
 from tests.dashboard.conftest import OpenPage, check_accessible
 from tests.support.answers import reply, tool_calls
 from tests.support.client import Client, SseEvent, text_of
@@ -141,9 +140,8 @@ async def test_profiles(page: Page, client: Client, server: Server) -> None:
     await expect(row(page, "poet")).to_have_count(0)
 
 
-async def test_bots_and_their_deliveries(start_server: StartServer, open_page: OpenPage) -> None:
-    async with start_server(webhook_allow_private=True) as server, webhook_receiver() as receiver:
-        page = await open_page(server.base_url, await server.new_key("chat", "im", "admin"))
+async def test_bots_and_their_deliveries(page: Page, client: Client) -> None:
+    async with webhook_receiver() as receiver:
         await go(page, "bots")
         await page.get_by_role("button", name="Add bot").first.click()
         dialog = page.get_by_role("dialog")
@@ -153,8 +151,8 @@ async def test_bots_and_their_deliveries(start_server: StartServer, open_page: O
         await dialog.get_by_role("button", name="Add").click()
         await expect(dialog.get_by_role("region", name="secret")).to_contain_text("whsec_")
         await confirm(page, "I have stored it")
-        async with Client(server, await server.new_key("im")) as client:
-            await client.post("/api/v1/im/message", {"umo": "hook:FriendMessage:42", "message": "Hello"})
+        await client.post("/api/v1/im/message", {"umo": "hook:FriendMessage:42", "message": "Hello"})
+        await page.reload()
         await expect(row(page, "hook:FriendMessage:42")).to_contain_text("sent")
         await row(page, "webhook").get_by_role("button", name="Disable").click()
         await expect(row(page, "webhook")).to_contain_text("disabled")
@@ -209,6 +207,7 @@ async def test_a_bot_is_made_and_changed_by_the_form_of_its_kind(page: Page, cli
     await expect(row(page, "Flowers")).to_be_visible()
     changed = (await client.get("/api/v1/bots/line1")).json()["data"]
     assert (changed["name"], changed["config"]) == ("Flowers", {**config, "allow": []})
+    await client.request("DELETE", "/api/v1/bots/line1")
 
 
 async def test_what_waits_for_a_decision_is_listed_and_decided(
@@ -295,11 +294,12 @@ async def test_files(page: Page, client: Client) -> None:
     await expect(page.get_by_role("listitem").filter(has_text="cut.txt").get_by_role("alert")).to_be_visible()
 
 
-async def test_overview(page: Page, client: Client, model: ModelServer) -> None:
+async def test_overview(open_page: OpenPage, own_server: Server, own_client: Client) -> None:
+    page = await open_page(own_server.base_url, own_client.key)
     await go(page, "overview")
     await expect(page.get_by_text("Nothing was used in this time")).to_be_visible()
-    await client.chat("Hello", username="alice")
-    await client.chat("[[status:500]]", username="alice")
+    await own_client.chat("Hello", username="alice")
+    await own_client.chat("[[status:500]]", username="alice")
     await page.get_by_role("button", name="Month").click()
     await expect(page.get_by_role("definition").first).to_have_text("2")
     await expect(page.get_by_role("img", name="Chart: 2 requests")).to_be_visible()

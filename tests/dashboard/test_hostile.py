@@ -76,22 +76,24 @@ async def test_scripts_in_tool_results_and_names_run_nothing(page: Page, model: 
     assert await ran(page) is None
 
 
-async def test_hostile_names_are_only_names(server: Server, client: Client, open_page: OpenPage) -> None:
+async def test_hostile_names_are_only_names(own_server: Server, own_client: Client, open_page: OpenPage) -> None:
     name = f"<img src=x onerror='window.ran=1'>{'n' * 60}"
-    await client.post("/api/v1/api-keys", {"name": name, "scopes": ["chat"]})
-    await client.post(
+    await own_client.post("/api/v1/api-keys", {"name": name, "scopes": ["chat"]})
+    await own_client.post(
         "/api/kernel2/roles", {"name": name, "system_prompt": SCRIPT, "icon": SCRIPT, "description": SCRIPT}
     )
-    made = await client.post("/api/v1/knowledge/collections", {"name": name, "description": SCRIPT})
+    made = await own_client.post("/api/v1/knowledge/collections", {"name": name, "description": SCRIPT})
     collection = made.json()["data"]["collection_id"]
-    await client.post(f"/api/v1/knowledge/collections/{collection}/documents", {"title": name, "text": SCRIPT})
-    await client.chat(SCRIPT, session_id="s1", username="admin")
-    await client.request("PATCH", "/api/v1/chat/sessions/s1", json={"username": "admin", "display_name": name})
+    await own_client.post(f"/api/v1/knowledge/collections/{collection}/documents", {"title": name, "text": SCRIPT})
+    await own_client.chat(SCRIPT, session_id="s1", username="admin")
+    await own_client.request("PATCH", "/api/v1/chat/sessions/s1", json={"username": "admin", "display_name": name})
     upload = {"file": (f"{name[:100]}.html", SCRIPT.encode(), "text/html")}
-    file = (await client.request("POST", "/api/v1/file", files=upload)).json()["data"]["attachment_id"]
-    await client.chat([{"type": "file", "attachment_id": file, "filename": name}], session_id="s1", username="admin")
-    key = await server.new_key(*ALL_SCOPES)
-    page = await open_page(server.base_url, key, "#/chat/s1", viewport={"width": 360, "height": 740})
+    file = (await own_client.request("POST", "/api/v1/file", files=upload)).json()["data"]["attachment_id"]
+    await own_client.chat(
+        [{"type": "file", "attachment_id": file, "filename": name}], session_id="s1", username="admin"
+    )
+    key = await own_server.new_key(*ALL_SCOPES)
+    page = await open_page(own_server.base_url, key, "#/chat/s1", viewport={"width": 360, "height": 740})
     await expect(page.get_by_role("heading", name=name)).to_be_visible()
     for place in ("keys", "roles", "knowledge", f"knowledge/{collection}", "tools", "files", "audit"):
         await page.goto(f"/dashboard#/{place}")

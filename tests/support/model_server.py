@@ -62,6 +62,11 @@ class ModelServer:
         """The answers to the next requests, in their order, after those already scripted."""
         self._script.extend(answers)
 
+    def reset(self) -> None:
+        """Forget what was scripted and received: for the next test with the same server."""
+        self._script.clear()
+        self.requests.clear()
+
     async def wait_for_requests(self, count: int) -> None:
         await self._wait_until(lambda: len(self.requests) >= count)
 
