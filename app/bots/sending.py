@@ -18,11 +18,13 @@ from app.bots.outbox.models import Delivery, DeliveryState, FragmentState
 from app.bots.outbox.planning import new_delivery, new_fragments, outgoing_part, plan_beside
 from app.bots.outbox.turns import finish, next_fragment
 from app.bots.outbox.worker import Outbox
+from app.bots.quotations import find_platform_id
 from app.bots.service import BotService
 from app.bots.umo import MessageType, Umo
-from app.chat.parts import ClientPart, Media, MediaKind, Text, attachment_ids, check_attachments, to_stored
+from app.chat.parts import ClientPart, Media, MediaKind, Reply, Text, attachment_ids, check_attachments, to_stored
 from app.clock import utc_now
 from app.database.engine import Database
+from app.database.tables import MAX_INTEGER
 from app.errors import AppError, BadRequest, Conflict, Forbidden, NotFound, PayloadTooLarge
 from app.files.models import Attachment
 from app.files.service import FileService
@@ -83,6 +85,8 @@ class MessageService:
                 attachments = await self._files.find_usable(ids, principal, username)
             check_fits(parts, attachments, adapter.capabilities, umo.platform_id)
             check_attachments(parts, attachments)
+            if not isinstance(adapter, HasUsers):
+                parts = await self._with_platform_ids(umo, parts)
             outgoing = [outgoing_part(part, attachments) for part in parts]
             fragments = await plan_beside(adapter, target, outgoing)
         message_key = str(uuid4()) if claim is None else claim.digest
@@ -190,6 +194,18 @@ class MessageService:
             if principal.username is not None and not isinstance(bot.adapter, HasUsers):
                 raise refusal
             yield bot.adapter
+
+    async def _with_platform_ids(self, umo: Umo, parts: Sequence[ClientPart]) -> list[ClientPart]:
+        """Name quoted messages as the platform does, where they are given by our numbers."""
+        lane = (umo.platform_id, f"{umo.message_type}:{umo.session_id}")
+        named: list[ClientPart] = []
+        for part in parts:
+            if isinstance(part, Reply) and isinstance(number := part.message_id, int) and abs(number) <= MAX_INTEGER:
+                find = partial(find_platform_id, lane=lane, number=number)
+                platform_id = await self._database.read(find)
+                part = part if platform_id is None else Reply(platform_id, part.selected_text)  # noqa: PLW2901
+            named.append(part)
+        return named
 
     async def _find_first(self, claim: Claim) -> Delivery | None:
         """Find the delivery of an earlier request with this claim. Raises Unprocessable."""

@@ -133,6 +133,11 @@ def quoted_texts(connection: Connection, session_id: str | None, message_ids: Co
     return {row.id: plain_text(from_stored(row.parts)) for row in connection.execute(query)}
 
 
+def find_run_of(connection: Connection, message_id: int) -> str | None:
+    """Return the run that a message belongs to."""
+    return connection.execute(select(MessageRow.run_id).where(MessageRow.id == message_id)).scalar()
+
+
 def is_message_of(connection: Connection, session_id: str, message_id: int) -> bool:
     """Check that a message is shown in a session."""
     query = select(MessageRow.id).where(MessageRow.id == message_id, MessageRow.session_id == session_id, _IS_SHOWN)

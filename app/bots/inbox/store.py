@@ -116,6 +116,14 @@ def find_run_of_message(connection: Connection, lane: Lane, platform_id: str) ->
     return connection.execute(query.limit(1)).scalar()
 
 
+def find_message_of_run(connection: Connection, lane: Lane, run_id: str) -> str | None:
+    """Return the platform's id of the message of the chat that has led to a run."""
+    query = select(EventRow.platform_id).where(
+        EventRow.bot_id == lane[0], EventRow.target == lane[1], EventRow.run_id == run_id, EventRow.platform_id != ""
+    )
+    return connection.execute(query.order_by(EventRow.id).limit(1)).scalar()
+
+
 def purge(connection: Connection, before: datetime, now: datetime) -> None:
     """Delete events that were received before a time, and contexts that have expired."""
     connection.execute(delete(EventRow).where(EventRow.received_at < before, EventRow.state != EventState.NEW.value))

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from hashlib import sha256
 
-from sqlalchemy import Connection
-
 from app.auth.models import Principal
 from app.auth.scopes import Scope
 from app.bots.adapters.base import Adapter
@@ -12,13 +10,10 @@ from app.bots.adapters.inbound import Fetcher, InboundEvent, InboundMedia
 from app.bots.inbox import store
 from app.bots.inbox.admission import Rules, chat_of, creator_of
 from app.bots.inbox.models import StoredEvent
-from app.bots.outbox.planning import RUN_KEY
-from app.bots.outbox.store import Lane, find_message_key
+from app.bots.quotations import find_message_number
 from app.chat.commands import SendMessage
 from app.chat.fields import MAX_NAME_CHARS
-from app.chat.message_store import is_message_of
 from app.chat.parts import Media, Part, Reply, Text
-from app.chat.run_store import find_run
 from app.chat.service import ChatService
 from app.chat.values import BOT_KEYS_PREFIX, IM_PREFIX
 from app.database.engine import Database
@@ -100,25 +95,12 @@ class TurnMaker:
             return []
         lane = (stored.bot_id, stored.target)
         message_id = await self._database.read(
-            lambda connection: _quoted_message(connection, lane, quote.platform_id, session_id)
+            lambda connection: find_message_number(connection, lane, quote.platform_id, session_id)
         )
         if message_id is not None:
             return [Reply(message_id, None)]
         text = quote.text.strip()[:MAX_QUOTE_CHARS]
         return [Text("\n".join(f"> {line}" for line in text.split("\n")))] if text else []
-
-
-def _quoted_message(connection: Connection, lane: Lane, platform_id: str, session_id: str) -> int | None:
-    """Find our number of a message on the platform, if it is one of the session."""
-    key = find_message_key(connection, lane, platform_id)
-    if key is not None and key.startswith(RUN_KEY):
-        run = find_run(connection, key.removeprefix(RUN_KEY))
-        found = None if run is None else run.reply_message_id
-    else:
-        run_id = store.find_run_of_message(connection, lane, platform_id)
-        run = None if run_id is None else find_run(connection, run_id)
-        found = None if run is None else run.user_message_id
-    return found if found is not None and is_message_of(connection, session_id, found) else None
 
 
 def claim_of_event(stored: StoredEvent) -> Claim:

@@ -2,9 +2,13 @@
 
 import asyncio
 
+from sqlalchemy import select
+
+from app.chat.models import MessageRow
 from tests.bots.platforms.conftest import BOT, Stage
 from tests.bots.platforms.suite import LiveSuite, ReceivingSuite, SendingSuite
 from tests.support.platforms.telegram import TelegramFake
+from tests.support.waiting import until
 
 
 class TestTelegram(SendingSuite):
@@ -33,6 +37,25 @@ class TestTelegram(SendingSuite):
 
 class TestTelegramReceiving(ReceivingSuite):
     fake_type = TelegramFake
+
+    async def test_a_message_is_quoted_by_our_number_in_its_own_chat_only(self, stage: Stage) -> None:
+        asked = await stage.fake.receive("first")
+
+        async def is_sent() -> bool:
+            _, answer = await stage.call("GET", "/api/v1/im/deliveries?state=sent")
+            return bool(answer["data"]["deliveries"])
+
+        await until(is_sent)
+        query = select(MessageRow.id).order_by(MessageRow.id)
+        numbers = await stage.server.core.database.read(lambda connection: list(connection.scalars(query)))
+        for number in numbers:
+            for group in (False, True):
+                parts = [{"type": "reply", "message_id": number}, {"type": "plain", "text": f"on {number}"}]
+                assert (await stage.send(parts, group=group))[0] == 200
+        answer, *quoting = stage.fake.seen()
+        assert [message.reply_to for message in quoting] == [asked, answer.id]
+        # Elsewhere it is taken for the platform's own.
+        assert [message.reply_to for message in stage.fake.seen(stage.fake.group)] == list(map(str, numbers))
 
     async def test_the_connection_and_the_identity_are_shown(self, stage: Stage) -> None:
         connection = None
