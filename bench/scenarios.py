@@ -201,6 +201,8 @@ SCENARIOS: Sequence[Scenario] = (
             Row("added_p99", "64 runs of 50 tokens/s read at another server: added, p99", "ms", Target("<", 50)),
             Row("a_token", "the same: CPU per token of the server that makes and streams them", "us"),
             Row("b_token", "the same: CPU per token of the other server", "us"),
+            Row("stop_p50", "a stop at another server until the reader has the end, p50", "ms"),
+            Row("stop_p99", "a stop at another server until the reader has the end, p99", "ms", Target("<", 100)),
         ),
     ),
     Scenario(

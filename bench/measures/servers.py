@@ -21,7 +21,8 @@ POSTGRES_URL = os.environ.get("PALAVER_TEST_POSTGRES_URL", "postgresql://postgre
 RUNS, TOKENS, PACE_MS = 64, 250, 20
 RAMP = 2.0
 """Seconds over which the runs begin."""
-ROWS = ("added_p50", "added_p99", "a_token", "b_token")
+STOPS = 20
+ROWS = ("added_p50", "added_p99", "a_token", "b_token", "stop_p50", "stop_p99")
 NO_POSTGRES = "no PostgreSQL to measure on"
 
 
@@ -65,12 +66,15 @@ async def following(bench: Bench) -> Figures:
             before = a.cpu_seconds(), b.cpu_seconds()
             arrivals = await _follow(http, a, b, runs, tokens)
             spent = a.cpu_seconds() - before[0], b.cpu_seconds() - before[1]
+            stops = [await _stop(http, a, b) for _ in range(bench.scaled(STOPS, 3))]
             added = [seconds for each in arrivals for seconds in each.added()]
             figures.add(
                 added_p50=1000 * quantile(added, 0.5),
                 added_p99=1000 * quantile(added, 0.99),
                 a_token=1e6 * spent[0] / (runs * tokens),
                 b_token=1e6 * spent[1] / (runs * tokens),
+                stop_p50=1000 * quantile(stops, 0.5),
+                stop_p99=1000 * quantile(stops, 0.99),
             )
     return figures
 
@@ -105,6 +109,30 @@ async def _follow_one(
     if arrivals.at_a.keys() - arrivals.at_b.keys():
         raise BenchError(f"the other server left out events of the run {run_id}")
     return arrivals
+
+
+async def _stop(http: aiohttp.ClientSession, a: ServerProcess, b: ServerProcess) -> float:
+    """The seconds from a stop at one server until the reader at the other one, which makes the reply, has its end."""
+    body = {"username": "bench", "message": "Hello", "selected_model": f"t100000-d{PACE_MS}"}
+    async with http.post(f"http://{a.host}:{a.port}/api/v1/chat", json=body) as response:
+        response.raise_for_status()
+        events = _numbers(response)
+        _, data = await anext(events)
+        run_id = data.partition(b'"run_id":"')[2].partition(b'"')[0].decode()
+        while (await anext(events))[0] < 20:
+            pass
+        began = time.perf_counter()
+        stopping = asyncio.create_task(_post(http, f"http://{b.host}:{b.port}/api/v1/chat/runs/{run_id}/stop"))
+        async for _ in events:
+            pass
+        seconds = time.perf_counter() - began
+        await stopping
+    return seconds
+
+
+async def _post(http: aiohttp.ClientSession, url: str) -> None:
+    async with http.post(url) as response:
+        response.raise_for_status()
 
 
 async def _read(http: aiohttp.ClientSession, server: ServerProcess, run_id: str, arrivals: dict[int, float]) -> None:

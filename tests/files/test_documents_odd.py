@@ -362,3 +362,19 @@ def test_east_asian_fonts_without_a_map_to_unicode(encoding: str, codec: str, te
     content = f"BT /F1 14 Tf 60 700 Td <{text.encode(codec).hex()}> Tj ET"
     data = oddities.pdf_page(content.encode(), font.encode(), descendant)
     assert (read(data, "a.pdf")).text == f"[page 1]\n{text}"
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["with a table", "with a stream for a table"])
+def test_a_pdf_whose_end_is_missing_is_read(is_new: bool) -> None:
+    data = oddities.pdf_page(b"BT /F1 12 Tf 10 100 Td (Hello lantern) Tj ET", HELVETICA)
+    for end in (b"startxref", b"trailer", b"xref"):
+        cut = data[: data.index(end)]
+        if is_new:
+            cut = cut.replace(b"/Catalog", b"/Katalog") + b"9 0 obj\n<</Type/XRef/Root 1 0 R/Size 9>>\nendobj\n"
+        assert "Hello lantern" in (read(cut, "a.pdf")).text
+    for gone in (b"/Catalog", b"/Pages"):
+        with pytest.raises(DocumentRefused) as refused:
+            read(data[: data.index(b"xref")].replace(gone, b"/Nothing"), "a.pdf")
+        assert refused.value.reason is Reason.BROKEN
+    with pytest.raises(DocumentRefused):
+        read(data[: data.index(b"xref")] + b"8 0 obj\n<</Encrypt 7 0 R>>\nendobj\n", "a.pdf")

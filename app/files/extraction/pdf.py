@@ -12,6 +12,7 @@ from app.files.extraction.models import BROKEN, DocumentLimits, Reason, Unreadab
 from app.files.extraction.output import TextOutput
 from app.files.extraction.pdf_encodings import add_encodings
 from app.files.extraction.pdf_forms import Form
+from app.files.extraction.pdf_trailer import with_trailer
 
 MAX_GAP: Final = 40
 _GAPS: Final = re.compile(f" {{{MAX_GAP},}}")
@@ -23,11 +24,23 @@ _SYMBOLS: Final = re.compile("[\ue000-\uf8ff]")
 def read_pdf(data: bytes, output: TextOutput, limits: DocumentLimits) -> None:
     add_encodings()
     try:
-        _read(PdfReader(BytesIO(data)), output, limits)
+        _read(_opened(data), output, limits)
     except LimitReachedError:
         raise Unreadable(Reason.BOMB, "it unpacks to more than can be read") from None
     except FileNotDecryptedError:
         raise Unreadable(Reason.ENCRYPTED, "it is protected with a password") from None
+
+
+def _opened(data: bytes) -> PdfReader:
+    """Open a PDF, also one whose end is missing. Raises PyPdfError."""
+    try:
+        return PdfReader(BytesIO(data))
+    except LimitReachedError:
+        raise
+    except PyPdfError:
+        if (mended := with_trailer(data)) is None:
+            raise
+    return PdfReader(BytesIO(mended))
 
 
 def _read(reader: PdfReader, output: TextOutput, limits: DocumentLimits) -> None:
