@@ -14,7 +14,7 @@ from app.bots.outbox.models import Delivery, DeliveryState
 from app.bots.schemas import BotList
 from app.bots.sending import MessageService, error_of
 from app.bots.service import BotService
-from app.bots.umo import parse_umo
+from app.bots.umo import MAX_UMO_CHARS, UMO_PATTERN, parse_umo
 from app.chat.parts import PART_CODES, PartLimits, parse_parts
 from app.edge.bodies import json_object
 from app.edge.operation import IDEMPOTENCY_KEY, Answer, Body, Param, empty, operation, refusal
@@ -148,7 +148,9 @@ _NOT_FOUND = {404: refusal("Delivery not found", "delivery_not_found")}
     "A key bound to a username sees none.",
     params=[
         Param("bot_id", "Only this bot's.", {"type": "string"}),
-        Param("umo", "Only those to this chat.", {"type": "string"}),
+        Param(
+            "umo", "Only those to this chat.", {"type": "string", "maxLength": MAX_UMO_CHARS, "pattern": UMO_PATTERN}
+        ),
         Param("state", "Only those in this state.", {"type": "string", "enum": list(DeliveryState)}),
         Param("cursor", "The `next_cursor` of the page before.", {"type": "string", "pattern": "^[0-9]{1,18}$"}),
         Param("limit", "1 to 100.", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),

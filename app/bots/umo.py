@@ -11,7 +11,7 @@ MESSAGE_TYPES: frozenset[str] = frozenset(get_args(MessageType))
 MAX_UMO_CHARS = 640  # fits a platform, a type, and a webchat session with its user
 UMO_PATTERN = (
     r"^\s*[^:\s\x00-\x1f\x7f-\x9f][^:\x00-\x1f\x7f-\x9f]*"
-    r":\s*(FriendMessage|GroupMessage|OtherMessage)\s*"
+    r":[^\S\x00-\x1f\x7f-\x9f]*(FriendMessage|GroupMessage|OtherMessage)[^\S\x00-\x1f\x7f-\x9f]*"
     r":[^\S\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*\Z"
 )
 """The form of a umo, for the schema."""

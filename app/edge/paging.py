@@ -34,6 +34,10 @@ def _integer(text: str) -> int:
     match = _INTEGER.fullmatch(text)
     if match is None:
         raise BadRequest("page and page_size must be integers", code="invalid_page")
+    return _value(match)
+
+
+def _value(match: re.Match[str]) -> int:
     sign, digits = match[1], match[2].lstrip("0") or "0"
     number = MAX_INTEGER if len(digits) > 19 else int(digits)
     return -number if sign == "-" else number
@@ -49,13 +53,26 @@ def number_in(args: Mapping[str, str], name: str) -> int | None:
     return min(int(text), MAX_INTEGER)
 
 
-CURSOR = Param("cursor", "The `next_cursor` of the page before.", {"type": "string", "maxLength": 1024})
+NUMBER_CURSOR = Param(
+    "cursor", "The `next_cursor` of the page before.", {"type": "string", "pattern": r"^\s*[0-9]{0,19}\s*$"}
+)
+CURSOR = Param(
+    "cursor",
+    "The `next_cursor` of the page before.",
+    {"type": "string", "maxLength": 1024, "pattern": "^[A-Za-z0-9_-]*$"},
+)
 LIMIT = Param("limit", "Held to 1..100.", {"type": "integer", "default": 50})
 
 
-def limit_in(args: Mapping[str, str]) -> int:
-    """Read the size of a page, 50 unless given. Raises BadRequest."""
-    return min(max(number_in(args, "limit") or 50, 1), 100)
+def limit_in(args: Mapping[str, str], default: int = 50) -> int:
+    """Read the size of a page, held to 1 to 100. Raises BadRequest."""
+    text = args.get("limit", "").strip()
+    if not text:
+        return default
+    match = _INTEGER.fullmatch(text)
+    if match is None:
+        raise BadRequest("limit must be a number", code="invalid_limit")
+    return min(max(_value(match), 1), 100)
 
 
 def cursor_of(moment: datetime, id: str) -> str:

@@ -45,6 +45,7 @@ async def test_opinions_are_listed_page_by_page_and_counted(server: Server, clie
     await give(client, bobs["id"], "bobs", username="bob", content="Hm")
     data = await listed(client, username="alice", limit=2)
     assert (len(data["feedback"]), data["likes"], data["dislikes"]) == (2, 2, 1)
+    assert len((await listed(client, username="alice", limit=-5))["feedback"]) == 1  # as pages are
     rest = await listed(client, username="alice", limit=2, cursor=data["next_cursor"])
     assert (len(rest["feedback"]), rest["next_cursor"]) == (1, None)
     assert len((await listed(client, username="alice", rating="dislike"))["feedback"]) == 1

@@ -15,13 +15,16 @@ from app.doors.open_api.session_routes import ERRORS, USERNAME_CODES
 from app.doors.open_api.turn_routes import NOT_FOUND, USERNAME, username_of
 from app.edge.bodies import convert, json_object
 from app.edge.operation import Answer, Body, Param, refusal
-from app.edge.paging import number_in
+from app.edge.paging import NUMBER_CURSOR, limit_in, number_in
 from app.edge.responses import ok
 from app.edge.schemas import DateTime, example, shape_of
 from app.edge.services import service
 from app.errors import BadRequest
+from app.text import LINE_PATTERN, NAME_PATTERN
 
 blueprint = Blueprint("feedback", __name__)
+
+_SESSION = {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": LINE_PATTERN}
 
 MAX_CONTENT_CHARS = 4_000
 Rating = Literal["like", "dislike"] | None
@@ -101,10 +104,10 @@ async def give_feedback(session_id: str, message_id: int) -> Response:
     "List what people think",
     description="A user's opinions; without `username`, and with the scope `admin`, everyone's.",
     params=[
-        Param("username", "Whose opinions.", {"type": "string", "maxLength": MAX_NAME_CHARS}),
-        Param("session_id", "Only those on messages of this session.", {"type": "string"}),
+        Param("username", "Whose opinions.", {"type": "string", "maxLength": MAX_NAME_CHARS, "pattern": NAME_PATTERN}),
+        Param("session_id", "Only those on messages of this session.", _SESSION),
         Param("rating", "Only those of this kind.", {"type": "string", "enum": ["like", "dislike"]}),
-        Param("cursor", "The `next_cursor` of the page before.", {"type": "string"}),
+        NUMBER_CURSOR,
         Param("limit", "Held to 1..100.", {"type": "integer", "default": 50}),
     ],
     answers={200: Answer("Opinions", FeedbackList, envelope="ApiResponseFeedback")},
@@ -132,7 +135,7 @@ async def list_feedback() -> Response:
         caller(),
         msgspec.convert({"username": username, "session_id": session_id, "rating": rating}, FeedbackFilter),
         before=number_in(args, "cursor"),
-        limit=min(max(number_in(args, "limit") or 50, 1), 100),
+        limit=limit_in(args),
     )
     next_cursor = str(page.feedback[-1].id) if page.has_more else None
     items = [MessageFeedback.of(each) for each in page.feedback]

@@ -15,11 +15,12 @@ from app.doors.open_api.requests import parse_username
 from app.doors.open_api.schemas import ChatMessage, ChatSessionItem
 from app.doors.open_api.session_routes import USERNAME, USERNAME_CODES
 from app.edge.operation import Answer, Param, refusal
-from app.edge.paging import number_in
+from app.edge.paging import NUMBER_CURSOR, limit_in, number_in
 from app.edge.responses import ok
 from app.edge.schemas import example
 from app.edge.services import service
 from app.errors import BadRequest
+from app.text import NAME_PATTERN
 
 blueprint = Blueprint("search", __name__)
 
@@ -65,8 +66,13 @@ class SearchResult(msgspec.Struct):
     ),
     params=[
         USERNAME,
-        Param("q", "The words.", {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARS}, required=True),
-        Param("cursor", "The `next_cursor` of the page before.", {"type": "string"}),
+        Param(
+            "q",
+            "The words.",
+            {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARS, "pattern": NAME_PATTERN},
+            required=True,
+        ),
+        NUMBER_CURSOR,
         Param("limit", "Held to 1..100.", {"type": "integer", "default": 20}),
     ],
     answers={200: Answer("What was found", SearchResult, envelope="ApiResponseSearchResult")},
@@ -81,13 +87,12 @@ async def search() -> Response:
     if not words:
         raise BadRequest("Missing key: q", code="missing_key")
     check_name("q", words, MAX_QUERY_CHARS)
-    limit = number_in(request.args, "limit")
     found = await service(SearchService).search(
         caller(),
         username,
         words,
         before=number_in(request.args, "cursor"),
-        limit=20 if limit is None else min(max(limit, 1), 100),
+        limit=limit_in(request.args, 20),
     )
     messages = [FoundMessageItem.of(each) for each in found.messages]
     sessions = [ChatSessionItem.of(session) for session in found.sessions]

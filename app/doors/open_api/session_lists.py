@@ -18,7 +18,7 @@ FILTERS = [
     Param(
         "cursor",
         "The `next_cursor` of the page before, in the place of `page`: sessions that move up meanwhile shift nothing.",
-        {"type": "string", "maxLength": 1024},
+        {"type": "string", "maxLength": 1024, "pattern": "^[A-Za-z0-9_-]*$"},
     ),
 ]
 FILTER_CODES = ("invalid_search", "invalid_label", "invalid_pinned", "invalid_updated_after", "invalid_cursor")
