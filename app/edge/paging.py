@@ -54,7 +54,7 @@ def number_in(args: Mapping[str, str], name: str) -> int | None:
 
 
 NUMBER_CURSOR = Param(
-    "cursor", "The `next_cursor` of the page before.", {"type": "string", "pattern": r"^\s*[0-9]{0,19}\s*$"}
+    "cursor", "The `next_cursor` of the page before.", {"type": "string", "pattern": r"^\s*([0-9]{1,19}\s*)?$"}
 )
 CURSOR = Param(
     "cursor",
