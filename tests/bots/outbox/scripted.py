@@ -175,7 +175,7 @@ class Stage:
         async def is_so() -> bool:
             return await self.database.read(lambda connection: connection.execute(query).first() is None)
 
-        await until(is_so)
+        await until(is_so, seconds=30)
 
 
 @asynccontextmanager

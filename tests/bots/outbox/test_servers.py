@@ -14,16 +14,16 @@ from tests.bots.outbox.scripted import ScriptedAdapter, Stage, lane
 
 pytestmark = pytest.mark.databases("postgresql")
 
-CHATS = [str(chat) for chat in range(6)]
+CHATS = ["1", "2", "3"]
 
 
-async def fill(stage: Stage, chats: list[str], messages: int = 4) -> None:
+async def fill(stage: Stage, chats: list[str], messages: int = 3) -> None:
     for number in range(messages):
         for chat in chats:
             await stage.queue("bot", chat, [f"{number}.{piece}" for piece in range(2)])
 
 
-def everything(chats: list[str], messages: int = 4) -> dict[str, list[str]]:
+def everything(chats: list[str], messages: int = 3) -> dict[str, list[str]]:
     return {chat: [f"{number}.{piece}" for number in range(messages) for piece in range(2)] for chat in chats}
 
 
@@ -61,14 +61,14 @@ async def test_what_a_server_leaves_another_sends_and_the_first_does_not_come_ba
     )
     await other.open()  # as its poll does: it finds what has no living owner
     await stage.all_over("bot")
-    deliveries = await stage.deliveries(*(f"bot/1/{number}.0" for number in range(4)))
+    deliveries = await stage.deliveries(*(f"bot/1/{number}.0" for number in range(3)))
     if is_keyed:
         assert platform.seen == everything(["1"])
         assert {each.state for each in deliveries} == {DeliveryState.SENT}
     else:
         # The piece that may have arrived is not sent again, and neither is the rest of its message.
         assert platform.seen == {"1": everything(["1"])["1"][2:]}
-        assert [each.state.value for each in deliveries] == ["unknown", "sent", "sent", "sent"]
+        assert [each.state.value for each in deliveries] == ["unknown", "sent", "sent"]
     assert gate is not None
     gate.set()
     await lost.close()
