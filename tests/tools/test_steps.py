@@ -120,6 +120,17 @@ async def test_a_call_that_cannot_be_carried_out_has_a_result_that_says_so(
     assert (await client.history("s1"))[1]["parts"][0]["tool_calls"][0]["status"] == "failed"
 
 
+async def test_calls_of_tools_that_there_are_not_count_as_one(
+    server: Server, client: Client, model: ModelServer
+) -> None:
+    use(server, "now")
+    model.script(answers.tool_calls(("a", "made_up", "{}"), ("b", "other", "{}")), reply(["I see."]))
+    await client.chat("Hi")
+    metrics = (await client.http.get("/metrics")).text
+    assert 'palaver_tool_calls_total{outcome="failed",tool="(unknown)"} 2.0' in metrics
+    assert "made_up" not in metrics
+
+
 async def test_the_third_same_call_is_called_a_repetition(server: Server, client: Client, model: ModelServer) -> None:
     use(server, "now")
     model.script(
