@@ -150,6 +150,8 @@ class Listeners:
                 log.warning("listener_postponed", bot_id=connection.bot_id, code=error.code)
             except Exception as error:  # the bot must not stay without a connection
                 log.error("listener_crashed", bot_id=connection.bot_id, exc_info=error)
+            if connection.task is not None and connection.task.cancelling():
+                return  # a group of tasks that fails while it is cancelled raises its failure only
             await asyncio.sleep(seconds)
 
     async def _listen(self, connection: _Connection, failures: int) -> tuple[int, float]:
