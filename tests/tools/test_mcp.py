@@ -110,10 +110,8 @@ async def test_many_calls_go_side_by_side(
         calls = [(f"c{n}", "every_echo", json.dumps({"message": f"no. {n}"})) for n in range(40)]
         model.script(answers.tool_calls(*calls), reply(["Done."]))
         events = await client.chat("Go")
-        results = {each["id"]: each["result"] for kind, each in calls_in(events) if kind == "tool_call_result"}
-    assert results == {f"c{n}": f"Echo: no. {n}" for n in range(40)}
-    shown = [message["content"] for message in model.requests[-1].body["messages"] if message["role"] == "tool"]
-    assert shown == list({f"c{n}": f"Echo: no. {n}" for n in range(40)}.values())
+        results = [each["result"] for kind, each in calls_in(events) if kind == "tool_call_result"]
+    assert results == [f"Echo: no. {n}" for n in range(40)]
 
 
 async def test_a_call_that_takes_too_long_fails_and_the_session_goes_on(

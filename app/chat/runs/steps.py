@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -76,21 +76,31 @@ class ToolSteps:
         return [call for call in asking if call.id not in problems]
 
     async def carry_out(self, calls: Sequence[ToolCall], log: RunLog, refusals: Mapping[str, str]) -> None:
-        """Carry out the calls side by side, and append their results to the log as they come.
+        """Carry out the calls side by side, and append their results to the log in the calls' order.
 
         `refusals` are the reasons, by call id, for which a person said no. A cancellation ends the calls that go on.
         """
         problems = {**self._problems(calls, log.events), **refusals}
         places = asyncio.Semaphore(MAX_CALLS_AT_ONCE)
+        waiting: deque[tuple[ToolCall, asyncio.Task[ToolResult]]] = deque()
 
-        async def carry_out(call: ToolCall) -> None:
-            result = await self._result(call, problems.get(call.id), places)
-            # At once: what has been done must not be told as interrupted when another call is.
-            log.append(*_events_of(call, result, len(refs_in(log.events))))
+        def append_next() -> None:
+            call, task = waiting.popleft()
+            log.append(*_events_of(call, task.result(), len(refs_in(log.events))))
 
-        async with asyncio.TaskGroup() as group:
-            for call in calls:
-                group.create_task(carry_out(call))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call in calls:
+                    waiting.append((call, group.create_task(self._result(call, problems.get(call.id), places))))
+                while waiting:
+                    await waiting[0][1]
+                    append_next()
+        except asyncio.CancelledError:
+            # What has been done must not be told as interrupted because an earlier call is.
+            waiting = deque(each for each in waiting if not each[1].cancelled())
+            while waiting:
+                append_next()
+            raise
 
     async def _result(self, call: ToolCall, problem: str | None, places: asyncio.Semaphore) -> ToolResult:
         if problem is not None:
