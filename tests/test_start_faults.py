@@ -3,27 +3,18 @@
 import asyncio
 import os
 import struct
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.postgres import Postgres
+from tests.support.programs import plain_environment, start_palaver
 from tests.test_cli import palaver
 
 COMMANDS = (["serve", "--port", "0"], ["keys", "list"], ["db", "upgrade"], ["db", "check"])
 SSL_REQUEST = 80877103
-WITHOUT_ASYNCPG = """
-import sys
-from importlib.machinery import PathFinder
-
-class Others(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name == "asyncpg" else PathFinder.find_spec(name, path, target)
-
-sys.meta_path = [Others if finder is PathFinder else finder for finder in sys.meta_path]
-"""
 PASSWORD = "a-pass-word"
 POSTGRES = f"postgresql+asyncpg://palaver:{PASSWORD}@127.0.0.1"
 
@@ -92,10 +83,14 @@ async def test_a_database_that_postgresql_does_not_have(data_dir: Path, command:
     await refused(data_dir, command, 'database "no_such_database" does not exist', PALAVER_DATABASE_URL=shown)
 
 
-async def test_a_driver_of_postgresql_that_is_not_installed(data_dir: Path, command: list[str], tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT_ASYNCPG)
-    message = "asyncpg, the driver for the database, is not installed: pip install 'palaver[postgres]'"
-    await refused(data_dir, command, message, PALAVER_DATABASE_URL=f"{POSTGRES}/x", PYTHONPATH=str(tmp_path))
+async def test_a_driver_of_postgresql_that_is_not_installed(data_dir: Path, command: list[str]) -> None:
+    environment = {**plain_environment(), "PALAVER_DATABASE_URL": f"{POSTGRES}/x"}
+    process = await start_palaver(
+        *command, "--data-dir", str(data_dir), environment=environment, stderr=PIPE, missing=("asyncpg",)
+    )
+    out, err = await process.communicate()
+    message = "Error: asyncpg, the driver for the database, is not installed: pip install 'palaver[postgres]'\n"
+    assert (process.returncode, out, err.decode()) == (1, b"", message)
 
 
 @pytest.mark.parametrize("place", ["missing/x.db", "file/x.db", "."])

@@ -49,7 +49,7 @@ async def test_a_bot_is_named_like_its_id_unless_it_has_a_name(im: Im) -> None:
         ({"id": "webchat"}, 400, "id is reserved: webchat"),
         ({"id": "a:b"}, 400, None),
         ({"id": ""}, 400, None),
-        ({"id": "a\n"}, 400, "id must be 1 to 64 letters, digits, _, - or ., not beginning with a dot"),
+        ({"id": "a\n"}, 400, None),
         ({"id": ".."}, 400, None),
         ({"id": "x" * 65}, 400, None),
         ({"id": 5}, 400, None),

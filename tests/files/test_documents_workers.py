@@ -23,6 +23,14 @@ from tests.files import hostile
 
 SHEET = hostile.workbook(hostile.rows(20_000))
 MAX_GAP_SECONDS = 0.05
+OTHERS: frozenset[int] = frozenset()
+"""The workers of a server that other tests share."""
+
+
+@pytest.fixture(autouse=True)
+def others(monkeypatch: pytest.MonkeyPatch) -> None:
+    pids = frozenset(worker.pid for worker in workers_of(os.getpid()))
+    monkeypatch.setattr(f"{__name__}.OTHERS", pids)
 
 
 @asynccontextmanager
@@ -39,7 +47,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
     workers = []
     for child in psutil.Process(pid).children():
         try:
-            if "app.files.extraction.worker" in child.cmdline():
+            if child.pid not in OTHERS and "app.files.extraction.worker" in child.cmdline():
                 workers.append(child)
         except psutil.NoSuchProcess:
             continue

@@ -126,10 +126,12 @@ def _collecting(port: int):  # type: ignore[no-untyped-def]
         )
         head = request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
         sender.write(head + (await reader.readexactly(length) if length else b""))
-        writer.write(await upstream.read())
-        await writer.drain()
-        writer.close()
+        answer, leaving = asyncio.create_task(upstream.read()), asyncio.create_task(reader.read())
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
         sender.close()
+        writer.write(await answer)
+        writer.close()
+        await leaving
 
     return handle
 

@@ -79,17 +79,19 @@ async def start_palaver(
     stderr: int | Path = DEVNULL,
     max_descriptors: int | None = None,
     clock_seconds: float = 0.0,
+    missing: Sequence[str] = (),
 ) -> Program:
     """Start `palaver` with these arguments, in this process' folder.
 
     `stderr` is appended to a file where it is a path. `environment` is all that there is. Its clock is ahead by
-    `clock_seconds`.
+    `clock_seconds`, and `missing` modules are not installed.
     """
     pipes = [FORK.Pipe(duplex=False) if output == PIPE else None for output in (stdout, stderr)]
     ends = [None if pipe is None else pipe[1] for pipe in pipes]
     target = str(stderr) if isinstance(stderr, Path) else stderr
     process = FORK.Process(
-        target=_run, args=(arguments, Path.cwd(), dict(environment), ends, target, max_descriptors, clock_seconds)
+        target=_run,
+        args=(arguments, Path.cwd(), dict(environment), ends, target, max_descriptors, clock_seconds, missing),
     )
     await asyncio.to_thread(process.start)
     for end in ends:
@@ -106,6 +108,7 @@ def _run(
     stderr: int | str,
     max_descriptors: int | None,
     clock_seconds: float,
+    missing: Sequence[str],
 ) -> None:
     from app.cli import main
 
@@ -125,6 +128,8 @@ def _run(
         os.dup2(os.open(stderr, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 2)
     elif stderr == DEVNULL:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    for name in missing:
+        sys.modules[name] = None  # type: ignore[assignment]
     if clock_seconds:
         time_machine.travel(datetime.now(UTC) + timedelta(seconds=clock_seconds)).start()
     sys.argv = ["palaver", *arguments]
