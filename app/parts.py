@@ -456,6 +456,10 @@ def open_bots(
     )
     messages = MessageService(core.database, service, outbox, files, idempotency)
     replies = Replies(core.database, service, outbox, contexts)
+
+    def count_event(outcome: str) -> None:
+        metrics.im_events.labels(outcome).inc()
+
     processor = Processor(
         core.database,
         service,
@@ -465,9 +469,9 @@ def open_bots(
         replies,
         owner,
         sole_owner=sole_owner,
-        count=lambda outcome: metrics.im_events.labels(outcome).inc(),
+        count=count_event,
     )
-    inbox = InboxService(core.database, core.secrets, owner, processor.wake)
+    inbox = InboxService(core.database, core.secrets, owner, processor.wake, count=count_event)
     listeners = Listeners(core.database, service, inbox, owner)
     service.on_change(listeners.wake)
     return Bots(

@@ -44,7 +44,7 @@ async def test_what_is_open_is_counted_and_what_is_over_is_not(im: Im) -> None:
     )
     secrets = im.server.core.secrets
     await im.database.write(
-        lambda connection: inbox_store.add_events(connection, "rec", [event], "nobody", now, secrets)
+        lambda connection: inbox_store.add_events(connection, "rec", [(event, None)], "nobody", now, secrets)
     )
     await im.database.write(lambda connection: inbox_store.lease_listener(connection, "rec", "nobody", now))
     await im.database.write(

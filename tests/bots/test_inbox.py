@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from sqlalchemy import Connection
+import msgspec
+from sqlalchemy import Connection, select
 
+from app.bots import store as bot_store
 from app.bots.adapters.inbound import InboundEvent
+from app.bots.inbox.models import EventRow
 from app.bots.inbox.service import InboxService
+from app.bots.models import Bot
 from app.bots.outbox.store import Lane
 from app.clock import utc_now
 from app.database.engine import Database
@@ -42,3 +46,37 @@ async def test_an_event_is_dealt_with_though_its_connection_ended_meanwhile(serv
     database.gate.set()
     async with asyncio.timeout(5):
         assert await woken.get() == ("bot1", "FriendMessage:42")
+
+
+async def test_what_is_not_for_the_bot_is_stored_and_wakes_nobody(server: Server) -> None:
+    woken: list[Lane] = []
+    counted: list[str] = []
+    database, now = server.core.database, utc_now()
+    bot = Bot(
+        id="group-bot",
+        adapter="telegram",
+        name="",
+        enabled=True,
+        config={"allow": ["*"], "groups": "mention"},
+        created_at=now,
+        updated_at=now,
+    )
+    await database.write(lambda connection: bot_store.add_bot(connection, bot, b""))
+    inbox = InboxService(database, server.core.secrets, "here", woken.append, count=counted.append)
+    talk = InboundEvent(
+        dedupe_key="1",
+        message_type="GroupMessage",
+        session_id="7",
+        sender_id="42",
+        happened_at=now,
+        text="hi all",
+        addressed=False,
+    )
+    question = msgspec.structs.replace(talk, dedupe_key="2", text="and you?", addressed=True)
+    await inbox.accept("group-bot", [talk])
+    assert (woken, counted) == ([], ["not_addressed"])
+    await inbox.accept("group-bot", [talk, question])
+    assert (woken, counted) == ([("group-bot", "GroupMessage:7")], ["not_addressed"])
+    query = select(EventRow.state, EventRow.reason).order_by(EventRow.id)
+    rows = await database.read(lambda connection: connection.execute(query).all())
+    assert [tuple(row) for row in rows] == [("ignored", "not_addressed"), ("new", None)]

@@ -39,19 +39,25 @@ class Admission:
     reason: str | None = None
 
 
+def reason_to_ignore(event: InboundEvent, rules: Rules, now: datetime) -> str | None:
+    """Return why an event is not for the bot, whoever sent it; None when it is."""
+    if now - event.happened_at > MAX_AGE:
+        return "too_old"
+    if event.sender_is_bot:
+        return "from_a_bot"
+    if event.kind not in ("message", "stop"):
+        return "not_a_message"
+    if event.is_group and rules.groups == "none":
+        return "groups_off"
+    if event.is_group and rules.groups == "mention" and not event.addressed:
+        return "not_addressed"
+    return None
+
+
 def admit(event: InboundEvent, rules: Rules, *, is_paired: bool | None, now: datetime) -> Admission:
     """Decide about an event. `is_paired` is the operator's word on the sender, None if there is none."""
-    if now - event.happened_at > MAX_AGE:
-        return Admission("ignore", "too_old")
-    if event.sender_is_bot:
-        return Admission("ignore", "from_a_bot")
-    if event.kind not in ("message", "stop"):
-        return Admission("ignore", "not_a_message")
-    if event.is_group:
-        if rules.groups == "none":
-            return Admission("ignore", "groups_off")
-        if rules.groups == "mention" and not event.addressed:
-            return Admission("ignore", "not_addressed")
+    if (reason := reason_to_ignore(event, rules, now)) is not None:
+        return Admission("ignore", reason)
     is_listed = bool({"*", event.sender_id, event.session_id} & set(rules.allow))
     if not (is_listed or is_paired):
         if rules.pairing and is_paired is None and not event.is_group:

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from app.bots import store as bot_store
 from app.bots.adapters.base import BotIdentity
 from app.bots.adapters.inbound import InboundEvent
 from app.bots.inbox import store
+from app.bots.inbox.admission import Rules, reason_to_ignore
 from app.bots.outbox.store import Lane
 from app.clock import utc_now
 from app.crypto import SecretBox
@@ -19,7 +21,16 @@ from app.database.engine import Database
 class InboxService:
     """Stores events, and wakes whoever deals with them; `owner` names this server."""
 
-    def __init__(self, database: Database, secrets: SecretBox, owner: str, wake: Callable[[Lane], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        secrets: SecretBox,
+        owner: str,
+        wake: Callable[[Lane], None],
+        *,
+        count: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        self._count = count
         self._database = database
         self._secrets = secrets
         self._owner = owner
@@ -31,18 +42,30 @@ class InboxService:
     async def accept(
         self, bot_id: str, events: Sequence[InboundEvent], checkpoint: Mapping[str, Any] | None = None
     ) -> None:
-        """Store events and the checkpoint in one transaction. Raises DatabaseUnavailable."""
+        """Store events and the checkpoint in one transaction. Raises DatabaseUnavailable.
+
+        Most talk of groups is not for the bot: that is ended here, and costs nothing more.
+        """
         if not events and checkpoint is None:
             return
 
-        def accept(connection: Connection) -> set[Lane]:
-            lanes = store.add_events(connection, bot_id, events, self._owner, utc_now(), self._secrets)
+        def accept(connection: Connection) -> list[tuple[InboundEvent, str | None]]:
+            now = utc_now()
+            bot = bot_store.find_bot(connection, bot_id) if events else None
+            rules = None if bot is None else Rules.of(bot[0].config)
+            reasons = [None if rules is None else reason_to_ignore(event, rules, now) for event in events]
+            pairs = list(zip(events, reasons, strict=True))
+            added = store.add_events(connection, bot_id, pairs, self._owner, now, self._secrets)
             if checkpoint is not None:
                 store.save_checkpoint(connection, bot_id, checkpoint)
-            return lanes
+            return added
 
         async def accept_and_wake() -> None:
-            for lane in await self._database.write(accept):
+            added = await self._database.write(accept)
+            for _, reason in added:
+                if reason is not None:
+                    self._count(reason)
+            for lane in {(bot_id, event.target) for event, reason in added if reason is None}:
                 self._wake(lane)
 
         # Whoever reports may be cancelled, as when the bot is changed: what is stored by then is dealt with.

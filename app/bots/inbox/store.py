@@ -33,19 +33,25 @@ from app.database.tables import value_of
 
 
 def add_events(
-    connection: Connection, bot_id: str, events: Sequence[InboundEvent], owner: str, now: datetime, secrets: SecretBox
-) -> set[Lane]:
-    """Add events that are not known yet; the lanes of those that were added."""
+    connection: Connection,
+    bot_id: str,
+    events: Sequence[tuple[InboundEvent, str | None]],
+    owner: str,
+    now: datetime,
+    secrets: SecretBox,
+) -> list[tuple[InboundEvent, str | None]]:
+    """Add events, each with the reason to ignore it if there is one; those that were not known yet."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    lanes: set[Lane] = set()
-    for event in events:
+    added = []
+    for event, reason in events:
         values = {
             "bot_id": bot_id,
             "dedupe_key": event.dedupe_key[:255],
             "target": event.target,
             "platform_id": event.platform_id[:255],
             "event": msgspec.to_builtins(event),
-            "state": EventState.NEW.value,
+            "state": (EventState.NEW if reason is None else EventState.IGNORED).value,
+            "reason": reason,
             "attempts": 0,
             "owner": owner,
             "leased_until": moment_in(EVENT_LEASE),
@@ -54,13 +60,13 @@ def add_events(
         query = dialect.insert(EventRow).values(**values).on_conflict_do_nothing()
         if connection.execute(query).rowcount != 1:
             continue
-        lanes.add((bot_id, event.target))
+        added.append((event, reason))
         lift_pause(connection, (bot_id, event.target), gone_only=True)
         if (offer := event.context) is not None:
             token = secrets.encrypt(offer.token.encode())
             context = {"token": token, "uses_left": offer.uses, "number": 0, "expires_at": offer.expires_at}
             connection.execute(insert(ContextRow).values(bot_id=bot_id, target=event.target, **context))
-    return lanes
+    return added
 
 
 def next_events(connection: Connection, lane: Lane, owner: str) -> list[StoredEvent]:
