@@ -2,7 +2,18 @@
 
 from collections.abc import Sequence
 
-from bench.measures import bots, conversations, knowledge, memory, requests, servers, steps, streams, transfers
+from bench.measures import (
+    bots,
+    conversations,
+    databases,
+    knowledge,
+    memory,
+    requests,
+    servers,
+    steps,
+    streams,
+    transfers,
+)
 from bench.scenario import Row, Scenario, Target
 
 _SYSTEMS = {
@@ -203,6 +214,19 @@ SCENARIOS: Sequence[Scenario] = (
             Row("b_token", "the same: CPU per token of the other server", "us"),
             Row("stop_p50", "a stop at another server until the reader has the end, p50", "ms"),
             Row("stop_p99", "a stop at another server until the reader has the end, p99", "ms", Target("<", 100)),
+        ),
+    ),
+    Scenario(
+        "databases",
+        databases.chats,
+        (
+            Row("ratio", "16 clients on PostgreSQL, requests a second: of those on SQLite", "x", Target(">=", 0.5)),
+            Row("sqlite_rate", "the same on SQLite", "requests/s"),
+            Row("postgres_rate", "the same on PostgreSQL", "requests/s"),
+            Row("sqlite_cpu", "the server's CPU on SQLite", "ms/request"),
+            Row("postgres_cpu", "the server's CPU on PostgreSQL", "ms/request"),
+            Row("postgres_own", "PostgreSQL's own CPU", "ms/request"),
+            Row("two_ratio", "two servers: their CPU for a request, of one server's", "x", Target("<=", 1.1)),
         ),
     ),
     Scenario(

@@ -1,29 +1,26 @@
 """Two servers on one PostgreSQL database: what it adds to read a reply at the server that does not make it."""
 
 import asyncio
-import importlib.util
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 
+from bench.postgres import NO_POSTGRES, empty_database
 from bench.processes import BenchError, ServerProcess
 from bench.scenario import Bench, Figures, quantile
 from bench.systems import API_KEY, palaver
 
-POSTGRES_URL = os.environ.get("PALAVER_TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 RUNS, TOKENS, PACE_MS = 64, 250, 20
 RAMP = 2.0
 """Seconds over which the runs begin."""
 STOPS = 20
 ROWS = ("added_p50", "added_p99", "a_token", "b_token", "stop_p50", "stop_p99")
-NO_POSTGRES = "no PostgreSQL to measure on"
 
 
 @dataclass(slots=True)
@@ -46,7 +43,7 @@ async def following(bench: Bench) -> Figures:
     runs, tokens = bench.scaled(RUNS, 2), bench.scaled(TOKENS, 60)
     async with AsyncExitStack() as stack:
         try:
-            url = await stack.enter_async_context(_database())
+            url = await stack.enter_async_context(empty_database())
         except OSError:
             figures.skipped = dict.fromkeys(ROWS, NO_POSTGRES)
             return figures
@@ -151,26 +148,3 @@ async def _numbers(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[int,
             if block.startswith(b"id: "):
                 first, _, second = block.partition(b"\n")
                 yield int(first[4:]), second
-
-
-@asynccontextmanager
-async def _database() -> AsyncIterator[str]:
-    """The URL of an empty database, which is dropped when the block ends. Raises OSError when there is no server."""
-    if importlib.util.find_spec("asyncpg") is None:
-        raise OSError("asyncpg is not installed")
-    import asyncpg  # type: ignore[import-not-found, import-untyped, unused-ignore]
-
-    name = f"palaver_bench_{uuid4().hex[:12]}"
-    base = POSTGRES_URL.replace("postgresql+asyncpg://", "postgresql://", 1)
-    try:
-        connection = await asyncpg.connect(base, timeout=5)
-    except asyncpg.PostgresError as error:
-        raise OSError(str(error)) from error
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        try:
-            yield f"postgresql+asyncpg{base.removeprefix('postgresql').rpartition('/')[0]}/{name}"
-        finally:
-            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
