@@ -65,6 +65,8 @@ class Servers:
 
     def set_lock(self, is_held: bool) -> None:
         """Note whether PostgreSQL's lock of this server is held, which the next renewal tells the others."""
+        if self._holds_lock and not is_held:
+            self._good_since = None  # a restart of PostgreSQL takes the locks of all servers, and they still live
         self._holds_lock = is_held
 
     async def check(self) -> None:

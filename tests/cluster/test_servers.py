@@ -117,3 +117,15 @@ async def test_only_the_runs_of_the_dead_are_lost_however_wrong_a_clock_is(datab
 
 async def test_a_server_judges_nobody_at_first(joined: tuple[Servers, Servers]) -> None:
     assert not any(each.may_judge for each in joined)
+
+
+async def test_a_server_that_lost_its_own_lock_judges_nobody_for_a_lease(
+    joined: tuple[Servers, Servers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart of PostgreSQL takes the locks of all servers."""
+    monkeypatch.setattr("app.cluster.store.LEASE", timedelta(0))
+    server = joined[0]
+    server.set_lock(True)
+    assert server.may_judge
+    server.set_lock(False)
+    assert not server.may_judge

@@ -27,9 +27,16 @@ from app.bots.inbox.models import Connection as BotConnection
 from app.bots.outbox.store import Lane, lift_pause
 from app.crypto import SecretBox
 from app.database.clock import moment_in
+from app.database.prepared import Prepared
 from app.database.tables import value_of
 
 # Events
+
+# Platforms report hundreds a second. Both databases have the clause, and SQLite's compiler takes PostgreSQL's word.
+_ADD_EVENT = Prepared(
+    postgresql.insert(EventRow).values(leased_until=moment_in(EVENT_LEASE)).on_conflict_do_nothing(),
+    ("bot_id", "dedupe_key", "target", "platform_id", "event", "state", "reason", "attempts", "owner", "received_at"),
+)
 
 
 def add_events(
@@ -41,7 +48,6 @@ def add_events(
     secrets: SecretBox,
 ) -> list[tuple[InboundEvent, str | None]]:
     """Add events, each with the reason to ignore it if there is one; those that were not known yet."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     added = []
     for event, reason in events:
         values = {
@@ -54,11 +60,9 @@ def add_events(
             "reason": reason,
             "attempts": 0,
             "owner": owner,
-            "leased_until": moment_in(EVENT_LEASE),
             "received_at": now,
         }
-        query = dialect.insert(EventRow).values(**values).on_conflict_do_nothing()
-        if connection.execute(query).rowcount != 1:
+        if _ADD_EVENT.change(connection, values) != 1:
             continue
         added.append((event, reason))
         lift_pause(connection, (bot_id, event.target), gone_only=True)
