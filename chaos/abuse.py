@@ -57,6 +57,8 @@ class Abuse:
 
     before: list[float] = field(default_factory=list)
     during: dict[str, list[float]] = field(default_factory=dict)
+    memory: int = 0
+    """The most memory since the attack began that goes on, in bytes."""
     server_peak: int = 0
     total_peak: int = 0
     answers: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -83,8 +85,9 @@ async def abuse(plan: AbusePlan, folder: Path, say: Say) -> Abuse:
         rounds = {"all at once": plan.attacks} if plan.at_once else {name: [name] for name in plan.attacks}
         for name, attacks in rounds.items():
             times = trial.during.setdefault(name, [])
+            trial.memory = 0
             await _attack(attacks, plan, server.base_url, trial, times)
-            say(f"{name}: {describe(times)}")
+            say(f"{name}: {describe(times)}, {trial.memory / 1024**2:.0f} MiB with workers")
         watch.cancel()
         if (code := await server.end()) != 0:
             trial.problems.append(f"the server ended with {code}")
@@ -184,5 +187,6 @@ async def _watch(pid: int, trial: Abuse) -> None:
                 with suppress(psutil.Error):
                     workers += child.memory_full_info().pss
             trial.server_peak = max(trial.server_peak, own)
+            trial.memory = max(trial.memory, own + workers)
             trial.total_peak = max(trial.total_peak, own + workers)
         await asyncio.sleep(0.5)
