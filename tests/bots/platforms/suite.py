@@ -328,6 +328,7 @@ class ReceivingSuite:
         assert [part["type"] for part in parts[2]] == ["reply", "plain"]
 
     async def test_a_bot_that_is_turned_off_and_on_again_answers_once(self, stage: Stage) -> None:
+        """AstrBot #7259."""
         for enabled in (False, True, False, True):
             assert (await stage.call("PATCH", f"/api/v1/bots/{BOT}", {"enabled": enabled}))[0] == 200
         await stage.fake.receive("still one?")

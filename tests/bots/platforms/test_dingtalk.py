@@ -75,7 +75,7 @@ class TestDingTalkReceiving(ReceivingSuite):
         await stage.fake.until(lambda: len(stage.fake.texts()) == 2)
 
     async def test_it_is_acknowledged_before_the_model_answers(self, stage: Stage) -> None:
-        """DingTalk-connector #302, soimy #390: what is acknowledged late is reported again after 16 and 60 seconds."""
+        """DingTalk-connector #302, soimy #390, #392: what is acknowledged late is reported again."""
         fake = _fake(stage)
         await fake.receive("hello", times=3)
         await fake.until(lambda: len(fake.answers) == 3)

@@ -71,7 +71,7 @@ class TestQQOfficialReceiving(ReceivingSuite):
         pytest.skip("QQ does not say what is quoted")
 
     async def test_answers_name_the_message_and_count_its_uses(self, stage: Stage) -> None:
-        """AstrBot 4382, 1170, 6599: numbers at random, and messages refused in the middle of a series."""
+        """AstrBot 4382, 1170, 6931, 6599: numbers at random, and messages refused in the middle of a series."""
         fake = qq(stage)
         id = await fake.receive("hello")
         await fake.until(lambda: fake.texts() == ["hello"])

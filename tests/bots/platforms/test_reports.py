@@ -57,7 +57,7 @@ class TestReports:
         await asyncio.sleep(0.3)
         assert stage.fake.texts() == ["once"] * 3
 
-    async def test_astrbot_8314_a_poll_that_hangs_silently_is_begun_again(
+    async def test_astrbot_8314_and_5176_a_poll_that_hangs_silently_is_begun_again(
         self, stage: Stage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert isinstance(stage.fake, TelegramFake)
@@ -93,7 +93,51 @@ class TestReports:
         _, answer = await stage.send("hello", delivery="queue")
         assert answer["data"]["state"] == "queued"
 
+    async def test_astrbot_7907_and_7682_a_bare_id_is_refused_with_the_form_that_is_right(self, stage: Stage) -> None:
+        body = {"umo": "12345", "message": "hello"}
+        status, answer = await stage.call("POST", "/api/v1/im/message", body)
+        assert (status, "platform_id:message_type:session_id" in answer["message"]) == (400, True)
+
+    async def test_astrbot_2243_a_group_has_one_name(self, stage: Stage) -> None:
+        body = {"umo": f"{BOT}:GROUP_MESSAGE:{stage.fake.group}", "message": "hello"}
+        status, answer = await stage.call("POST", "/api/v1/im/message", body)
+        assert (status, "GroupMessage" in answer["message"]) == (400, True)
+
+    async def test_nanobot_2559_a_growing_reply_that_becomes_too_long_goes_on_in_another_message(
+        self, stage: Stage, model: ModelServer
+    ) -> None:
+        words = [f"word{n} " for n in range(stage.fake.limit // 3)]
+        model.script(reply(words, delay=0.0002))
+        await stage.fake.receive("go on")
+        await stage.fake.until(lambda: "".join("".join(stage.fake.texts()).split()) == "".join(words).replace(" ", ""))
+        assert len(stage.fake.texts()) > 1
+
+    async def test_hermes_58563_an_edit_shows_something_new(self, stage: Stage, model: ModelServer) -> None:
+        gate = asyncio.Event()
+        model.script(reply(["The beginning", " ", "\n", " and the end"], gate=gate, hold_after=3))
+        await stage.fake.receive("go")
+        await stage.fake.until(lambda: stage.fake.texts() == ["The beginning"])
+        gate.set()
+        await stage.fake.until(lambda: stage.fake.texts()[0].endswith("and the end"))
+        assert [message.edits for message in stage.fake.seen()] == [1]
+
+    async def test_larkin_66_two_senders_in_a_burst_have_an_answer_each(self, stage: Stage) -> None:
+        await asyncio.gather(*(stage.fake.receive(f"I am {id}", sender=id, group=True) for id in ("42", "43")))
+        group = stage.fake.group
+        await stage.fake.until(lambda: sorted(text[-7:] for text in stage.fake.texts(group)) == ["I am 42", "I am 43"])
+
+    async def test_openclaw_15636_what_waits_is_sent_after_a_restart(self, stage: Stage) -> None:
+        await stage.outbox.close()
+        assert (await stage.send("waiting", delivery="queue"))[0] == 202
+        async with stage.server.app.app_context():
+            files = service(FileService)
+        again = Outbox(stage.server.core.database, stage.bots, files, OWNER, sole_owner=True)
+        await again.open()
+        await stage.fake.until(lambda: stage.fake.texts() == ["waiting"])
+        await again.close()
+
     async def test_openclaw_29106_what_was_sent_is_not_sent_again_after_a_restart(self, stage: Stage) -> None:
+        """openclaw 38552, 38668 and 96242 too."""
         for number in range(5):
             assert (await stage.send(f"{number}"))[0] == 200
         stage.fake.script = [Fault("hang_after")]

@@ -135,7 +135,7 @@ class TestWeComAiBotLive(LiveSuite):
         pytest.skip("WeCom tells no time to wait")
 
     async def test_the_end_is_sent_anew_when_the_stream_is_over(self, stage: Stage, model: ModelServer) -> None:
-        """AstrBot 5401: what comes too late for a stream reaches nobody."""
+        """AstrBot 5401, 5817: what comes too late for a stream reaches nobody."""
         fake = _fake(stage)
         gate = asyncio.Event()
         model.script(reply(["The beginning", " and the end"], gate=gate, hold_after=1))
