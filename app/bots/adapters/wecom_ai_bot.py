@@ -235,30 +235,30 @@ class ConnectedAiBot(WeComAiBot):
 
     async def _hold(self, inbox: Inbox) -> None:
         """Keep the connection until it ends. Raises DeliveryError."""
-        socket = await self._client.websocket(self._url, max_bytes=MAX_UPLOAD_BYTES)
-        link = CallSocket(ClientSocket(socket), PLATFORM)
-        reader = asyncio.create_task(link.serve(partial(self._take, link, inbox)))
-        try:
-            async with asyncio.timeout(CONNECTION_SECONDS):
-                credentials = {"bot_id": self._bot_id, "secret": self._secret}
-                answer = await link.call(*_command("aibot_subscribe", credentials))
-            if (code := answer.get("errcode")) in _BUSY:
-                raise NotSent(f"{PLATFORM} is busy", platform_code=str(code))
-            if code != 0:
-                reason = str(answer.get("errmsg", ""))[:200]
-                raise Unauthorized(f"{PLATFORM} does not accept the bot: {reason}", platform_code=str(code))
-            await inbox.connected(BotIdentity(self._bot_id, self._name or self._bot_id))
-            self._link = link
-            self._settled.set()
-            while not link.is_closed:
-                await link.ended(PING_SECONDS)
-                if not link.is_closed:  # the answer says that the connection lives
-                    await link.tell(_command("ping")[1])
-            await reader
-        finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-            await socket.close()
+        # A second cancellation must not keep the socket open.
+        async with await self._client.websocket(self._url, max_bytes=MAX_UPLOAD_BYTES) as socket:
+            link = CallSocket(ClientSocket(socket), PLATFORM)
+            reader = asyncio.create_task(link.serve(partial(self._take, link, inbox)))
+            try:
+                async with asyncio.timeout(CONNECTION_SECONDS):
+                    credentials = {"bot_id": self._bot_id, "secret": self._secret}
+                    answer = await link.call(*_command("aibot_subscribe", credentials))
+                if (code := answer.get("errcode")) in _BUSY:
+                    raise NotSent(f"{PLATFORM} is busy", platform_code=str(code))
+                if code != 0:
+                    reason = str(answer.get("errmsg", ""))[:200]
+                    raise Unauthorized(f"{PLATFORM} does not accept the bot: {reason}", platform_code=str(code))
+                await inbox.connected(BotIdentity(self._bot_id, self._name or self._bot_id))
+                self._link = link
+                self._settled.set()
+                while not link.is_closed:
+                    await link.ended(PING_SECONDS)
+                    if not link.is_closed:  # the answer says that the connection lives
+                        await link.tell(_command("ping")[1])
+                await reader
+            finally:
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
         if link.failure is not None:
             raise link.failure
 
