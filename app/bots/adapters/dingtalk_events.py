@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, Quoted
 from app.chat.parts import MediaKind
 
@@ -16,7 +17,7 @@ def event_of(data: Mapping[str, Any]) -> InboundEvent:
     is_group = str(data.get("conversationType")) == "2"
     # Messages can be sent to a staff id only; people of other enterprises have none.
     sender = str(data.get("senderStaffId") or data.get("senderId") or "")
-    text, content = _object(data, "text"), _object(data, "content")
+    text, content = object_in(data, "text"), object_in(data, "content")
     return InboundEvent(
         dedupe_key=str(data.get("msgId", "")),
         message_type="GroupMessage" if is_group else "FriendMessage",
@@ -50,12 +51,7 @@ def _media_of(kind: str, content: Mapping[str, Any]) -> Iterator[InboundMedia]:
 
 
 def _quoted(text: Mapping[str, Any]) -> Quoted | None:
-    replied = _object(text, "repliedMsg")
+    replied = object_in(text, "repliedMsg")
     if not replied:
         return None
-    return Quoted(str(replied.get("msgId", "")), str(_object(replied, "content").get("text") or ""))
-
-
-def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
+    return Quoted(str(replied.get("msgId", "")), str(object_in(replied, "content").get("text") or ""))

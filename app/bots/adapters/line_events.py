@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, OfferedContext, Quoted
 from app.chat.parts import MediaKind
 
@@ -17,7 +18,7 @@ _SUFFIXES = {"image": ".jpg", "video": ".mp4", "audio": ".m4a", "file": ""}
 
 def event_of(event: Mapping[str, Any]) -> InboundEvent:
     """Read an event; one that is no message has another kind."""
-    source, message = _object(event, "source"), _object(event, "message")
+    source, message = object_in(event, "source"), object_in(event, "message")
     user, group = str(source.get("userId", "")), source.get("groupId") or source.get("roomId")
     happened_at = datetime.fromtimestamp(int(event.get("timestamp", 0)) / 1000, UTC)
     text, addressed = _text_of(message)
@@ -48,7 +49,7 @@ def _text_of(message: Mapping[str, Any]) -> tuple[str, bool]:
     if kind == "sticker":
         return str(message.get("text") or ", ".join(message.get("keywords") or []) or "🙂"), False
     units = str(message.get("text") or "").encode("utf-16-le")
-    mentionees = _object(message, "mention").get("mentionees") or []
+    mentionees = object_in(message, "mention").get("mentionees") or []
     own = [each for each in mentionees if each.get("isSelf") is True]
     for mention in sorted(own, key=lambda each: -int(each.get("index", 0))):
         start, length = 2 * int(mention.get("index", 0)), 2 * int(mention.get("length", 0))
@@ -60,15 +61,10 @@ def _media_of(message: Mapping[str, Any]) -> tuple[InboundMedia, ...]:
     kind = str(message.get("type"))
     if kind not in _KINDS:
         return ()
-    provider = _object(message, "contentProvider").get("type", "line")
+    provider = object_in(message, "contentProvider").get("type", "line")
     if provider != "line":  # the file is on another server, which we do not know
         return ()
     name = str(message.get("fileName") or f"{kind}{_SUFFIXES[kind]}")
     return (
         InboundMedia(_KINDS[kind], {"id": str(message.get("id", "")), "type": kind}, name, message.get("fileSize")),
     )
-
-
-def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.bots.adapters.base import BotIdentity
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, Quoted
 from app.chat.parts import MediaKind
 
@@ -18,8 +19,7 @@ def event_of(room: str, event: Mapping[str, Any], me: BotIdentity, *, is_direct:
     content, sender = event.get("content"), str(event.get("sender", ""))
     if event.get("type") != "m.room.message" or not isinstance(content, dict) or sender == me.id:
         return None
-    relation = content.get("m.relates_to")
-    relation = relation if isinstance(relation, dict) else {}
+    relation = object_in(content, "m.relates_to")
     kind = str(content.get("msgtype"))
     if relation.get("rel_type") == "m.replace" or (kind not in _TEXTS and kind not in _KINDS):
         return None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.bots.adapters.base import BotIdentity
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, Quoted
 from app.chat.parts import MediaKind
 
@@ -16,8 +17,7 @@ def event_of(
     """Read a post; None for the bot's own, and for those that the system makes."""
     if post.get("user_id") == me.id or post.get("type"):
         return None
-    properties = post.get("props")
-    properties = properties if isinstance(properties, dict) else {}
+    properties = object_in(post, "props")
     root = str(post.get("root_id") or "")
     text, is_mentioned = _without_mention(str(post.get("message") or ""), me)
     return InboundEvent(

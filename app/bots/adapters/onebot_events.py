@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, Quoted
 from app.chat.parts import MediaKind
 
@@ -23,8 +24,7 @@ def event_of(value: Mapping[str, Any]) -> InboundEvent | None:
         return None
     is_group = value["message_type"] == "group"
     segments = segments_of(value.get("message"))
-    names = value.get("sender") if isinstance(value.get("sender"), dict) else {}
-    assert isinstance(names, dict)
+    names = object_in(value, "sender")
     message_id, seconds = str(value.get("message_id", "")), int(value.get("time") or 0)
     mentioned = any(kind == "at" and str(data.get("qq")) == own for kind, data in segments)
     quoted = next((str(data.get("id", "")) for kind, data in segments if kind == "reply"), None)

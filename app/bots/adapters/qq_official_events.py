@@ -8,6 +8,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, OfferedContext
 from app.chat.parts import MediaKind
 
@@ -38,8 +39,7 @@ def event_of(kind: str, data: Any) -> InboundEvent | None:
     """Read an event of the gateway or of a webhook; None for one that is not a message."""
     if not isinstance(data, dict) or kind not in (_PRIVATE, *_GROUP, _CHANNEL):
         return None
-    author = data.get("author") if isinstance(data.get("author"), dict) else {}
-    assert isinstance(author, dict)
+    author = object_in(data, "author")
     id, text = str(data.get("id", "")), str(data.get("content") or "")
     addressed = True
     if kind == _PRIVATE:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.bots.adapters.base import BotIdentity
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia
 from app.chat.parts import MediaKind
 
@@ -54,8 +55,7 @@ def event_of(payload: Mapping[str, Any], me: BotIdentity) -> InboundEvent | None
 
 
 def _name_of(event: Mapping[str, Any]) -> str:
-    profile = event.get("user_profile")
-    names = profile if isinstance(profile, dict) else {}
+    names = object_in(event, "user_profile")
     return str(names.get("display_name") or names.get("real_name") or event.get("username") or "")[:100]
 
 

@@ -22,6 +22,7 @@ from app.bots.adapters.base import (
     Target,
 )
 from app.bots.adapters.config import PlatformConfig, Url, checked_secret, checked_url
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.http import CALL_SECONDS, Network, PlatformAnswer, server_failure
 from app.bots.adapters.inbound import DoorAnswer, DoorRequest, InboundMedia, Inbox
 from app.bots.adapters.outcomes import (
@@ -317,8 +318,7 @@ def _failure(answer: PlatformAnswer) -> DeliveryError:
     value = answer.object
     code = value.get("error_code", answer.status)
     description = str(value.get("description", ""))[:200]
-    parameters = value.get("parameters") if isinstance(value.get("parameters"), dict) else {}
-    assert isinstance(parameters, dict)
+    parameters = object_in(value, "parameters")
     message, lower = f"{PLATFORM} refused the message: {description or code}", description.lower()
     if code == 429:
         after = float(parameters.get("retry_after", answer.retry_after or DEFAULT_WAIT))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.bots.adapters.base import BotIdentity
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, Quoted
 from app.bots.umo import MessageType
 from app.clock import utc_now
@@ -75,8 +76,7 @@ def _session_of(message: Mapping[str, Any]) -> str:
 
 
 def _stop(key: str, stopped: Mapping[str, Any]) -> InboundEvent:
-    chat = stopped.get("chat") if isinstance(stopped.get("chat"), dict) else {}
-    assert isinstance(chat, dict)
+    chat = object_in(stopped, "chat")
     user = stopped.get("from") or chat
     return InboundEvent(
         dedupe_key=key,

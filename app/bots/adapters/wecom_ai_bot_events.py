@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from app.bots.adapters.fields import object_in
 from app.bots.adapters.inbound import InboundEvent, InboundMedia, OfferedContext, Quoted
 from app.bots.adapters.wecom_events import BLOCK, decryptor_of, unpadded
 from app.bots.umo import MessageType
@@ -17,18 +18,20 @@ def event_of(
     body: Mapping[str, Any], bot_name: str, happened_at: datetime, context: OfferedContext | None
 ) -> InboundEvent | None:
     """Read a message; None for what is none. In groups, WeCom reports those only that mention the bot."""
-    message_id, sender = str(body.get("msgid") or ""), str(_object(body, "from").get("userid") or "")
+    message_id, sender = str(body.get("msgid") or ""), str(object_in(body, "from").get("userid") or "")
     items = list(_items_of(body))
     if not message_id or not sender or not items:
         return None
     group = str(body.get("chatid") or "") if body.get("chattype") == "group" else ""
     message_type: MessageType = "GroupMessage" if group else "FriendMessage"
-    text = "\n".join(str(_object(item, kind).get("content") or "") for kind, item in items if kind in ("text", "voice"))
+    text = "\n".join(
+        str(object_in(item, kind).get("content") or "") for kind, item in items if kind in ("text", "voice")
+    )
     if group and bot_name:
         text = text.replace(f"@{bot_name}", "", 1)
     quoted = "\n".join(
-        str(_object(item, kind).get("content") or "")
-        for kind, item in _items_of(_object(body, "quote"))
+        str(object_in(item, kind).get("content") or "")
+        for kind, item in _items_of(object_in(body, "quote"))
         if kind in ("text", "voice")
     )
     return InboundEvent(
@@ -59,7 +62,7 @@ async def deciphered(chunks: AsyncIterator[bytes], key: bytes) -> AsyncIterator[
 
 def _items_of(message: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The parts of a message, which is one itself if it is not mixed, with their kinds."""
-    items = _object(message, "mixed").get("msg_item") if message.get("msgtype") == "mixed" else [message]
+    items = object_in(message, "mixed").get("msg_item") if message.get("msgtype") == "mixed" else [message]
     for item in items if isinstance(items, list) else ():
         if isinstance(item, dict) and (kind := item.get("msgtype")) in ("text", "voice", *_KINDS):
             yield str(kind), item
@@ -67,12 +70,7 @@ def _items_of(message: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
 
 def _media_of(items: list[tuple[str, Mapping[str, Any]]]) -> Iterator[InboundMedia]:
     for kind, item in items:
-        file = _object(item, kind)
+        file = object_in(item, kind)
         if kind in _KINDS and (url := file.get("url")):
             reference = {"url": str(url), "key": str(file.get("aeskey") or "")}
             yield InboundMedia(_KINDS[kind], reference, str(file.get("filename") or _NAMES[kind])[:255])
-
-
-def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
