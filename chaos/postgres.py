@@ -29,21 +29,21 @@ class OwnPostgres:
 
     async def start(self) -> None:
         await self._run("initdb", "--username", USER, "--auth", "trust", "--encoding", "UTF8", "--no-sync")
-        await self._run("pg_ctl", "start", "--wait", "--log", str(self._folder / "log"), "--options", self._options)
+        await self._start()
 
     async def restart(self, random: Random) -> None:
         """End it as an operator would, or as a crash does, and start it again."""
         mode = random.choice(("fast", "immediate"))
         await self._run("pg_ctl", "stop", "--wait", "--mode", mode)
         await asyncio.sleep(random.uniform(0.0, 2.0))
-        await self._run("pg_ctl", "start", "--wait", "--log", str(self._folder / "log"), "--options", self._options)
+        await self._start()
 
     async def stop(self) -> None:
         await self._run("pg_ctl", "stop", "--wait", "--mode", "immediate")
 
-    @property
-    def _options(self) -> str:
-        return f"-p {self.port} {OPTIONS}"
+    async def _start(self) -> None:
+        options = f"-p {self.port} {OPTIONS}"
+        await self._run("pg_ctl", "start", "--wait", "--log", str(self._folder / "log"), "--options", options)
 
     async def _run(self, program: str, *arguments: str) -> None:
         log = self._folder / "commands.log"

@@ -41,36 +41,36 @@ class BotGauges:
     async def look(self) -> None:
         """Count now. Raises DatabaseUnavailable."""
         now = utc_now()
-        found = await self._database.read(lambda connection: _count(connection, now))
+        counts = await self._database.read(lambda connection: _count(connection, now))
         metrics = self._metrics
         for gauge in (metrics.im_open_deliveries, metrics.im_pauses, metrics.im_connections):
             gauge.clear()  # of bots that are gone
-        for bot_id, number in found.deliveries.items():
+        for bot_id, number in counts.deliveries.items():
             metrics.im_open_deliveries.labels(bot_id).set(number)
-        for labels, number in found.pauses.items():
+        for labels, number in counts.pauses.items():
             metrics.im_pauses.labels(*labels).set(number)
-        for bot_id, state in found.connections.items():
+        for bot_id, state in counts.connections.items():
             metrics.im_connections.labels(bot_id, state).set(1)
-        metrics.im_oldest_delivery.set(_age(found.oldest_delivery, now))
-        metrics.im_oldest_event.set(_age(found.oldest_event, now))
+        metrics.im_oldest_delivery.set(_age(counts.oldest_delivery, now))
+        metrics.im_oldest_event.set(_age(counts.oldest_event, now))
 
 
 def _count(connection: Connection, now: datetime) -> _Open:
-    found = _Open()
+    counts = _Open()
     is_open = DeliveryRow.state.in_([state.value for state in OPEN_STATES])
     of_bot = select(DeliveryRow.bot_id, func.count(), func.min(DeliveryRow.created_at)).where(is_open)
     for bot_id, number, oldest in connection.execute(of_bot.group_by(DeliveryRow.bot_id)):
-        found.deliveries[bot_id] = number
-        found.oldest_delivery = min(oldest, found.oldest_delivery or oldest)
+        counts.deliveries[bot_id] = number
+        counts.oldest_delivery = min(oldest, counts.oldest_delivery or oldest)
     pauses = select(PauseRow.bot_id, PauseRow.reason, func.count()).where(PauseRow.until > now)
     for bot_id, reason, number in connection.execute(pauses.group_by(PauseRow.bot_id, PauseRow.reason)):
-        found.pauses[bot_id, reason] = number
+        counts.pauses[bot_id, reason] = number
     connections = select(ListenerRow.bot_id, ListenerRow.state).join(BotRow, BotRow.id == ListenerRow.bot_id)
     for bot_id, state in connection.execute(connections.where(BotRow.enabled)):
-        found.connections[bot_id] = state
+        counts.connections[bot_id] = state
     events = select(func.min(EventRow.received_at)).where(EventRow.state == EventState.NEW.value)
-    found.oldest_event = connection.execute(events).scalar()
-    return found
+    counts.oldest_event = connection.execute(events).scalar()
+    return counts
 
 
 def _age(moment: datetime | None, now: datetime) -> float:

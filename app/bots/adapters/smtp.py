@@ -250,10 +250,10 @@ def _interruption(stage: Stage, error: Exception) -> DeliveryError:
 
 def _receiver(target: Target) -> tuple[str, str | None]:
     """The address, and the id of the message whose thread it is. Raises BadRequest."""
-    found = _SESSION.fullmatch(target.session_id)
-    if found is None or len(found["address"]) > 254:
+    match = _SESSION.fullmatch(target.session_id)
+    if match is None or len(match["address"]) > 254:
         raise invalid_umo("an e-mail session is an address, or <address>#<message id> for a thread")
-    return found["address"], found["message_id"]
+    return match["address"], match["message_id"]
 
 
 def _title(text: str) -> str:

@@ -96,12 +96,12 @@ class TestDingTalkReceiving(ReceivingSuite):
             await fake.until(lambda: len(fake.sockets) == 1)
             (socket,) = fake.sockets
             await fake.push("SYSTEM", "disconnect", {"reason": "persistent connection timeout"})
-            await fake.until(partial(_is_another, fake, socket))
+            await fake.until(partial(_is_gone, fake, socket))
         await fake.receive("still there?")
         await fake.until(lambda: fake.texts() == ["still there?"])
 
 
-def _is_another(fake: DingTalkFake, socket: web.WebSocketResponse) -> bool:
+def _is_gone(fake: DingTalkFake, socket: web.WebSocketResponse) -> bool:
     return socket not in fake.sockets
 
 
